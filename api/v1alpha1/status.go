@@ -1,0 +1,142 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// The condition types of Application and SecureIngress. Reconciling and Stalled
+// are abnormal-true and absent in the normal state, as kstatus reads them.
+const (
+	// ConditionAccepted is about the statement: schema, references, conflicts.
+	ConditionAccepted = "Accepted"
+	// ConditionProgrammed is about the control plane: every selected proxy has
+	// acknowledged a configuration that is newer than our last write.
+	ConditionProgrammed = "Programmed"
+	// ConditionEnforced is about the data plane: seen working by probes.
+	ConditionEnforced = "Enforced"
+	// ConditionReady is all that apply.
+	ConditionReady = "Ready"
+	// ConditionReconciling is true while a change is on its way.
+	ConditionReconciling = "Reconciling"
+	// ConditionStalled is true when only a person can help.
+	ConditionStalled = "Stalled"
+)
+
+// PausedAnnotation set to "true" on an Application or SecureIngress stops the
+// repair of what was generated for it; probes go on.
+const PausedAnnotation = "trellis.dev/paused"
+
+// SourceAnnotation says where an object came from, for example a repository, a
+// commit and a path. Trellis carries it into the provenance of what it generates.
+const SourceAnnotation = "trellis.dev/source"
+
+// ApplicationStatus is what became of an Application.
+type ApplicationStatus struct {
+	// ObservedGeneration is the generation that this status is about.
+	//
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// Addresses are the URLs at which the application answers.
+	//
+	// +optional
+	// +listType=atomic
+	Addresses []Address `json:"addresses,omitempty"`
+	// Generated are the objects that the Application became.
+	//
+	// +optional
+	// +listType=atomic
+	Generated []GeneratedObject `json:"generated,omitempty"`
+	// Problems are everything that keeps it from being accepted, and warnings.
+	//
+	// +optional
+	// +listType=atomic
+	Problems []Problem `json:"problems,omitempty"`
+}
+
+// SecureIngressStatus is what became of a SecureIngress.
+type SecureIngressStatus struct {
+	// ObservedGeneration is the generation that this status is about.
+	//
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// HostCount is the number of hosts that are published here.
+	//
+	// +optional
+	HostCount int32 `json:"hostCount,omitempty"`
+	// Hosts are the hosts that are published here, at most 256 of them.
+	//
+	// +optional
+	// +listType=atomic
+	Hosts []string `json:"hosts,omitempty"`
+	// Generated are the objects that the SecureIngress became.
+	//
+	// +optional
+	// +listType=atomic
+	Generated []GeneratedObject `json:"generated,omitempty"`
+	// Problems are everything that keeps it from being accepted, and warnings.
+	//
+	// +optional
+	// +listType=atomic
+	Problems []Problem `json:"problems,omitempty"`
+}
+
+// Address is one URL of an Application.
+type Address struct {
+	// +required
+	URL string `json:"url"`
+	// Exposure is the name of the exposure that it comes from.
+	//
+	// +required
+	Exposure string `json:"exposure"`
+}
+
+// GeneratedObject names an object that Trellis made.
+type GeneratedObject struct {
+	// +required
+	APIVersion string `json:"apiVersion"`
+	// +required
+	Kind string `json:"kind"`
+	// +optional
+	Namespace string `json:"namespace,omitempty"`
+	// +required
+	Name string `json:"name"`
+}
+
+// Problem is one refusal or warning: what, why, whose rule, and what to do.
+type Problem struct {
+	// Severity is Error or Warning.
+	//
+	// +required
+	Severity string `json:"severity"`
+	// Field is the path of the field, for example spec.routes[2].paths[0].exact.
+	//
+	// +optional
+	Field string `json:"field,omitempty"`
+	// Reason is a word for machines.
+	//
+	// +required
+	Reason string `json:"reason"`
+	// Message says what is wrong and why.
+	//
+	// +required
+	Message string `json:"message"`
+	// Owner is whose rule it is, for example SecureIngress istio-ingress/public.
+	//
+	// +optional
+	Owner string `json:"owner,omitempty"`
+	// Fix says what to do, and where.
+	//
+	// +optional
+	Fix string `json:"fix,omitempty"`
+}

@@ -1,0 +1,10 @@
+//go:build tools
+
+// Package tools pins the Istio parts of the local stack: istiod and the agent
+// that runs Envoy beside a workload.
+package tools
+
+import (
+	_ "istio.io/istio/pilot/cmd/pilot-agent"
+	_ "istio.io/istio/pilot/cmd/pilot-discovery"
+)
