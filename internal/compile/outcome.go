@@ -1,0 +1,100 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package compile
+
+import (
+	"k8s.io/apimachinery/pkg/runtime"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/model"
+)
+
+// Object is one generated object.
+type Object struct {
+	Ref model.Reference
+	// Owners are the Application and SecureIngress objects that it was made
+	// for, in order; the first one is in its labels.
+	Owners []model.Reference
+	// Value is the typed object, with its TypeMeta set. Read only.
+	Value Resource
+}
+
+// Resource is a typed Kubernetes object.
+type Resource interface {
+	metav1.Object
+	runtime.Object
+}
+
+// Outcome is everything that follows from a Snapshot. It is deterministic: two
+// equal Snapshots have equal Outcomes, byte for byte.
+type Outcome struct {
+	// Objects in the order in which they are to be applied: what restricts
+	// comes before what lets requests in. Pruning goes the other way round.
+	Objects []Object
+	// Findings are sorted.
+	Findings []model.Finding
+	// Applications and Ingresses say what became of each, by reference.
+	Applications map[model.Reference]*ApplicationOutcome
+	Ingresses    map[model.Reference]*IngressOutcome
+}
+
+// ApplicationOutcome is what became of one Application.
+type ApplicationOutcome struct {
+	Ref model.Reference
+	// Accepted is false when a finding of severity Error is about it.
+	Accepted  bool
+	Addresses []v1alpha1.Address
+	Generated []model.Reference
+	// Workloads are the labels and namespace of the proxies that enforce it.
+	Workloads WorkloadSelector
+	// Gateways are the proxies through which it is exposed.
+	Gateways []WorkloadSelector
+	Probes   []Probe
+}
+
+// IngressOutcome is what became of one SecureIngress.
+type IngressOutcome struct {
+	Ref       model.Reference
+	Accepted  bool
+	Hosts     []string
+	Generated []model.Reference
+	Workloads WorkloadSelector
+	Probes    []Probe
+}
+
+// WorkloadSelector selects proxies: workloads of a namespace by their labels.
+type WorkloadSelector struct {
+	Namespace string
+	Selector  map[string]string
+}
+
+// Expectation is the answer that a probe must get.
+type Expectation string
+
+const (
+	// ExpectOpen means that the probe entry itself answers (status 418):
+	// authorization let the request through.
+	ExpectOpen Expectation = "Open"
+	// ExpectRefused means that a request without a token is answered 401 or 403.
+	ExpectRefused Expectation = "Refused"
+)
+
+// Probe is one request that shows whether a route does what was stated. It goes
+// to every pod of Gateway, on the HTTPS target port, and never reaches an
+// application.
+type Probe struct {
+	Application model.Reference
+	Route       string
+	Gateway     WorkloadSelector
+	// Port is the HTTPS target port of the gateway's pods.
+	Port   int32
+	Host   string
+	Method string
+	Path   string
+	Expect Expectation
+	// Fingerprint is the SHA-256 of the certificate that must be served, in
+	// lower-case hex.
+	Fingerprint string
+}

@@ -1,0 +1,176 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package model holds the Snapshot: an immutable value with everything that
+// compiling depends on, in a fixed order and with its indexes built once. It
+// knows Kubernetes objects only as far as Trellis reads them, and it never
+// talks to anything: packages load and gather fill it.
+package model
+
+import (
+	"strings"
+
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
+)
+
+// Input is what a Snapshot is made from, in any order. The Snapshot keeps the
+// pointers: nobody may change the objects afterwards.
+type Input struct {
+	Mesh            Mesh
+	Applications    []*v1alpha1.Application
+	SecureIngresses []*v1alpha1.SecureIngress
+	HostClaims      []*v1alpha1.HostClaim
+	Namespaces      []Namespace
+	Services        []Service
+	Workloads       []Workload
+	Certificates    []Certificate
+	Foreign         []Foreign
+	// Positions finds the line of a field of an object that was read from a
+	// file; nil when nothing was.
+	Positions func(object Reference, field string) Position
+	// ProbeKey is the secret value of the probe header; empty leaves the probe
+	// entries out of what is compiled.
+	ProbeKey string
+}
+
+// Snapshot is an immutable view of one moment. It is safe for concurrent use.
+type Snapshot struct {
+	mesh         Mesh
+	applications []*v1alpha1.Application
+	ingresses    []*v1alpha1.SecureIngress
+	claims       map[string]*v1alpha1.HostClaim
+	namespaces   map[string]Namespace
+	services     map[Name]Service
+	workloads    map[string][]Workload
+	certificates map[Name]Certificate
+	foreign      map[string][]Foreign
+	applicationX map[Name]*v1alpha1.Application
+	positions    func(Reference, string) Position
+	probeKey     string
+}
+
+// Name is a namespaced name of an object whose kind is known.
+type Name struct{ Namespace, Name string }
+
+// NewSnapshot builds a Snapshot. The order of the input does not matter.
+func NewSnapshot(in Input) *Snapshot {
+	s := &Snapshot{
+		mesh:         in.Mesh,
+		applications: sortedBy(in.Applications, compareObjects[*v1alpha1.Application]),
+		ingresses:    sortedBy(in.SecureIngresses, compareObjects[*v1alpha1.SecureIngress]),
+		claims:       make(map[string]*v1alpha1.HostClaim, len(in.HostClaims)),
+		namespaces:   make(map[string]Namespace, len(in.Namespaces)),
+		services:     make(map[Name]Service, len(in.Services)),
+		workloads:    make(map[string][]Workload),
+		certificates: make(map[Name]Certificate, len(in.Certificates)),
+		foreign:      make(map[string][]Foreign),
+		applicationX: make(map[Name]*v1alpha1.Application, len(in.Applications)),
+		positions:    in.Positions,
+		probeKey:     in.ProbeKey,
+	}
+	for _, a := range s.applications {
+		s.applicationX[Name{a.Namespace, a.Name}] = a
+	}
+	for _, c := range in.HostClaims {
+		s.claims[c.Name] = c
+	}
+	for _, n := range in.Namespaces {
+		s.namespaces[n.Name] = n
+	}
+	for _, v := range in.Services {
+		s.services[Name{v.Ref.Namespace, v.Ref.Name}] = v
+	}
+	for _, w := range sortedBy(in.Workloads, CompareWorkloads) {
+		s.workloads[w.Ref.Namespace] = append(s.workloads[w.Ref.Namespace], w)
+	}
+	for _, c := range in.Certificates {
+		s.certificates[Name{c.Ref.Namespace, c.Ref.Name}] = c
+	}
+	for _, f := range sortedBy(in.Foreign, func(a, b Foreign) int { return a.Ref.Compare(b.Ref) }) {
+		s.foreign[f.Ref.Kind] = append(s.foreign[f.Ref.Kind], f)
+	}
+	return s
+}
+
+// Mesh is what is true of the whole mesh.
+func (s *Snapshot) Mesh() Mesh { return s.mesh }
+
+// Applications are in order of namespace and name. Read only.
+func (s *Snapshot) Applications() []*v1alpha1.Application { return s.applications }
+
+// SecureIngresses are in order of namespace and name. Read only.
+func (s *Snapshot) SecureIngresses() []*v1alpha1.SecureIngress { return s.ingresses }
+
+// Application finds one Application, or returns nil.
+func (s *Snapshot) Application(n Name) *v1alpha1.Application { return s.applicationX[n] }
+
+// HostClaim finds the claim of a host, or returns nil.
+func (s *Snapshot) HostClaim(host string) *v1alpha1.HostClaim { return s.claims[host] }
+
+// Namespace finds a namespace by name. An unknown one has no labels.
+func (s *Snapshot) Namespace(name string) (Namespace, bool) {
+	n, ok := s.namespaces[name]
+	return n, ok
+}
+
+// Service finds a Service.
+func (s *Snapshot) Service(n Name) (Service, bool) {
+	v, ok := s.services[n]
+	return v, ok
+}
+
+// Certificate finds what is known of a TLS Secret.
+func (s *Snapshot) Certificate(n Name) (Certificate, bool) {
+	c, ok := s.certificates[n]
+	return c, ok
+}
+
+// Workloads are those of a namespace, in order of their reference. Read only.
+func (s *Snapshot) Workloads(namespace string) []Workload { return s.workloads[namespace] }
+
+// Selected are the workloads of a namespace that a selector selects, in order.
+func (s *Snapshot) Selected(namespace string, selector map[string]string) []Workload {
+	var out []Workload
+	for _, w := range s.workloads[namespace] {
+		if Selects(selector, w.Labels) {
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
+// Foreign are the Istio objects of a kind that Trellis did not make, in order.
+func (s *Snapshot) Foreign(kind string) []Foreign { return s.foreign[kind] }
+
+// Position is the line of a field of an object that was read from a file.
+func (s *Snapshot) Position(object Reference, field string) Position {
+	if s.positions == nil {
+		return Position{}
+	}
+	return s.positions(object, field)
+}
+
+// ProbeKey is the secret value of the probe header, or empty.
+func (s *Snapshot) ProbeKey() string { return s.probeKey }
+
+// ApplicationReference names an Application of this mesh.
+func (s *Snapshot) ApplicationReference(namespace, name string) Reference {
+	return Reference{Cluster: s.mesh.Cluster, Group: v1alpha1.GroupName, Kind: "Application", Namespace: namespace, Name: name}
+}
+
+// SecureIngressReference names a SecureIngress of this mesh.
+func (s *Snapshot) SecureIngressReference(namespace, name string) Reference {
+	return Reference{Cluster: s.mesh.Cluster, Group: v1alpha1.GroupName, Kind: "SecureIngress", Namespace: namespace, Name: name}
+}
+
+type object interface {
+	GetNamespace() string
+	GetName() string
+}
+
+func compareObjects[T object](a, b T) int {
+	if c := strings.Compare(a.GetNamespace(), b.GetNamespace()); c != 0 {
+		return c
+	}
+	return strings.Compare(a.GetName(), b.GetName())
+}
