@@ -1,0 +1,46 @@
+{{/* Labels that select the operator's pods; they never change. */}}
+{{- define "trellis.selector" -}}
+app.kubernetes.io/name: trellis
+app.kubernetes.io/component: operator
+{{- end }}
+
+{{/*
+Labels of every object of the chart. managed-by is Helm, never "trellis": that
+value marks objects which the operator generated and may delete.
+*/}}
+{{- define "trellis.labels" -}}
+{{ include "trellis.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{- define "trellis.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end -}}
+{{- end }}
+
+{{/* A label selector as one flag value: a=b,c=d, in the order of the keys. */}}
+{{- define "trellis.istiodSelector" -}}
+{{- $pairs := list -}}
+{{- range $key, $value := .Values.istiod.selector -}}
+{{- $pairs = append $pairs (printf "%s=%s" $key $value) -}}
+{{- end -}}
+{{ join "," $pairs }}
+{{- end }}
+
+{{/* clientConfig of one webhook; takes a dict of root and path. */}}
+{{- define "trellis.webhookClient" -}}
+{{- if .root.Values.webhook.url -}}
+url: {{ printf "%s%s" (trimSuffix "/" .root.Values.webhook.url) .path | quote }}
+{{- else -}}
+service:
+  name: trellis-webhook
+  namespace: {{ .root.Release.Namespace }}
+  path: {{ .path }}
+  port: 443
+{{- end -}}
+{{- end }}
