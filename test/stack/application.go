@@ -1,0 +1,295 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package stack
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	networkingapi "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// ApplicationOptions describe a workload of one pod. Its namespace must exist.
+type ApplicationOptions struct {
+	Namespace      string
+	Name           string            // of the pod
+	Service        string            // default: Name; several applications may share one
+	Labels         map[string]string // of the pod; default: app=Name
+	Selector       map[string]string // of the Service; default: Labels
+	ServiceAccount string            // default: Name
+	Ports          []Port            // default: one port 9080, HTTP, with Echo
+	// NoSidecar leaves the workload outside the mesh: no proxy, no identity; the
+	// handlers listen on the pod's address themselves.
+	NoSidecar bool
+}
+
+// Port is one port of a Service with what answers on it in this process.
+type Port struct {
+	Name     string // default: the protocol
+	Port     int
+	Protocol string // appProtocol: http (default), http2, grpc or tcp
+	// Handler answers HTTP/1.1 and cleartext HTTP/2; default Echo. It may be
+	// called concurrently.
+	Handler http.Handler
+	// Conn, if set, gets the raw connections instead; it must close them.
+	Conn func(net.Conn)
+}
+
+// Application is a running workload.
+type Application struct {
+	Namespace, Name, Service, ServiceAccount string
+	// Address is the loopback address that stands for the pod's.
+	Address string
+	// Proxy is its sidecar; nil without one.
+	Proxy *Proxy
+
+	ports  map[string]int // target port by name
+	egress string         // host:port of the sidecar for outgoing requests
+}
+
+// Application makes the objects of a workload, answers for it in this process
+// and runs its sidecar; it returns when the sidecar has its first
+// configuration. Other proxies may learn of it a moment later.
+func (s *Stack) Application(ctx context.Context, options ApplicationOptions) (*Application, error) {
+	options = options.withDefaults()
+	var a *Application
+	err := s.step("application "+options.Name, func() error {
+		var err error
+		a, err = s.startApplication(ctx, options)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("starting the application %s/%s: %w", options.Namespace, options.Name, err)
+	}
+	return a, nil
+}
+
+func (o ApplicationOptions) withDefaults() ApplicationOptions {
+	o.Service = cmp.Or(o.Service, o.Name)
+	o.ServiceAccount = cmp.Or(o.ServiceAccount, o.Name)
+	if len(o.Labels) == 0 {
+		o.Labels = map[string]string{"app": o.Name}
+	}
+	if len(o.Selector) == 0 {
+		o.Selector = o.Labels
+	}
+	ports := o.Ports
+	if len(ports) == 0 {
+		ports = []Port{{Port: 9080}}
+	}
+	o.Ports = make([]Port, len(ports))
+	for i, port := range ports {
+		port.Protocol = cmp.Or(port.Protocol, "http")
+		port.Name = cmp.Or(port.Name, port.Protocol)
+		if port.Handler == nil {
+			port.Handler = Echo(o.Name)
+		}
+		o.Ports[i] = port
+	}
+	return o
+}
+
+func (s *Stack) startApplication(ctx context.Context, options ApplicationOptions) (*Application, error) {
+	address, err := s.network.nextAddress()
+	if err != nil {
+		return nil, err
+	}
+	a := &Application{
+		Namespace: options.Namespace, Name: options.Name, Service: options.Service,
+		ServiceAccount: options.ServiceAccount, Address: address, ports: map[string]int{},
+	}
+	ingress, err := s.serve(a, options)
+	if err != nil {
+		return nil, err
+	}
+	egress, err := s.network.portOn(address, 15080)
+	if err != nil {
+		return nil, err
+	}
+	a.egress = endpoint(address, egress)
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: a.Namespace, Name: a.Name, Labels: options.Labels},
+		Spec:       corev1.PodSpec{ServiceAccountName: a.ServiceAccount},
+	}
+	if !options.NoSidecar {
+		pod.Labels = meshLabels(options.Labels)
+	}
+	if err := s.serviceAccount(ctx, a.Namespace, a.ServiceAccount); err != nil {
+		return nil, err
+	}
+	for _, object := range applicationObjects(a, options, pod.Labels, ingress, egress) {
+		if err := s.client.Create(ctx, object); err != nil && !(apierrors.IsAlreadyExists(err) && object.GetName() == a.Service) {
+			return nil, fmt.Errorf("making %T %s: %w", object, object.GetName(), err)
+		}
+	}
+	if options.NoSidecar {
+		return a, s.runningPod(ctx, pod, address, true)
+	}
+	if err := s.runningPod(ctx, pod, address, false); err != nil {
+		return nil, err
+	}
+	a.Proxy, err = s.runProxy(ctx, proxySpec{
+		kind: "sidecar", namespace: a.Namespace, name: a.Name, serviceAccount: a.ServiceAccount,
+		address: address, labels: pod.Labels, metadata: map[string]string{"INTERCEPTION_MODE": "NONE"},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return a, s.setPodReady(ctx, pod, true)
+}
+
+// serve starts answering in this process and returns the sidecar's listeners
+// that lead to it.
+func (s *Stack) serve(a *Application, options ApplicationOptions) ([]*networkingapi.IstioIngressListener, error) {
+	var ingress []*networkingapi.IstioIngressListener
+	for _, port := range options.Ports {
+		target, err := s.network.portOn(a.Address, port.Port)
+		if err != nil {
+			return nil, err
+		}
+		a.ports[port.Name] = target
+		listen := "127.0.0.1:0"
+		if options.NoSidecar {
+			listen = endpoint(a.Address, target)
+		}
+		listener, err := net.Listen("tcp4", listen)
+		if err != nil {
+			return nil, fmt.Errorf("listening for port %s: %w", port.Name, err)
+		}
+		s.own(listener)
+		go port.answer(listener)
+		ingress = append(ingress, &networkingapi.IstioIngressListener{
+			Port: &networkingapi.SidecarPort{Number: uint32(target), Protocol: istioProtocol(port.Protocol), Name: port.Name},
+			Bind: a.Address, DefaultEndpoint: listener.Addr().String(),
+		})
+	}
+	return ingress, nil
+}
+
+// answer serves until the listener is closed.
+func (p Port) answer(listener net.Listener) {
+	if p.Conn != nil {
+		for {
+			conn, err := listener.Accept()
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if err == nil {
+				go p.Conn(conn)
+			}
+		}
+	}
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	server := &http.Server{Handler: p.Handler, Protocols: &protocols, ReadHeaderTimeout: 30 * time.Second}
+	_ = server.Serve(listener) // always an error; the stack closes the listener
+}
+
+// istioProtocol is the name of an appProtocol in Istio's own port fields.
+func istioProtocol(appProtocol string) string {
+	names := map[string]string{"http": "HTTP", "http2": "HTTP2", "grpc": "GRPC", "tcp": "TCP"}
+	return cmp.Or(names[appProtocol], appProtocol)
+}
+
+func applicationObjects(a *Application, options ApplicationOptions, labels map[string]string,
+	ingress []*networkingapi.IstioIngressListener, egress int,
+) []client.Object {
+	service := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: a.Namespace, Name: a.Service},
+		Spec:       corev1.ServiceSpec{Selector: options.Selector},
+	}
+	meta := metav1.ObjectMeta{Namespace: a.Namespace, Name: a.Name + "-pod"}
+	entry := &networkingv1.WorkloadEntry{ObjectMeta: meta, Spec: networkingapi.WorkloadEntry{
+		Address: a.Address, Labels: labels, Ports: map[string]uint32{},
+	}}
+	for _, port := range options.Ports {
+		service.Spec.Ports = append(service.Spec.Ports, corev1.ServicePort{
+			Name: port.Name, Port: int32(port.Port), TargetPort: intstr.FromInt(a.ports[port.Name]), AppProtocol: &port.Protocol,
+		})
+		entry.Spec.Ports[port.Name] = uint32(a.ports[port.Name])
+	}
+	if options.NoSidecar {
+		return []client.Object{service, entry}
+	}
+	// An entry with an account is one with a sidecar: others call it with mTLS.
+	entry.Spec.ServiceAccount = a.ServiceAccount
+	sidecar := &networkingv1.Sidecar{ObjectMeta: meta, Spec: networkingapi.Sidecar{
+		WorkloadSelector: &networkingapi.WorkloadSelector{Labels: options.Labels},
+		Ingress:          ingress,
+		Egress: []*networkingapi.IstioEgressListener{{
+			Port:  &networkingapi.SidecarPort{Number: uint32(egress), Protocol: "HTTP_PROXY", Name: "egress"},
+			Bind:  a.Address,
+			Hosts: []string{"*/*"},
+		}},
+	}}
+	return []client.Object{service, entry, sidecar}
+}
+
+// Host returns the Host header for the port of that number of the application's
+// Service: service.namespace.svc.cluster.local:port.
+func (a *Application) Host(port int) string {
+	return fmt.Sprintf("%s.%s.svc.cluster.local:%d", a.Service, a.Namespace, port)
+}
+
+// PortAddress returns host:port of the pod behind a port of the Service, where
+// the sidecar listens, or the handler itself without one. A plain connection to
+// it is a call from outside the mesh.
+func (a *Application) PortAddress(name string) string { return endpoint(a.Address, a.ports[name]) }
+
+// Identity returns the SPIFFE identity of the workload without its scheme, as
+// policies write it.
+func (a *Application) Identity() string {
+	return fmt.Sprintf("cluster.local/ns/%s/sa/%s", a.Namespace, a.ServiceAccount)
+}
+
+// Do sends a request as the application does, through its sidecar and so with
+// its identity. r.Host is the Host of another application.
+func (a *Application) Do(ctx context.Context, r Request) (*Response, error) {
+	if a.Proxy == nil {
+		return nil, fmt.Errorf("calling %s as %s/%s: it has no sidecar; use Send", r.Host, a.Namespace, a.Name)
+	}
+	return Send(ctx, a.egress, nil, r)
+}
+
+// Client returns an HTTP client that sends everything through the sidecar. The
+// URLs are http://HOST/..., with the Host of another application.
+func (a *Application) Client() *http.Client {
+	return dialTo(nil, func(string) string { return a.egress })
+}
+
+// Echoed is what Echo answers, as JSON: the request as it arrived.
+type Echoed struct {
+	Application string      `json:"application"`
+	Method      string      `json:"method"`
+	Host        string      `json:"host"`
+	RequestURI  string      `json:"requestURI"` // as on the wire
+	Path        string      `json:"path"`       // decoded
+	Proto       string      `json:"proto"`
+	Header      http.Header `json:"header"`
+}
+
+// Echo answers every request with 200 and an Echoed in the name of an
+// application.
+func Echo(application string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(Echoed{
+			Application: application, Method: r.Method, Host: r.Host, RequestURI: r.RequestURI,
+			Path: r.URL.Path, Proto: r.Proto, Header: r.Header,
+		})
+	})
+}

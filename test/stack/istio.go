@@ -1,0 +1,280 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+)
+
+const (
+	istioNamespace = "istio-system"
+	clusterID      = "Kubernetes"
+	validatorName  = "istiod-default-validator"
+)
+
+// istiod is one replica of the control plane on its own loopback address.
+type istiod struct {
+	name    string
+	address string
+	ports   istiodPorts
+	proc    *process
+}
+
+type istiodPorts struct{ plain, secure, webhook, monitoring, http int }
+
+// InstallIstio installs what an Istio installation leaves in a cluster (CRDs,
+// mesh configuration, Service and Pods of istiod, validating webhook), starts
+// istiod and waits until it serves and validates. Start calls it unless told
+// otherwise; it may be called once.
+func (s *Stack) InstallIstio(ctx context.Context) error {
+	s.mu.Lock()
+	s.installs++
+	again := s.installs > 1
+	s.mu.Unlock()
+	if again {
+		return errors.New("installing Istio: it is already installed")
+	}
+	if err := s.step("Istio CRDs", func() error { return s.prepareIstio(ctx) }); err != nil {
+		return fmt.Errorf("installing Istio: %w", err)
+	}
+	err := s.step("istiod", func() error {
+		for i := range s.options.IstiodReplicas {
+			if err := s.addIstiod(ctx, i); err != nil {
+				return err
+			}
+		}
+		return s.awaitValidation(ctx)
+	})
+	if err != nil {
+		return fmt.Errorf("installing Istio: %w", err)
+	}
+	return nil
+}
+
+// prepareIstio makes everything that must be there before istiod starts.
+func (s *Stack) prepareIstio(ctx context.Context) error {
+	crds, err := os.ReadFile(s.cache.istio("crd-all.gen.yaml"))
+	if err != nil {
+		return fmt.Errorf("reading the Istio CRDs: %w", err)
+	}
+	if err := s.InstallCRDs(ctx, crds); err != nil {
+		return err
+	}
+	if err := s.Namespace(ctx, istioNamespace, nil); err != nil {
+		return err
+	}
+	first, err := s.newIstiod(0)
+	if err != nil {
+		return err
+	}
+	mesh, err := s.meshConfig(first)
+	if err != nil {
+		return err
+	}
+	for _, object := range []client.Object{
+		&corev1.ConfigMap{
+			ObjectMeta: metav1.ObjectMeta{Namespace: istioNamespace, Name: "istio", Labels: map[string]string{"istio.io/rev": "default"}},
+			Data:       map[string]string{"mesh": string(mesh), "meshNetworks": "networks: {}"},
+		},
+		istiodService(first.ports),
+		validator(first),
+	} {
+		if err := s.client.Create(ctx, object); err != nil && !apierrors.IsAlreadyExists(err) {
+			return fmt.Errorf("making %T %s: %w", object, object.GetName(), err)
+		}
+	}
+	s.istiods = append(s.istiods, first)
+	return s.serviceAccount(ctx, istioNamespace, "istiod")
+}
+
+func (s *Stack) newIstiod(replica int) (*istiod, error) {
+	d := &istiod{name: fmt.Sprintf("istiod-%d", replica), address: s.network.address(istiodHost + replica)}
+	for _, port := range []struct {
+		preferred int
+		chosen    *int
+	}{
+		{15010, &d.ports.plain}, {15012, &d.ports.secure}, {15017, &d.ports.webhook},
+		{15014, &d.ports.monitoring}, {8080, &d.ports.http},
+	} {
+		var err error
+		if *port.chosen, err = s.network.portOn(d.address, port.preferred); err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+func (s *Stack) meshConfig(first *istiod) ([]byte, error) {
+	mesh := map[string]any{
+		"rootNamespace":     istioNamespace,
+		"trustDomain":       "cluster.local",
+		"enableAutoMtls":    true,
+		"accessLogFile":     accessLogName,
+		"accessLogEncoding": "JSON",
+		"accessLogFormat":   accessLogFormat,
+		"defaultConfig":     map[string]any{"discoveryAddress": endpoint(first.address, first.ports.secure)},
+	}
+	maps.Copy(mesh, s.options.MeshConfig)
+	text, err := yaml.Marshal(mesh)
+	if err != nil {
+		return nil, fmt.Errorf("writing the mesh configuration: %w", err)
+	}
+	return text, nil
+}
+
+// istiodService has the port numbers of the chart; the target ports are the
+// real ones of the first replica.
+func istiodService(ports istiodPorts) *corev1.Service {
+	return &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: istioNamespace, Name: "istiod",
+			Labels: map[string]string{"app": "istiod", "istio": "pilot", "istio.io/rev": "default"},
+		},
+		Spec: corev1.ServiceSpec{
+			Selector: map[string]string{"app": "istiod", "istio": "pilot"},
+			Ports: []corev1.ServicePort{
+				{Name: "grpc-xds", Port: 15010, TargetPort: intstr.FromInt(ports.plain)},
+				{Name: "https-dns", Port: 15012, TargetPort: intstr.FromInt(ports.secure)},
+				{Name: "https-webhook", Port: 443, TargetPort: intstr.FromInt(ports.webhook)},
+				{Name: "http-monitoring", Port: 15014, TargetPort: intstr.FromInt(ports.monitoring)},
+			},
+		},
+	}
+}
+
+// validator makes the API server ask istiod about every Istio object, as an
+// installation does. istiod adds its CA and turns Ignore into Fail when it is
+// ready to answer.
+func validator(first *istiod) *admissionv1.ValidatingWebhookConfiguration {
+	url := "https://" + endpoint(first.address, first.ports.webhook) + "/validate"
+	ignore, none := admissionv1.Ignore, admissionv1.SideEffectClassNone
+	return &admissionv1.ValidatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{
+			Name:   validatorName,
+			Labels: map[string]string{"app": "istiod", "istio": "istiod", "istio.io/rev": "default"},
+		},
+		Webhooks: []admissionv1.ValidatingWebhook{{
+			Name:         "validation.istio.io",
+			ClientConfig: admissionv1.WebhookClientConfig{URL: &url},
+			Rules: []admissionv1.RuleWithOperations{{
+				Operations: []admissionv1.OperationType{admissionv1.Create, admissionv1.Update},
+				Rule: admissionv1.Rule{
+					APIGroups:   []string{"security.istio.io", "networking.istio.io", "telemetry.istio.io", "extensions.istio.io"},
+					APIVersions: []string{"*"}, Resources: []string{"*"},
+				},
+			}},
+			FailurePolicy: &ignore, SideEffects: &none, AdmissionReviewVersions: []string{"v1"},
+		}},
+	}
+}
+
+// addIstiod starts a replica, waits for it and shows it as a Pod.
+func (s *Stack) addIstiod(ctx context.Context, replica int) error {
+	if replica >= len(s.istiods) {
+		d, err := s.newIstiod(replica)
+		if err != nil {
+			return err
+		}
+		s.istiods = append(s.istiods, d)
+	}
+	d := s.istiods[replica]
+	if err := s.runIstiod(d); err != nil {
+		return err
+	}
+	if err := d.proc.ready(ctx, httpCheck("http://"+endpoint(d.address, d.ports.http)+"/ready")); err != nil {
+		return err
+	}
+	return s.runningPod(ctx, &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: istioNamespace, Name: d.name,
+			Labels: map[string]string{"app": "istiod", "istio": "pilot", "istio.io/rev": "default"},
+		},
+		Spec: corev1.PodSpec{ServiceAccountName: "istiod", Containers: []corev1.Container{{
+			Name: "discovery", Image: "local",
+			Ports: []corev1.ContainerPort{
+				{Name: "grpc-xds", ContainerPort: int32(d.ports.plain)},
+				{Name: "tls-xds", ContainerPort: int32(d.ports.secure)},
+				{Name: "http-monitoring", ContainerPort: int32(d.ports.monitoring)},
+			},
+		}}},
+	}, d.address, true)
+}
+
+func (s *Stack) runIstiod(d *istiod) error {
+	dir := filepath.Join(s.dir, d.name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("making a directory for istiod: %w", err)
+	}
+	environment := []string{
+		"POD_NAMESPACE=" + istioNamespace, "POD_NAME=" + d.name, "SERVICE_ACCOUNT=istiod",
+		"REVISION=default", "CLUSTER_ID=" + clusterID,
+		// Its certificate must name the address that proxies dial.
+		"ISTIOD_CUSTOM_HOST=" + d.address, "PILOT_CERT_PROVIDER=istiod", "JWT_POLICY=third-party-jwt",
+		// Upstream Envoy has no metadata exchange and no Istio ALPN filter.
+		"PILOT_ENABLE_METADATA_EXCHANGE=false", "PILOT_ENABLE_ALPN_FILTER=false",
+		"INJECT_ENABLED=false", "VALIDATION_WEBHOOK_CONFIG_NAME=" + validatorName,
+		fmt.Sprintf("ENABLE_LEADER_ELECTION=%t", s.options.IstiodReplicas > 1),
+	}
+	var err error
+	d.proc, err = s.processes.run(command{
+		name: d.name, path: s.cache.binary("pilot-discovery"), dir: dir,
+		env: append(environment, s.options.IstiodEnvironment...),
+		args: []string{
+			"discovery", "--kubeconfig", s.Kubeconfig(), "--clusterID", clusterID,
+			"--httpAddr", endpoint(d.address, d.ports.http), "--httpsAddr", endpoint(d.address, d.ports.webhook),
+			"--grpcAddr", endpoint(d.address, d.ports.plain), "--secureGRPCAddr", endpoint(d.address, d.ports.secure),
+			"--monitoringAddr", endpoint(d.address, d.ports.monitoring),
+			"--ctrlz_port", "0", // any; the default is the same for every istiod on the machine
+		},
+	})
+	return err
+}
+
+// awaitValidation waits until istiod has made its webhook mandatory; before
+// that the API server takes invalid Istio objects.
+func (s *Stack) awaitValidation(ctx context.Context) error {
+	return s.istiods[0].proc.ready(ctx, func(ctx context.Context) error {
+		config := &admissionv1.ValidatingWebhookConfiguration{}
+		if err := s.client.Get(ctx, client.ObjectKey{Name: validatorName}, config); err != nil {
+			return err
+		}
+		if policy := config.Webhooks[0].FailurePolicy; policy == nil || *policy != admissionv1.Fail {
+			return errors.New("its validating webhook is not mandatory yet")
+		}
+		return nil
+	})
+}
+
+// httpCheck returns a check that a GET of url is answered with 200.
+func httpCheck(url string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return err
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			return err
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			return fmt.Errorf("%s answered %s", url, response.Status)
+		}
+		return nil
+	}
+}
