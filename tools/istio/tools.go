@@ -1,3 +1,6 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build tools
 
 // Package tools pins the Istio parts of the local stack: istiod and the agent

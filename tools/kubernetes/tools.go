@@ -1,3 +1,6 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build tools
 
 // Package tools pins the Kubernetes parts of the local stack: the API server,

@@ -1,0 +1,103 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package architecture
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// requirement is what `go mod edit -json` says of one module requirement.
+type requirement struct {
+	Path     string
+	Indirect bool
+}
+
+func TestEveryDirectDependencyHasAReason(t *testing.T) {
+	reasons := documentedDependencies(t)
+	modules, err := filepath.Glob(repository + "/tools/*/go.mod")
+	if err != nil || len(modules) == 0 {
+		t.Fatalf("finding the tool modules: %v, %v", modules, err)
+	}
+	required := map[string]bool{}
+	for _, module := range append(modules, repository+"/go.mod", repository+"/api/go.mod") {
+		for _, name := range directRequirements(t, module) {
+			required[name] = true
+			if reasons[name] == "" {
+				t.Errorf("%s requires %s: add it to docs/dependencies.md with the reason, or do without it", module, name)
+			}
+		}
+	}
+	for name := range reasons {
+		if !required[name] {
+			t.Errorf("docs/dependencies.md explains %s, which nothing requires directly any more", name)
+		}
+	}
+}
+
+// documentedDependencies reads the tables of docs/dependencies.md: the first cell
+// holds the module in back quotes, the last one the reason.
+func documentedDependencies(t *testing.T) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile(repository + "/docs/dependencies.md")
+	if err != nil {
+		t.Fatalf("reading the reasons: %v", err)
+	}
+	reasons := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+		name := strings.TrimSpace(cells[0])
+		if len(cells) < 2 || !strings.HasPrefix(name, "`") {
+			continue
+		}
+		reasons[strings.Trim(name, "`")] = strings.TrimSpace(cells[len(cells)-1])
+	}
+	return reasons
+}
+
+// directRequirements leaves out our own modules: they are not dependencies.
+func directRequirements(t *testing.T, module string) []string {
+	t.Helper()
+	var parsed struct{ Require []requirement }
+	if err := json.Unmarshal([]byte(run(t, "go", "mod", "edit", "-json", module)), &parsed); err != nil {
+		t.Fatalf("reading %s: %v", module, err)
+	}
+	var names []string
+	for _, r := range parsed.Require {
+		if !r.Indirect && !below(r.Path, modulePath) {
+			names = append(names, r.Path)
+		}
+	}
+	return names
+}
+
+func TestOperatorLinksNoneOfIstiosOwnPackages(t *testing.T) {
+	packages := strings.Fields(run(t, "go", "list", "-deps", modulePath+"/cmd/trellis-operator"))
+	if !slices.Contains(packages, modulePath+"/internal/compile") {
+		t.Fatalf("the operator does not even link the compiler: go list -deps gave %d packages", len(packages))
+	}
+	for _, name := range packages {
+		if below(name, "istio.io/istio") {
+			t.Errorf("the operator links %s: reading Istio's own generator belongs to trellis-server", name)
+		}
+	}
+}
+
+// run returns the standard output of a command run in this package's folder.
+func run(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), name, args...)
+	var problem strings.Builder
+	command.Stderr = &problem
+	output, err := command.Output()
+	if err != nil {
+		t.Fatalf("running %s %s: %v\n%s", name, strings.Join(args, " "), err, problem.String())
+	}
+	return string(output)
+}
