@@ -4,8 +4,8 @@
 package compile
 
 import (
-	"k8s.io/apimachinery/pkg/runtime"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/model"
@@ -38,6 +38,9 @@ type Outcome struct {
 	// Applications and Ingresses say what became of each, by reference.
 	Applications map[model.Reference]*ApplicationOutcome
 	Ingresses    map[model.Reference]*IngressOutcome
+	// Err is set when something could not be encoded. It never is in practice,
+	// and nothing may be applied or pruned when it is.
+	Err error
 }
 
 // ApplicationOutcome is what became of one Application.

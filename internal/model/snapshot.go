@@ -41,7 +41,7 @@ type Snapshot struct {
 	claims       map[string]*v1alpha1.HostClaim
 	namespaces   map[string]Namespace
 	services     map[Name]Service
-	workloads    map[string][]Workload
+	workloads    map[string]*workloadIndex
 	certificates map[Name]Certificate
 	foreign      map[string][]Foreign
 	applicationX map[Name]*v1alpha1.Application
@@ -61,7 +61,7 @@ func NewSnapshot(in Input) *Snapshot {
 		claims:       make(map[string]*v1alpha1.HostClaim, len(in.HostClaims)),
 		namespaces:   make(map[string]Namespace, len(in.Namespaces)),
 		services:     make(map[Name]Service, len(in.Services)),
-		workloads:    make(map[string][]Workload),
+		workloads:    make(map[string]*workloadIndex),
 		certificates: make(map[Name]Certificate, len(in.Certificates)),
 		foreign:      make(map[string][]Foreign),
 		applicationX: make(map[Name]*v1alpha1.Application, len(in.Applications)),
@@ -81,7 +81,12 @@ func NewSnapshot(in Input) *Snapshot {
 		s.services[Name{v.Ref.Namespace, v.Ref.Name}] = v
 	}
 	for _, w := range sortedBy(in.Workloads, CompareWorkloads) {
-		s.workloads[w.Ref.Namespace] = append(s.workloads[w.Ref.Namespace], w)
+		x := s.workloads[w.Ref.Namespace]
+		if x == nil {
+			x = newWorkloadIndex()
+			s.workloads[w.Ref.Namespace] = x
+		}
+		x.add(w)
 	}
 	for _, c := range in.Certificates {
 		s.certificates[Name{c.Ref.Namespace, c.Ref.Name}] = c
@@ -126,17 +131,27 @@ func (s *Snapshot) Certificate(n Name) (Certificate, bool) {
 }
 
 // Workloads are those of a namespace, in order of their reference. Read only.
-func (s *Snapshot) Workloads(namespace string) []Workload { return s.workloads[namespace] }
+func (s *Snapshot) Workloads(namespace string) []Workload {
+	if x := s.workloads[namespace]; x != nil {
+		return x.all
+	}
+	return nil
+}
 
 // Selected are the workloads of a namespace that a selector selects, in order.
 func (s *Snapshot) Selected(namespace string, selector map[string]string) []Workload {
-	var out []Workload
-	for _, w := range s.workloads[namespace] {
-		if Selects(selector, w.Labels) {
-			out = append(out, w)
-		}
+	if x := s.workloads[namespace]; x != nil {
+		return x.selected(selector)
 	}
-	return out
+	return nil
+}
+
+// WithServiceAccount counts the workloads of a namespace that run as an account.
+func (s *Snapshot) WithServiceAccount(namespace, account string) int {
+	if x := s.workloads[namespace]; x != nil {
+		return x.byAccount[account]
+	}
+	return 0
 }
 
 // Foreign are the Istio objects of a kind that Trellis did not make, in order.

@@ -1,0 +1,335 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package compile
+
+import (
+	"slices"
+
+	networkingapi "istio.io/api/networking/v1alpha3"
+	securityapi "istio.io/api/security/v1beta1"
+	typeapi "istio.io/api/type/v1beta1"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	securityv1 "istio.io/client-go/pkg/apis/security/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/intent"
+	"github.com/trellis-mesh/trellis/internal/model"
+)
+
+// application makes what the application's own proxy enforces: the same rules
+// as the gateway, and who may call.
+func (b *builder) application(a *intent.Application) {
+	if a.Pods == nil {
+		return
+	}
+	owners := []model.Reference{a.Ref}
+	b.peerAuthentication(a, owners)
+	b.destinationRule(a, owners)
+	if !a.RawPaths && len(a.Routes) > 0 {
+		b.pathGuard(a, owners)
+	}
+	b.requestAuthentication(*a.Pods, applicationName(a.Ref.Name, ""), applicationProviders(a), owners)
+	var deny, allow []rule
+	if !a.Closed {
+		deny, allow = applicationRules(a)
+	}
+	b.policy(a.Pods.Namespace, applicationName(a.Ref.Name, "-deny"), a.Pods.Selector, securityapi.AuthorizationPolicy_DENY, deny, owners)
+	b.policy(a.Pods.Namespace, applicationName(a.Ref.Name, "-allow"), a.Pods.Selector, securityapi.AuthorizationPolicy_ALLOW, allow, owners)
+}
+
+func (b *builder) peerAuthentication(a *intent.Application, owners []model.Reference) {
+	if a.Spec.Access == nil || a.Spec.Access.MutualTLS == "" {
+		return
+	}
+	mode := securityapi.PeerAuthentication_MutualTLS_STRICT
+	if a.Spec.Access.MutualTLS == v1alpha1.MutualTLSPermissive {
+		mode = securityapi.PeerAuthentication_MutualTLS_PERMISSIVE
+	}
+	value := &securityv1.PeerAuthentication{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "security.istio.io/v1", Kind: "PeerAuthentication"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: a.Pods.Namespace, Name: applicationName(a.Ref.Name, "")},
+	}
+	value.Spec.Selector = &typeapi.WorkloadSelector{MatchLabels: a.Pods.Selector}
+	value.Spec.Mtls = &securityapi.PeerAuthentication_MutualTLS{Mode: mode}
+	b.object(value, "PeerAuthentication", "security.istio.io", owners, []stamp{{part(a.Origin, "spec.access.mutualTLS"), ReasonPeerTLS}})
+}
+
+// destinationRule tells clients to use mutual TLS where they would not by
+// themselves. Anywhere else it would only be in the way of other settings.
+func (b *builder) destinationRule(a *intent.Application, owners []model.Reference) {
+	if !a.ClientMutualTLS {
+		return
+	}
+	value := &networkingv1.DestinationRule{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "networking.istio.io/v1", Kind: "DestinationRule"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: a.Pods.Namespace, Name: applicationName(a.Ref.Name, "")},
+	}
+	value.Spec.Host = a.ServiceHost(b.snapshot.Mesh())
+	value.Spec.TrafficPolicy = &networkingapi.TrafficPolicy{Tls: &networkingapi.ClientTLSSettings{Mode: networkingapi.ClientTLSSettings_ISTIO_MUTUAL}}
+	b.object(value, "DestinationRule", "networking.istio.io", owners, []stamp{{part(a.Origin, "spec.access.mutualTLS"), ReasonPeerTLS}})
+}
+
+// applicationProviders are the identity providers of every ingress of the
+// Application, each issuer once.
+func applicationProviders(a *intent.Application) []*intent.Provider {
+	var out []*intent.Provider
+	for _, in := range a.Ingresses() {
+		for _, p := range providersOf(in) {
+			if !slices.ContainsFunc(out, func(o *intent.Provider) bool { return o.Spec.Issuer == p.Spec.Issuer }) {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
+}
+
+func applicationRules(a *intent.Application) (deny, allow []rule) {
+	for _, route := range a.Routes {
+		v := viewOf(a, route)
+		deny = append(deny, v.deny()...)
+		allow = append(allow, v.allowGateways()...)
+	}
+	for _, p := range a.Ports {
+		if p.Protocol == v1alpha1.ProtocolTCP && p.Target != 0 {
+			deny = append(deny, tcpRules(a, p)...)
+		}
+	}
+	for _, c := range a.Callers {
+		allow = append(allow, allowCaller(a, c)...)
+	}
+	return deny, allow
+}
+
+// routeView is a route as the application's own proxy sees it.
+type routeView struct {
+	app   *intent.Application
+	route *intent.Route
+	// others are the paths of the Application's other routes.
+	others []intent.Path
+	// published are the open publications of the route.
+	published []*intent.Publication
+	// waived and needing are the callers by whether they need a token.
+	waived, needing []*intent.Caller
+}
+
+func viewOf(a *intent.Application, route *intent.Route) *routeView {
+	v := &routeView{app: a, route: route}
+	for _, o := range a.Routes {
+		if o != route {
+			v.others = append(v.others, o.Paths...)
+		}
+	}
+	for _, p := range a.Publications {
+		if p.Route == route && !p.Closed && p.Host.Ingress.Identity != nil {
+			v.published = append(v.published, p)
+		}
+	}
+	for _, c := range a.Callers {
+		if !slices.Contains(c.Routes, route) {
+			continue
+		}
+		if c.Waived {
+			v.waived = append(v.waived, c)
+		} else {
+			v.needing = append(v.needing, c)
+		}
+	}
+	return v
+}
+
+func (v *routeView) gateways() []string {
+	var out []string
+	for _, p := range v.published {
+		out = append(out, p.Host.Ingress.Identity.Principal())
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// principals of callers; any reports whether one of them is everybody.
+func principals(callers []*intent.Caller, trustDomain string) (list []string, any bool) {
+	for _, c := range callers {
+		switch {
+		case c.Any:
+			any = true
+		case c.Namespace != "":
+			list = append(list, trustDomain+"/ns/"+c.Namespace+"/*")
+		case c.Identity != nil:
+			list = append(list, c.Identity.Principal())
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list), any
+}
+
+// deny are the rules that refuse: closed routes, other methods, other callers,
+// and tokens that do not do.
+func (v *routeView) deny() []rule {
+	base := requests{ports: ports(v.route.Port)}
+	s := scope{operations: operations(base, v.route.Paths, v.others)}
+	if len(s.operations) == 0 {
+		return nil
+	}
+	if v.route.Closed {
+		return []rule{s.rule(v.route.Origin, ReasonPolicy)}
+	}
+	out := methodRules(v.route, base, v.others, nil)
+	out = append(out, v.denyCallers(s)...)
+	return append(out, v.denyTokens(s, base)...)
+}
+
+// denyCallers refuses whoever is not let in. The ALLOW policy alone would do
+// the same, until somebody adds another one: those are joined by or.
+func (v *routeView) denyCallers(s scope) []rule {
+	list, any := principals(slices.Concat(v.waived, v.needing), v.app.TrustDomain)
+	if any {
+		return nil
+	}
+	list = append(list, v.gateways()...)
+	slices.Sort(list)
+	s.from = notFrom(slices.Compact(list))
+	return []rule{s.rule(field(v.route.Origin, "name"), ReasonCaller)}
+}
+
+func notFrom(principals []string) []*securityapi.Rule_From {
+	if len(principals) == 0 {
+		return nil
+	}
+	return []*securityapi.Rule_From{{Source: &securityapi.Source{NotPrincipals: principals}}}
+}
+
+func from(principals []string) []*securityapi.Rule_From {
+	return []*securityapi.Rule_From{{Source: &securityapi.Source{Principals: principals}}}
+}
+
+// denyTokens holds requests to what the route asks of a token. Where all hosts
+// and the mesh ask the same, one set of rules holds for all; else each host has
+// its own, for requests that come through its gateway, and the mesh one more.
+func (v *routeView) denyTokens(s scope, base requests) []rule {
+	var all []intent.Requirement
+	for _, p := range v.published {
+		all = append(all, p.Requirement)
+	}
+	all = append(all, v.route.InMesh...)
+	waived, everybody := principals(v.waived, v.app.TrustDomain)
+	if len(all) == 0 {
+		return v.denyWithoutProvider(s, waived, everybody)
+	}
+	if alike(all) {
+		s.from = notFrom(waived)
+		if everybody {
+			s.from = from(v.gateways())
+			if len(v.published) == 0 {
+				return nil
+			}
+		}
+		return tokenRules(s, all[:1])
+	}
+	var out []rule
+	for _, p := range v.published {
+		host := base
+		host.hosts = authorities(p.Host.Name)
+		at := scope{operations: operations(host, v.route.Paths, v.others), from: from([]string{p.Host.Ingress.Identity.Principal()})}
+		out = append(out, tokenRules(at, []intent.Requirement{p.Requirement})...)
+	}
+	if everybody || len(v.route.InMesh) == 0 {
+		return out
+	}
+	exempt := slices.Concat(waived, v.gateways())
+	slices.Sort(exempt)
+	s.from = notFrom(slices.Compact(exempt))
+	return append(out, tokenRules(s, v.route.InMesh)...)
+}
+
+// denyWithoutProvider closes a route that needs a token to callers that would
+// need one, when nobody says whose tokens count.
+func (v *routeView) denyWithoutProvider(s scope, waived []string, everybody bool) []rule {
+	if v.route.Mode != v1alpha1.AuthenticationRequired || everybody || len(v.needing) == 0 {
+		return nil
+	}
+	s.from = notFrom(waived)
+	return []rule{s.rule(field(v.route.Origin, "authentication"), ReasonPolicy)}
+}
+
+func alike(all []intent.Requirement) bool {
+	for _, q := range all[1:] {
+		if q.Issuer != all[0].Issuer || q.ScopeClaim != all[0].ScopeClaim ||
+			!slices.Equal(q.Audiences, all[0].Audiences) || !slices.Equal(q.Issuers, all[0].Issuers) {
+			return false
+		}
+	}
+	return true
+}
+
+// allowGateways lets the gateways of the route's hosts call it, each for its
+// own hosts.
+func (v *routeView) allowGateways() []rule {
+	hosts := make(map[string][]string)
+	origin := make(map[string]model.Origin)
+	for _, p := range v.published {
+		who := p.Host.Ingress.Identity.Principal()
+		if len(hosts[who]) == 0 {
+			origin[who] = p.Origin
+		}
+		hosts[who] = append(hosts[who], p.Host.Name)
+	}
+	var out []rule
+	for _, who := range v.gateways() {
+		list := hosts[who]
+		slices.Sort(list)
+		base := requests{hosts: authorities(slices.Compact(list)...), ports: ports(v.route.Port), methods: v.route.Methods}
+		s := scope{operations: operations(base, v.route.Paths, v.others), from: from([]string{who})}
+		out = append(out, s.rule(origin[who], ReasonRoute))
+	}
+	return out
+}
+
+// allowCaller lets one caller in: one rule for what has paths, one for TCP,
+// where a rule with paths would not count.
+func allowCaller(a *intent.Application, c *intent.Caller) []rule {
+	list, any := principals([]*intent.Caller{c}, a.TrustDomain)
+	var who []*securityapi.Rule_From
+	if !any {
+		who = from(list)
+	}
+	var http scope
+	for _, route := range c.Routes {
+		if route.Closed || len(route.Paths) == 0 {
+			continue
+		}
+		v := viewOf(a, route)
+		base := requests{ports: ports(route.Port), methods: route.Methods}
+		http.operations = append(http.operations, operations(base, route.Paths, v.others)...)
+	}
+	http.from = who
+	var out []rule
+	if len(http.operations) > 0 {
+		out = append(out, http.rule(c.Origin, ReasonCaller))
+	}
+	if len(c.TCP) > 0 {
+		s := scope{from: who, operations: []*securityapi.Operation{{}}}
+		for _, p := range c.TCP {
+			s.operations[0].Ports = append(s.operations[0].Ports, decimal(p.Target))
+		}
+		out = append(out, s.rule(c.Origin, ReasonCaller))
+	}
+	return out
+}
+
+// tcpRules refuse whoever is not let in on a TCP port.
+func tcpRules(a *intent.Application, p intent.Port) []rule {
+	var callers []*intent.Caller
+	for _, c := range a.Callers {
+		if slices.ContainsFunc(c.TCP, func(o intent.Port) bool { return o.Name == p.Name }) {
+			callers = append(callers, c)
+		}
+	}
+	list, any := principals(callers, a.TrustDomain)
+	if any {
+		return nil
+	}
+	s := scope{from: notFrom(list), operations: []*securityapi.Operation{{Ports: []string{decimal(p.Target)}}}}
+	return []rule{s.rule(p.Origin, ReasonCaller)}
+}

@@ -1,0 +1,151 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package compile turns resolved intent into Istio objects. It is the one
+// compiler: the operator applies, the CLI prints and the webhook judges what
+// Compile returns. It is pure and deterministic, every object carries the
+// provenance of each of its rules, and each rule carries exactly one reason.
+package compile
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/intent"
+	"github.com/trellis-mesh/trellis/internal/model"
+)
+
+// builder collects what one compilation makes.
+type builder struct {
+	snapshot *model.Snapshot
+	graph    *intent.Graph
+	objects  []Object
+	broken   []error
+}
+
+// Compile makes everything that follows from a Snapshot. It never fails: what
+// is wrong is closed, and a finding says so.
+func Compile(s *model.Snapshot) *Outcome {
+	b := &builder{snapshot: s, graph: intent.Resolve(s)}
+	for _, claim := range b.graph.Claims {
+		b.claim(claim)
+	}
+	for _, in := range b.graph.Ingresses {
+		b.ingress(in)
+	}
+	for _, a := range b.graph.Applications {
+		b.application(a)
+	}
+	slices.SortFunc(b.objects, compareObjects)
+	return b.outcome()
+}
+
+// phases order kinds so that what restricts is there before what lets requests
+// in; removal goes the other way round.
+var phases = map[string]int{
+	"HostClaim": 0, "ConfigMap": 1, "EnvoyFilter": 2, "RequestAuthentication": 3,
+	"AuthorizationPolicy": 4, "PeerAuthentication": 5, "DestinationRule": 6,
+	"Gateway": 7, "VirtualService": 8,
+}
+
+// Phase is the place of a kind in the order of applying: objects of a lower
+// phase come first, and those of one phase do not depend on each other.
+func Phase(kind string) int { return phases[kind] }
+
+func compareObjects(a, b Object) int {
+	return cmp.Or(cmp.Compare(phases[a.Ref.Kind], phases[b.Ref.Kind]), a.Ref.Compare(b.Ref))
+}
+
+func (b *builder) add(value Resource, kind, group string, owners []model.Reference) {
+	b.objects = append(b.objects, Object{
+		Ref:    model.Reference{Cluster: b.snapshot.Mesh().Cluster, Group: group, Kind: kind, Namespace: value.GetNamespace(), Name: value.GetName()},
+		Owners: owners,
+		Value:  value,
+	})
+}
+
+// claim makes the record of a host's owner. It outlives its Applications, so it
+// is labelled as ours and owned by nobody.
+func (b *builder) claim(c intent.Claim) {
+	b.add(&v1alpha1.HostClaim{
+		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "HostClaim"},
+		ObjectMeta: metav1.ObjectMeta{Name: c.Host, Labels: map[string]string{LabelManagedBy: ManagedBy}},
+		Spec:       v1alpha1.HostClaimSpec{Namespace: v1alpha1.LabelName(c.Namespace)},
+	}, "HostClaim", v1alpha1.GroupName, c.Owners)
+}
+
+func lower(s string) string { return strings.ToLower(s) }
+
+// outcome sums up what became of every Application and SecureIngress.
+func (b *builder) outcome() *Outcome {
+	out := &Outcome{
+		Objects:      b.objects,
+		Findings:     b.graph.Findings,
+		Applications: make(map[model.Reference]*ApplicationOutcome, len(b.graph.Applications)),
+		Ingresses:    make(map[model.Reference]*IngressOutcome, len(b.graph.Ingresses)),
+		Err:          errors.Join(b.broken...),
+	}
+	refused := make(map[model.Reference]bool)
+	for i := range out.Findings {
+		if out.Findings[i].Severity == model.SeverityError {
+			refused[out.Findings[i].Object] = true
+		}
+	}
+	for _, a := range b.graph.Applications {
+		o := &ApplicationOutcome{Ref: a.Ref, Accepted: !refused[a.Ref], Addresses: addresses(a)}
+		if a.Pods != nil {
+			o.Workloads = WorkloadSelector(*a.Pods)
+		}
+		for _, in := range a.Ingresses() {
+			o.Gateways = append(o.Gateways, WorkloadSelector(in.Pods))
+		}
+		out.Applications[a.Ref] = o
+	}
+	for _, in := range b.graph.Ingresses {
+		o := &IngressOutcome{Ref: in.Ref, Accepted: !refused[in.Ref], Workloads: WorkloadSelector(in.Pods)}
+		for _, h := range in.Hosts {
+			o.Hosts = append(o.Hosts, h.Name)
+		}
+		out.Ingresses[in.Ref] = o
+	}
+	for _, object := range b.objects {
+		for _, owner := range object.Owners {
+			if o := out.Applications[owner]; o != nil {
+				o.Generated = append(o.Generated, object.Ref)
+			}
+			if o := out.Ingresses[owner]; o != nil {
+				o.Generated = append(o.Generated, object.Ref)
+			}
+		}
+	}
+	b.probes(out)
+	return out
+}
+
+// addresses are the URLs at which an Application answers: one for each host and
+// exposure, where at least one route is open.
+func addresses(a *intent.Application) []v1alpha1.Address {
+	var out []v1alpha1.Address
+	for _, p := range a.Publications {
+		if p.Closed || p.Host.Ingress.Closed {
+			continue
+		}
+		address := v1alpha1.Address{URL: "https://" + p.Host.Name, Exposure: p.Exposure}
+		if port := p.Host.Ingress.HTTPS.Number; port != 443 {
+			address.URL += ":" + decimal(port)
+		}
+		address.URL += "/"
+		if !slices.Contains(out, address) {
+			out = append(out, address)
+		}
+	}
+	slices.SortFunc(out, func(x, y v1alpha1.Address) int {
+		return cmp.Or(strings.Compare(x.URL, y.URL), strings.Compare(x.Exposure, y.Exposure))
+	})
+	return out
+}

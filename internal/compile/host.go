@@ -1,0 +1,291 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package compile
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	networkingapi "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/intent"
+	"github.com/trellis-mesh/trellis/internal/model"
+)
+
+// ProbeHeader carries the probe key. A request with it is answered 418 by the
+// gateway itself, after authorization, and never reaches an application.
+const ProbeHeader = "trellis-probe"
+
+// oddPath matches paths that gateway and application may read differently:
+// encoded or doubled slashes, backslashes, path parameters, NUL, dot segments,
+// double encoding, and bytes that begin no character (overlong UTF-8). RE2, and
+// the whole path has to match.
+const oddPath = `.*(//|\\|;|%2[fF]|%5[cC]|%3[bB]|%00|%2[eE]|%25[0-9a-fA-F]{2}|%[cC][01]|/\.\.?(/|$)).*`
+
+// entries collects the http entries of a VirtualService with their stamps.
+type entries struct {
+	routes []*networkingapi.HTTPRoute
+	stamps []stamp
+}
+
+func (e *entries) add(at model.Origin, reason Reason, route *networkingapi.HTTPRoute) {
+	e.routes = append(e.routes, route)
+	e.stamps = append(e.stamps, stamp{at, reason})
+}
+
+// virtualService makes the routes of one host. The order of its entries is what
+// decides: probe, plain HTTP, odd paths, the reserved path, then the longest
+// path first.
+func (b *builder) virtualService(h *intent.Host) {
+	in := h.Ingress
+	var e entries
+	b.probeEntry(&e, in)
+	plainEntries(&e, in)
+	if !h.RawPaths {
+		e.add(part(in.Origin, ""), ReasonPath, answer("odd-path", 400, "this path can be read in more than one way\n",
+			&networkingapi.HTTPMatchRequest{Uri: regex(oddPath), Port: uint32(in.HTTPS.Number)}))
+	}
+	e.add(part(in.Origin, ""), ReasonPath, answer("acme-challenge", 404, "", prefixMatches(intent.AcmePath, 0)...))
+	b.routeEntries(&e, h)
+	addSecurityHeader(&e, in)
+
+	value := &networkingv1.VirtualService{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "networking.istio.io/v1", Kind: "VirtualService"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: in.Ref.Namespace, Name: hostName(in.Ref.Name, h.Name)},
+	}
+	value.Spec.Hosts = []string{h.Name}
+	value.Spec.Gateways = []string{ingressName(in.Ref.Name, "")}
+	value.Spec.Http = e.routes
+	owners := []model.Reference{in.Ref}
+	for _, p := range h.Publications {
+		if !slices.Contains(owners, p.Application.Ref) {
+			owners = append(owners, p.Application.Ref)
+		}
+	}
+	b.object(value, "VirtualService", "networking.istio.io", owners, e.stamps)
+}
+
+func (b *builder) probeEntry(e *entries, in *intent.Ingress) {
+	key := b.snapshot.ProbeKey()
+	if key == "" {
+		return
+	}
+	e.add(part(in.Origin, ""), ReasonProbe, answer("probe", 418, "", &networkingapi.HTTPMatchRequest{
+		Headers: map[string]*networkingapi.StringMatch{ProbeHeader: exact(key)},
+		Port:    uint32(in.HTTPS.Number),
+	}))
+}
+
+// plainEntries answer plain HTTP. A request that brought its token along has
+// leaked it, and is told so; it is not redirected as if nothing had happened.
+func plainEntries(e *entries, in *intent.Ingress) {
+	port := uint32(in.HTTP.Number)
+	if port == 0 {
+		return
+	}
+	at := part(in.Origin, "spec.insecureRequests")
+	e.add(at, ReasonPlain, answer("acme-challenge-plain", 404, "", prefixMatches(intent.AcmePath, port)...))
+	if in.Spec.InsecureRequests == v1alpha1.InsecureRequestsReject {
+		e.add(at, ReasonPlain, answer("plain-refused", 403, "this host is served over HTTPS alone\n", &networkingapi.HTTPMatchRequest{Port: port}))
+		return
+	}
+	e.add(at, ReasonPlain, answer("plain-token", 400, "a token was sent over plain HTTP; consider it leaked, and use HTTPS\n", tokenMatches(in, port)...))
+	e.add(at, ReasonPlain, &networkingapi.HTTPRoute{
+		Name:  "plain-redirect",
+		Match: []*networkingapi.HTTPMatchRequest{{Port: port}},
+		Redirect: &networkingapi.HTTPRedirect{
+			Scheme:       "https",
+			RedirectPort: &networkingapi.HTTPRedirect_Port{Port: uint32(in.HTTPS.Number)},
+			RedirectCode: 308,
+		},
+	})
+}
+
+// tokenMatches match requests that carry a token where one may be.
+func tokenMatches(in *intent.Ingress, port uint32) []*networkingapi.HTTPMatchRequest {
+	headers := map[string]string{"authorization": `(?i)bearer .*`}
+	var out []*networkingapi.HTTPMatchRequest
+	seen := make(map[string]bool)
+	for _, p := range providersOf(in) {
+		for _, s := range p.Spec.TokenSources {
+			switch {
+			case s.Header != nil && string(s.Header.Name) != "authorization":
+				headers[string(s.Header.Name)] = ".*"
+			case s.Query != "" && !seen[s.Query]:
+				seen[s.Query] = true
+				out = append(out, &networkingapi.HTTPMatchRequest{Port: port, QueryParams: map[string]*networkingapi.StringMatch{s.Query: regex(".+")}})
+			}
+		}
+	}
+	for name, pattern := range headers {
+		out = append(out, &networkingapi.HTTPMatchRequest{Port: port, Headers: map[string]*networkingapi.StringMatch{name: regex(pattern)}})
+	}
+	slices.SortFunc(out, func(x, y *networkingapi.HTTPMatchRequest) int { return strings.Compare(x.String(), y.String()) })
+	return out
+}
+
+// hostPath is one path of a host with the publication that it leads to.
+type hostPath struct {
+	path        intent.Path
+	publication *intent.Publication
+}
+
+// routeEntries lead every path of the host to its application, the longest
+// first, and close those that are not published.
+func (b *builder) routeEntries(e *entries, h *intent.Host) {
+	var all []hostPath
+	for _, p := range h.Publications {
+		for _, path := range p.Route.Paths {
+			all = append(all, hostPath{path, p})
+		}
+	}
+	slices.SortStableFunc(all, func(x, y hostPath) int {
+		return cmp.Or(intent.MoreSpecific(x.path, y.path), compareBool(x.path.Guess, y.path.Guess))
+	})
+	for _, hp := range all {
+		p := hp.publication
+		name := p.Application.Ref.Namespace + "/" + p.Application.Ref.Name + "/" + p.Route.Name
+		switch {
+		case p.Unpublished:
+			e.add(p.Origin, ReasonPolicy, answer(name, 404, "", pathMatches(hp.path, h.Ingress)...))
+		case p.Closed:
+			e.add(p.Origin, ReasonPolicy, answer(name, 403, "this route is closed; its Application's status says why\n", pathMatches(hp.path, h.Ingress)...))
+		default:
+			b.openRoute(e, hp, name)
+		}
+	}
+}
+
+func (b *builder) openRoute(e *entries, hp hostPath, name string) {
+	p := hp.publication
+	cors := corsPolicy(p)
+	if cors != nil {
+		matches := pathMatches(hp.path, p.Host.Ingress)
+		for _, m := range matches {
+			m.Method = exact("OPTIONS")
+			m.Headers = map[string]*networkingapi.StringMatch{"origin": regex(".+"), "access-control-request-method": regex(".+")}
+		}
+		preflight := answer(name, 403, "", matches...)
+		preflight.CorsPolicy = cors
+		e.add(field(p.Origin, "cors"), ReasonRoute, preflight)
+	}
+	route := &networkingapi.HTTPRoute{
+		Name:  name,
+		Match: pathMatches(hp.path, p.Host.Ingress),
+		Route: []*networkingapi.HTTPRouteDestination{{Destination: &networkingapi.Destination{
+			Host: p.Application.ServiceHost(b.snapshot.Mesh()),
+			Port: &networkingapi.PortSelector{Number: uint32(p.Route.Port.Number)},
+		}}},
+		CorsPolicy: cors,
+	}
+	if p.Route.Timeout > 0 {
+		route.Timeout = durationpb.New(p.Route.Timeout)
+	}
+	e.add(p.Origin, ReasonRoute, route)
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	default:
+		return -1
+	}
+}
+
+func corsPolicy(p *intent.Publication) *networkingapi.CorsPolicy {
+	c := p.CORS
+	if c == nil {
+		return nil
+	}
+	out := &networkingapi.CorsPolicy{
+		AllowCredentials: wrapperspb.Bool(c.AllowCredentials),
+		// What the policy does not match is answered here and not forwarded.
+		UnmatchedPreflights: networkingapi.CorsPolicy_IGNORE,
+	}
+	for _, o := range c.Origins {
+		out.AllowOrigins = append(out.AllowOrigins, exact(o))
+	}
+	for _, m := range c.Methods {
+		out.AllowMethods = append(out.AllowMethods, string(m))
+	}
+	if len(c.Methods) == 0 {
+		out.AllowMethods = p.Route.Methods
+	}
+	for _, h := range c.Headers {
+		out.AllowHeaders = append(out.AllowHeaders, string(h))
+	}
+	for _, h := range c.ExposeHeaders {
+		out.ExposeHeaders = append(out.ExposeHeaders, string(h))
+	}
+	if c.MaxAge != nil {
+		out.MaxAge = durationpb.New(c.MaxAge.Duration)
+	}
+	return out
+}
+
+// addSecurityHeader sends Strict-Transport-Security with every answer over
+// HTTPS; over plain HTTP browsers ignore it (RFC 6797 section 7.2).
+func addSecurityHeader(e *entries, in *intent.Ingress) {
+	hsts := in.Spec.TLS.HSTS
+	if hsts == nil {
+		return
+	}
+	value := "max-age=" + strconv.FormatInt(int64(hsts.MaxAge.Duration/time.Second), 10)
+	if hsts.IncludeSubdomains {
+		value += "; includeSubDomains"
+	}
+	for i, r := range e.routes {
+		if e.stamps[i].reason != ReasonPlain {
+			r.Headers = &networkingapi.Headers{Response: &networkingapi.Headers_HeaderOperations{Set: map[string]string{"strict-transport-security": value}}}
+		}
+	}
+}
+
+func exact(v string) *networkingapi.StringMatch {
+	return &networkingapi.StringMatch{MatchType: &networkingapi.StringMatch_Exact{Exact: v}}
+}
+
+func regex(v string) *networkingapi.StringMatch {
+	return &networkingapi.StringMatch{MatchType: &networkingapi.StringMatch_Regex{Regex: v}}
+}
+
+func startsWith(v string) *networkingapi.StringMatch {
+	return &networkingapi.StringMatch{MatchType: &networkingapi.StringMatch_Prefix{Prefix: v}}
+}
+
+// prefixMatches match a path and everything below it; port zero is every port.
+func prefixMatches(path string, port uint32) []*networkingapi.HTTPMatchRequest {
+	if path == "/" {
+		return []*networkingapi.HTTPMatchRequest{{Uri: startsWith("/"), Port: port}}
+	}
+	return []*networkingapi.HTTPMatchRequest{{Uri: exact(path), Port: port}, {Uri: startsWith(path + "/"), Port: port}}
+}
+
+func pathMatches(p intent.Path, in *intent.Ingress) []*networkingapi.HTTPMatchRequest {
+	port := uint32(in.HTTPS.Number)
+	if p.Prefix {
+		return prefixMatches(p.Value, port)
+	}
+	return []*networkingapi.HTTPMatchRequest{{Uri: exact(p.Value), Port: port}}
+}
+
+func answer(name string, status uint32, body string, matches ...*networkingapi.HTTPMatchRequest) *networkingapi.HTTPRoute {
+	out := &networkingapi.HTTPRoute{Name: name, Match: matches, DirectResponse: &networkingapi.HTTPDirectResponse{Status: status}}
+	if body != "" {
+		out.DirectResponse.Body = &networkingapi.HTTPBody{Specifier: &networkingapi.HTTPBody_String_{String_: body}}
+	}
+	return out
+}

@@ -1,0 +1,55 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package compile
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+
+	"github.com/trellis-mesh/trellis/internal/model"
+)
+
+// Labels and annotations of every generated object.
+const (
+	// LabelManagedBy is how generated objects are found.
+	LabelManagedBy = "app.kubernetes.io/managed-by"
+	// ManagedBy is its value.
+	ManagedBy = "trellis"
+	// LabelOwnerKind, LabelOwnerNamespace and LabelOwnerName name the first
+	// owner: the object to edit instead of this one.
+	LabelOwnerKind      = "trellis.dev/owner-kind"
+	LabelOwnerNamespace = "trellis.dev/owner-namespace"
+	LabelOwnerName      = "trellis.dev/owner-name"
+	// AnnotationOrigin holds the provenance of every rule.
+	AnnotationOrigin = "trellis.dev/origin"
+)
+
+// Names are made of the names of what an object was generated for. Application
+// and SecureIngress names are DNS labels, hosts are domain names, and the order
+// below keeps different parts from spelling the same name.
+
+func applicationName(name, suffix string) string {
+	return shorten("trellis-application-" + name + suffix)
+}
+
+func ingressName(name, suffix string) string { return shorten("trellis-ingress-" + name + suffix) }
+
+func hostName(ingress, host string) string { return shorten("trellis-host-" + ingress + "." + host) }
+
+func hostPolicyName(ingress, host string, app model.Reference, suffix string) string {
+	return shorten("trellis-host-" + ingress + "." + host + "." + app.Name + "." + app.Namespace + suffix)
+}
+
+// shorten keeps a name within what Kubernetes takes (253 characters), and keeps
+// names apart that would be cut to the same text.
+func shorten(name string) string {
+	const most = 253
+	if len(name) <= most {
+		return name
+	}
+	sum := sha256.Sum256([]byte(name))
+	digest := hex.EncodeToString(sum[:8])
+	return strings.TrimRight(name[:most-1-len(digest)], "-.") + "-" + digest
+}

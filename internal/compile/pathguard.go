@@ -1,0 +1,60 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package compile
+
+import (
+	networkingapi "istio.io/api/networking/v1alpha3"
+	networkingv1alpha3 "istio.io/client-go/pkg/apis/networking/v1alpha3"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/trellis-mesh/trellis/internal/intent"
+	"github.com/trellis-mesh/trellis/internal/model"
+)
+
+// pathGuard refuses odd paths at the application's own proxy. Requests from
+// inside the mesh never pass the gateway's routes, and AuthorizationPolicy can
+// match the beginning and the end of a path but not what is in it: without the
+// guard, /open/..%2fclosed matches the rules of /open and is served as /closed
+// by an application that decodes. It is an ordinary RBAC filter before Istio's
+// own, in Envoy's stable API.
+func (b *builder) pathGuard(a *intent.Application, owners []model.Reference) {
+	value := &networkingv1alpha3.EnvoyFilter{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "networking.istio.io/v1alpha3", Kind: "EnvoyFilter"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: a.Pods.Namespace, Name: applicationName(a.Ref.Name, "-paths")},
+	}
+	id := "ns[" + value.Namespace + "]-policy[" + value.Name + "]-rule[0]"
+	filter, err := structpb.NewStruct(map[string]any{
+		"name": "trellis.path_guard",
+		"typed_config": map[string]any{
+			"@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
+			"rules": map[string]any{
+				"action": "DENY",
+				"policies": map[string]any{id: map[string]any{
+					"permissions": []any{map[string]any{"url_path": map[string]any{"path": map[string]any{"safe_regex": map[string]any{"regex": oddPath}}}}},
+					"principals":  []any{map[string]any{"any": true}},
+				}},
+			},
+		},
+	})
+	if err != nil {
+		b.broken = append(b.broken, err)
+		return
+	}
+	value.Spec.WorkloadSelector = &networkingapi.WorkloadSelector{Labels: a.Pods.Selector}
+	value.Spec.ConfigPatches = []*networkingapi.EnvoyFilter_EnvoyConfigObjectPatch{{
+		ApplyTo: networkingapi.EnvoyFilter_HTTP_FILTER,
+		Match: &networkingapi.EnvoyFilter_EnvoyConfigObjectMatch{
+			Context: networkingapi.EnvoyFilter_SIDECAR_INBOUND,
+			ObjectTypes: &networkingapi.EnvoyFilter_EnvoyConfigObjectMatch_Listener{Listener: &networkingapi.EnvoyFilter_ListenerMatch{
+				FilterChain: &networkingapi.EnvoyFilter_ListenerMatch_FilterChainMatch{
+					Filter: &networkingapi.EnvoyFilter_ListenerMatch_FilterMatch{Name: "envoy.filters.network.http_connection_manager"},
+				},
+			}},
+		},
+		Patch: &networkingapi.EnvoyFilter_Patch{Operation: networkingapi.EnvoyFilter_Patch_INSERT_FIRST, Value: filter},
+	}}
+	b.object(value, "EnvoyFilter", "networking.istio.io", owners, []stamp{{part(a.Origin, "spec.routes"), ReasonPath}})
+}

@@ -1,0 +1,51 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package compile
+
+import (
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/intent"
+)
+
+// probes lists for every published route one request that shows whether it does
+// what was stated, for its Application and for its ingress. Without a probe key
+// there are none: nothing would answer them but the application.
+func (b *builder) probes(out *Outcome) {
+	if b.snapshot.ProbeKey() == "" {
+		return
+	}
+	for _, in := range b.graph.Ingresses {
+		if in.Closed || in.HTTPS.Target == 0 {
+			continue
+		}
+		for _, h := range in.Hosts {
+			for _, p := range h.Publications {
+				if p.Unpublished || len(p.Route.Paths) == 0 {
+					continue
+				}
+				probe := probeOf(p)
+				a, i := out.Applications[p.Application.Ref], out.Ingresses[in.Ref]
+				a.Probes = append(a.Probes, probe)
+				i.Probes = append(i.Probes, probe)
+			}
+		}
+	}
+}
+
+func probeOf(p *intent.Publication) Probe {
+	in := p.Host.Ingress
+	probe := Probe{
+		Application: p.Application.Ref, Route: p.Route.Name,
+		Gateway: WorkloadSelector(in.Pods), Port: in.HTTPS.Target,
+		Host: p.Host.Name, Method: "GET", Path: p.Route.Paths[0].Value,
+		Expect: ExpectOpen, Fingerprint: in.Fingerprint,
+	}
+	if len(p.Route.Methods) > 0 {
+		probe.Method = p.Route.Methods[0]
+	}
+	if p.Closed || p.Route.Mode == v1alpha1.AuthenticationRequired {
+		probe.Expect = ExpectRefused
+	}
+	return probe
+}

@@ -1,0 +1,162 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package compile
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/trellis-mesh/trellis/internal/model"
+)
+
+// Reason is why a generated rule exists: the one thing that it checks.
+type Reason string
+
+// The reasons. A denial names its rule, and the rule has exactly one of them.
+const (
+	ReasonNoToken  Reason = "NoToken"
+	ReasonIssuer   Reason = "Issuer"
+	ReasonAudience Reason = "Audience"
+	ReasonScope    Reason = "Scope"
+	ReasonClaim    Reason = "Claim"
+	ReasonMethod   Reason = "Method"
+	ReasonCaller   Reason = "Caller"
+	ReasonPolicy   Reason = "Policy"
+	// ReasonRoute and the following are those of rules that serve or allow.
+	ReasonRoute   Reason = "Route"
+	ReasonProbe   Reason = "Probe"
+	ReasonPath    Reason = "Path"
+	ReasonPlain   Reason = "PlainHTTP"
+	ReasonTLS     Reason = "TLS"
+	ReasonKeys    Reason = "Keys"
+	ReasonPeerTLS Reason = "MutualTLS"
+)
+
+// stamp is the origin and reason of one generated rule.
+type stamp struct {
+	origin model.Origin
+	reason Reason
+}
+
+// Provenance is what the annotation trellis.dev/origin holds: for each rule of
+// an object, in order, who stated it and why it is there. Strings that repeat
+// are held once.
+type Provenance struct {
+	// Objects, Fields and Sources are looked up by the numbers in Rules.
+	Objects []string `json:"objects,omitempty"`
+	Fields  []string `json:"fields,omitempty"`
+	Sources []string `json:"sources,omitempty"`
+	// Rules are [object, field, source, layer, reason]; source is -1 when
+	// unknown.
+	Rules []ProvenanceRule `json:"rules,omitempty"`
+	// ConfigMap names where the provenance is, when it is too large for an
+	// annotation; then everything else is empty.
+	ConfigMap string `json:"configMap,omitempty"`
+}
+
+// ProvenanceRule is one rule's origin.
+type ProvenanceRule struct {
+	Object, Field, Source int
+	Layer                 model.Layer
+	Reason                Reason
+}
+
+// MarshalJSON writes the rule as a short list.
+func (p ProvenanceRule) MarshalJSON() ([]byte, error) {
+	return json.Marshal([]any{p.Object, p.Field, p.Source, p.Layer, p.Reason})
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (p *ProvenanceRule) UnmarshalJSON(data []byte) error {
+	list := []any{&p.Object, &p.Field, &p.Source, &p.Layer, &p.Reason}
+	want := len(list)
+	if err := json.Unmarshal(data, &list); err != nil {
+		return fmt.Errorf("reading the origin of a rule, %w", err)
+	}
+	if len(list) != want {
+		return fmt.Errorf("reading the origin of a rule, want %d elements and have %d", want, len(list))
+	}
+	return nil
+}
+
+// provenance interns the stamps of an object's rules.
+func provenance(stamps []stamp) Provenance {
+	var p Provenance
+	objects, fields, sources := interner(&p.Objects), interner(&p.Fields), interner(&p.Sources)
+	for _, s := range stamps {
+		rule := ProvenanceRule{Object: objects(s.origin.Object.String()), Field: fields(s.origin.Field), Source: -1, Layer: s.origin.Layer, Reason: s.reason}
+		if s.origin.Source != "" {
+			rule.Source = sources(s.origin.Source)
+		}
+		p.Rules = append(p.Rules, rule)
+	}
+	return p
+}
+
+func interner(list *[]string) func(string) int {
+	seen := make(map[string]int)
+	return func(s string) int {
+		i, ok := seen[s]
+		if !ok {
+			i = len(*list)
+			seen[s] = i
+			*list = append(*list, s)
+		}
+		return i
+	}
+}
+
+// Rule is the origin of rule i in words that a person can use, and its reason.
+func (p Provenance) Rule(i int) (object, field string, reason Reason, ok bool) {
+	if i < 0 || i >= len(p.Rules) {
+		return "", "", "", false
+	}
+	r := p.Rules[i]
+	if r.Object >= len(p.Objects) || r.Field >= len(p.Fields) || r.Object < 0 || r.Field < 0 {
+		return "", "", "", false
+	}
+	return p.Objects[r.Object], p.Fields[r.Field], r.Reason, true
+}
+
+// maxAnnotation is the size above which provenance moves to a ConfigMap: half
+// of what Kubernetes takes for all annotations of an object together.
+const maxAnnotation = 128 << 10
+
+// object finishes a generated object: labels, provenance, and a ConfigMap for
+// the provenance where it is too large.
+func (b *builder) object(value Resource, kind, group string, owners []model.Reference, stamps []stamp) {
+	owners = slices.Clone(owners)
+	value.SetLabels(ownerLabels(owners))
+	p := provenance(stamps)
+	text, err := json.Marshal(p)
+	if err != nil {
+		b.broken = append(b.broken, fmt.Errorf("encoding the origin of %s %s/%s, %w", kind, value.GetNamespace(), value.GetName(), err))
+		return
+	}
+	if len(text) > maxAnnotation {
+		name := shorten("trellis-origin-" + lower(kind) + "-" + value.GetName())
+		b.add(&corev1.ConfigMap{
+			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
+			ObjectMeta: metav1.ObjectMeta{Namespace: value.GetNamespace(), Name: name, Labels: ownerLabels(owners)},
+			Data:       map[string]string{"origin": string(text)},
+		}, "ConfigMap", "", owners)
+		text, _ = json.Marshal(Provenance{ConfigMap: name})
+	}
+	value.SetAnnotations(map[string]string{AnnotationOrigin: string(text)})
+	b.add(value, kind, group, owners)
+}
+
+func ownerLabels(owners []model.Reference) map[string]string {
+	labels := map[string]string{LabelManagedBy: ManagedBy}
+	if len(owners) > 0 {
+		labels[LabelOwnerKind] = owners[0].Kind
+		labels[LabelOwnerNamespace] = owners[0].Namespace
+		labels[LabelOwnerName] = owners[0].Name
+	}
+	return labels
+}

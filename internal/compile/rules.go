@@ -1,0 +1,214 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package compile
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	securityapi "istio.io/api/security/v1beta1"
+	typeapi "istio.io/api/type/v1beta1"
+	securityv1 "istio.io/client-go/pkg/apis/security/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/intent"
+	"github.com/trellis-mesh/trellis/internal/model"
+)
+
+const (
+	issuerClaim   = "request.auth.claims[iss]"
+	audienceClaim = "request.auth.claims[aud]"
+	// present matches every value that is there.
+	present = "*"
+)
+
+// rule is one rule of an AuthorizationPolicy with its stamp.
+type rule struct {
+	value *securityapi.Rule
+	stamp stamp
+}
+
+// scope is which requests rules are about.
+type scope struct {
+	// operations are joined by or.
+	operations []*securityapi.Operation
+	// from limits who; nil is everybody.
+	from []*securityapi.Rule_From
+}
+
+func (s scope) rule(at model.Origin, reason Reason, when ...*securityapi.Condition) rule {
+	value := &securityapi.Rule{From: s.from, When: when}
+	for _, o := range s.operations {
+		value.To = append(value.To, &securityapi.Rule_To{Operation: o})
+	}
+	return rule{value, stamp{at, reason}}
+}
+
+// requests says which requests a rule is about, but for the paths.
+type requests struct {
+	hosts, ports, methods, notMethods []string
+}
+
+// operations says in Istio's terms: these paths, on these hosts and ports,
+// where the longest path decides. Each path gets what has to be taken out of it
+// and no more: taking one path's exceptions out of another would let requests
+// escape.
+func operations(base requests, paths, others []intent.Path) []*securityapi.Operation {
+	with := func() *securityapi.Operation {
+		return &securityapi.Operation{Hosts: base.hosts, Ports: base.ports, Methods: base.methods, NotMethods: base.notMethods}
+	}
+	var out []*securityapi.Operation
+	var plain *securityapi.Operation
+	for _, p := range paths {
+		subtract := intent.Subtract(p, others)
+		if len(subtract) > 0 {
+			o := with()
+			o.Paths = pathPatterns(p)
+			for _, q := range subtract {
+				o.NotPaths = append(o.NotPaths, pathPatterns(q)...)
+			}
+			out = append(out, o)
+			continue
+		}
+		if plain == nil {
+			plain = with()
+			out = append(out, plain)
+		}
+		plain.Paths = append(plain.Paths, pathPatterns(p)...)
+	}
+	return out
+}
+
+// pathPatterns writes a path as AuthorizationPolicy does: a trailing asterisk
+// is a prefix.
+func pathPatterns(p intent.Path) []string {
+	switch {
+	case !p.Prefix:
+		return []string{p.Value}
+	case p.Value == "/":
+		return []string{"/*"}
+	default:
+		return []string{p.Value, p.Value + "/*"}
+	}
+}
+
+// authorities are the values of the authority that mean a host: routing ignores
+// the port, RBAC reads it.
+func authorities(hosts ...string) []string {
+	out := make([]string, 0, 2*len(hosts))
+	for _, h := range hosts {
+		out = append(out, h, h+":*")
+	}
+	return out
+}
+
+func claim(path ...string) string {
+	var b strings.Builder
+	b.WriteString("request.auth.claims")
+	for _, p := range path {
+		b.WriteString("[" + p + "]")
+	}
+	return b.String()
+}
+
+// tokenRules deny what does not meet a requirement. Several requirements are
+// joined by or, by issuer: a token must meet that of its own issuer. The rules
+// exclude each other, so that a denial has one reason.
+func tokenRules(s scope, requirements []intent.Requirement) []rule {
+	if len(requirements) == 0 {
+		return nil
+	}
+	first := requirements[0]
+	accepted := issuersOf(requirements)
+	foreign := &securityapi.Condition{Key: issuerClaim, Values: []string{present}, NotValues: accepted}
+	if first.Mode == v1alpha1.AuthenticationNone {
+		return []rule{s.rule(first.Origin, ReasonIssuer, foreign)}
+	}
+	var out []rule
+	if first.Mode == v1alpha1.AuthenticationRequired {
+		out = append(out, s.rule(first.Origin, ReasonNoToken, &securityapi.Condition{Key: issuerClaim, NotValues: []string{present}}))
+	}
+	out = append(out, s.rule(first.Origin, ReasonIssuer, foreign))
+	for _, q := range byIssuer(requirements) {
+		out = append(out, issuerRules(s, q)...)
+	}
+	return out
+}
+
+func issuersOf(requirements []intent.Requirement) []string {
+	var out []string
+	for _, q := range requirements {
+		if q.Mode == v1alpha1.AuthenticationNone {
+			out = append(out, q.Issuers...)
+		} else {
+			out = append(out, q.Issuer)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// byIssuer joins requirements of one issuer: the audiences of all of them.
+func byIssuer(requirements []intent.Requirement) []intent.Requirement {
+	var out []intent.Requirement
+	for _, q := range requirements {
+		i := slices.IndexFunc(out, func(o intent.Requirement) bool { return o.Issuer == q.Issuer && o.ScopeClaim == q.ScopeClaim })
+		if i < 0 {
+			out = append(out, q)
+			continue
+		}
+		joined := slices.Concat(out[i].Audiences, q.Audiences)
+		slices.Sort(joined)
+		out[i].Audiences = slices.Compact(joined)
+	}
+	return out
+}
+
+func issuerRules(s scope, q intent.Requirement) []rule {
+	issuer := &securityapi.Condition{Key: issuerClaim, Values: []string{q.Issuer}}
+	audience := &securityapi.Condition{Key: audienceClaim, Values: q.Audiences}
+	out := []rule{s.rule(q.Origin, ReasonAudience, issuer, &securityapi.Condition{Key: audienceClaim, NotValues: q.Audiences})}
+	for _, name := range q.Scopes {
+		out = append(out, s.rule(q.Origin, ReasonScope, issuer, audience,
+			&securityapi.Condition{Key: claim(q.ScopeClaim), NotValues: []string{name}}))
+	}
+	for _, c := range q.Claims {
+		out = append(out, s.rule(c.Origin, ReasonClaim, issuer, audience,
+			&securityapi.Condition{Key: claim(c.Path...), NotValues: c.AnyOf}))
+	}
+	return out
+}
+
+// policy makes an AuthorizationPolicy. ALLOW without rules allows nothing, and
+// is made; DENY without rules denies nothing, and is not.
+func (b *builder) policy(namespace, name string, selector map[string]string, action securityapi.AuthorizationPolicy_Action, rules []rule, owners []model.Reference) {
+	if len(rules) == 0 && action == securityapi.AuthorizationPolicy_DENY {
+		return
+	}
+	value := &securityv1.AuthorizationPolicy{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "security.istio.io/v1", Kind: "AuthorizationPolicy"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+	}
+	value.Spec.Selector = &typeapi.WorkloadSelector{MatchLabels: selector}
+	value.Spec.Action = action
+	stamps := make([]stamp, 0, len(rules))
+	for _, r := range rules {
+		value.Spec.Rules = append(value.Spec.Rules, r.value)
+		stamps = append(stamps, r.stamp)
+	}
+	b.object(value, "AuthorizationPolicy", "security.istio.io", owners, stamps)
+}
+
+func decimal(n int32) string { return strconv.Itoa(int(n)) }
+
+// ports is the port list of an operation; none when the port is unknown, which
+// closes more, never less.
+func ports(p intent.Port) []string {
+	if p.Target == 0 {
+		return nil
+	}
+	return []string{decimal(p.Target)}
+}

@@ -1,0 +1,244 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package intent
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/model"
+)
+
+// resolveExposures resolves where an Application is published. An exposure with
+// an error publishes nothing; the others go on.
+func (r *resolver) resolveExposures(a *Application) {
+	if a.Pods == nil {
+		return
+	}
+	seen := make(map[string]bool)
+	for i := range a.Spec.Exposures {
+		spec := &a.Spec.Exposures[i]
+		at := field(a.Origin, "spec.exposures[%d]", i)
+		in := r.exposureIngress(a, spec, at)
+		if in == nil {
+			continue
+		}
+		for _, h := range r.exposureHosts(a, spec, in, at) {
+			for j, name := range spec.Routes {
+				key := h.name + "\x00" + in.Ref.String() + "\x00" + string(name)
+				if seen[key] {
+					r.warn(field(at, "routes[%d]", j), refusal{"RouteRepeated",
+						fmt.Sprintf("route %s is published on %s by another exposure already", name, h.name), a.Ref.String(), "keep it in one exposure"})
+					continue
+				}
+				seen[key] = true
+				r.publish(a, in, h, spec, name, field(at, "routes[%d]", j))
+			}
+		}
+	}
+}
+
+// exposureIngress finds the SecureIngress of an exposure, if it admits the
+// Application's namespace.
+func (r *resolver) exposureIngress(a *Application, spec *v1alpha1.Exposure, at model.Origin) *Ingress {
+	if spec.Ingress == nil {
+		return r.onlyIngress(a, at)
+	}
+	at = field(at, "ingress")
+	in := r.ingresses[model.Name{Namespace: string(spec.Ingress.Namespace), Name: spec.Ingress.Name}]
+	if in == nil {
+		r.refuse(at, refusal{"IngressNotFound",
+			fmt.Sprintf("SecureIngress %s/%s does not exist; exposure %s publishes nothing", spec.Ingress.Namespace, spec.Ingress.Name, spec.Name),
+			"the platform", "name an existing SecureIngress, or leave ingress out where only one admits this namespace"})
+		return nil
+	}
+	if len(r.admissions(a, in)) == 0 {
+		r.refuse(at, refusal{"NamespaceNotAdmitted",
+			fmt.Sprintf("%s admits no Application of namespace %s; exposure %s publishes nothing", in.Ref, a.Ref.Namespace, spec.Name),
+			in.Ref.String(), "ask the platform to admit the namespace in spec.applications, or to label it as that asks"})
+		return nil
+	}
+	return r.usable(a, in, at)
+}
+
+func (r *resolver) onlyIngress(a *Application, at model.Origin) *Ingress {
+	var admitting []*Ingress
+	for _, in := range r.graph.Ingresses {
+		if len(r.admissions(a, in)) > 0 {
+			admitting = append(admitting, in)
+		}
+	}
+	switch len(admitting) {
+	case 1:
+		return r.usable(a, admitting[0], at)
+	case 0:
+		r.refuse(at, refusal{"NamespaceNotAdmitted",
+			fmt.Sprintf("no SecureIngress admits Applications of namespace %s; nothing is published", a.Ref.Namespace),
+			"the platform", "ask the platform to admit the namespace in spec.applications of a SecureIngress"})
+	default:
+		r.refuse(at, refusal{"IngressAmbiguous",
+			fmt.Sprintf("%s all admit namespace %s, and the exposure names none; nothing is published", names(admitting), a.Ref.Namespace),
+			a.Ref.String(), "say which one in ingress"})
+	}
+	return nil
+}
+
+// usable reports a closed ingress to the Application too: its routes are not
+// served, and that is not the Application's fault.
+func (r *resolver) usable(a *Application, in *Ingress, at model.Origin) *Ingress {
+	if in.Closed {
+		r.refuse(at, refusal{"IngressNotAccepted",
+			fmt.Sprintf("%s is not accepted, so nothing is served there", in.Ref), in.Ref.String(), "see the problems of " + in.Ref.String() + "; they are the platform's to solve"})
+	}
+	return in
+}
+
+// admissions are the entries of an ingress that admit a namespace.
+func (r *resolver) admissions(a *Application, in *Ingress) []*v1alpha1.ApplicationAdmission {
+	ns, _ := r.snapshot.Namespace(a.Ref.Namespace)
+	var out []*v1alpha1.ApplicationAdmission
+	for i := range in.Spec.Applications {
+		entry := &in.Spec.Applications[i]
+		selector, err := metav1.LabelSelectorAsSelector(&entry.NamespaceSelector)
+		if err == nil && selector.Matches(labels.Set(ns.Labels)) {
+			out = append(out, entry)
+		}
+	}
+	return out
+}
+
+// exposedHost is one host that an exposure may use.
+type exposedHost struct{ name, domain string }
+
+func (r *resolver) exposureHosts(a *Application, spec *v1alpha1.Exposure, in *Ingress, at model.Origin) []exposedHost {
+	hostnames := stringsOf(spec.Hostnames)
+	if len(hostnames) == 0 {
+		hostnames = []string{a.Ref.Name}
+	}
+	domains := r.exposureDomains(spec, in, at)
+	admitted := r.admissions(a, in)
+	var out []exposedHost
+	for i, name := range hostnames {
+		where := field(at, "hostnames[%d]", i)
+		if len(spec.Hostnames) == 0 {
+			where = at
+		}
+		if !r.mayUse(name, admitted, in, where, a) {
+			continue
+		}
+		for _, domain := range domains {
+			host := domain
+			if name != "@" {
+				host = name + "." + domain
+			}
+			if len(host) > 253 {
+				r.refuse(where, refusal{"HostTooLong", fmt.Sprintf("host %s has more than 253 characters", quoted(host)), "RFC 1035", "use a shorter name"})
+				continue
+			}
+			if r.covered(host, in, where) {
+				out = append(out, exposedHost{host, domain})
+			}
+		}
+	}
+	return out
+}
+
+func (r *resolver) exposureDomains(spec *v1alpha1.Exposure, in *Ingress, at model.Origin) []string {
+	var out []string
+	for _, d := range in.Spec.Domains {
+		if len(spec.Domains) == 0 || slices.Contains(spec.Domains, d.Name) {
+			out = append(out, d.Domain)
+		}
+	}
+	for i, want := range spec.Domains {
+		if !slices.ContainsFunc(in.Spec.Domains, func(d v1alpha1.IngressDomain) bool { return d.Name == want }) {
+			r.refuse(field(at, "domains[%d]", i), refusal{"DomainNotFound",
+				fmt.Sprintf("%s has no domain named %s", in.Ref, want), in.Ref.String(), "use the name of one of its spec.domains"})
+		}
+	}
+	return out
+}
+
+// mayUse decides whether a namespace may use a name: one of its entries lists
+// it, and no other entry reserves it.
+func (r *resolver) mayUse(name string, admitted []*v1alpha1.ApplicationAdmission, in *Ingress, at model.Origin, a *Application) bool {
+	for i := range in.Spec.Applications {
+		entry := &in.Spec.Applications[i]
+		if entry.Reserved && slices.Contains(entry.Hostnames, name) && !slices.Contains(admitted, entry) {
+			r.refuse(at, refusal{"HostnameNotAdmitted",
+				fmt.Sprintf("%s reserves the name %s for others (spec.applications %s); it is not published", in.Ref, name, entry.Name),
+				in.Ref.String(), "use another name, or ask the platform"})
+			return false
+		}
+	}
+	for _, entry := range admitted {
+		if slices.Contains(entry.Hostnames, name) || (name != "@" && slices.Contains(entry.Hostnames, "*")) {
+			return true
+		}
+	}
+	r.refuse(at, refusal{"HostnameNotAdmitted",
+		fmt.Sprintf("%s does not let namespace %s use the name %s; it is not published", in.Ref, a.Ref.Namespace, name),
+		in.Ref.String(), "use a name that spec.applications of the ingress lists, or ask the platform"})
+	return false
+}
+
+// covered reports whether the ingress's certificate is good for a host. A host
+// without a certificate is not published: browsers would refuse it, and people
+// would learn to click warnings away.
+func (r *resolver) covered(host string, in *Ingress, at model.Origin) bool {
+	c, ok := r.snapshot.Certificate(model.Name{Namespace: in.Ref.Namespace, Name: in.Spec.TLS.SecretName})
+	if !ok || c.Problem != "" || slices.ContainsFunc(c.Names, func(n string) bool { return covers(n, host) }) {
+		return true
+	}
+	why := fmt.Sprintf("the certificate in Secret %s/%s is for %s and not for %s; the host is not published", in.Ref.Namespace, in.Spec.TLS.SecretName, strings.Join(c.Names, ", "), host)
+	r.refuse(at, refusal{"CertificateMismatch", why, in.Ref.String(), "ask the platform for a certificate that covers the host, or use a name that it covers"})
+	r.warn(field(in.Origin, "spec.tls.secretName"), refusal{"CertificateMismatch", why, in.Ref.String(), "put a certificate in the Secret that covers the host"})
+	return false
+}
+
+// covers compares a certificate's name with a host: a wildcard stands for
+// exactly one label (RFC 9525 section 6.3).
+func covers(name, host string) bool {
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	if rest, ok := strings.CutPrefix(name, "*."); ok {
+		_, parent, found := strings.Cut(host, ".")
+		return found && parent == rest
+	}
+	return name == host
+}
+
+func (r *resolver) publish(a *Application, in *Ingress, h exposedHost, spec *v1alpha1.Exposure, name v1alpha1.LabelName, at model.Origin) {
+	k := slices.IndexFunc(a.Routes, func(route *Route) bool { return route.Name == string(name) })
+	if k < 0 {
+		if !a.Closed {
+			r.refuse(at, refusal{"RouteNotFound", fmt.Sprintf("exposure %s names route %s, which spec.routes does not declare", spec.Name, name), a.Ref.String(), "use the name of one of spec.routes"})
+		}
+		return
+	}
+	host := in.host(h.name)
+	p := &Publication{
+		Host: host, Application: a, Route: a.Routes[k], Exposure: string(spec.Name),
+		Domain: h.domain, CORS: spec.CORS, Origin: at,
+	}
+	q, ok := r.requirement(a, p.Route, in)
+	p.Requirement = q
+	p.Closed = !ok || p.Route.Closed || a.Closed
+	r.hosts[h.name] = append(r.hosts[h.name], p)
+}
+
+func (in *Ingress) host(name string) *Host {
+	for _, h := range in.Hosts {
+		if h.Name == name {
+			return h
+		}
+	}
+	h := &Host{Name: name, Ingress: in}
+	in.Hosts = append(in.Hosts, h)
+	return h
+}

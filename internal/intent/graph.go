@@ -1,0 +1,192 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package intent resolves what people stated into one graph of plain data:
+// which requests reach which workload, through which host, asking what of a
+// token, and from whom. References, claims and conflicts are settled here; what
+// cannot be settled is closed and becomes a finding. The package knows no output
+// kind: compile turns the graph into Istio objects. It is pure, and every node
+// carries the origin that it came from.
+package intent
+
+import (
+	"time"
+
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/model"
+)
+
+// Graph is the resolved intent of a whole Snapshot, in a fixed order.
+type Graph struct {
+	Ingresses    []*Ingress
+	Applications []*Application
+	// Claims are the host claims that must exist before anything is published
+	// on their hosts, and do not exist yet.
+	Claims   []Claim
+	Findings []model.Finding
+}
+
+// Claim says that a namespace owns a host.
+type Claim struct {
+	Host      string
+	Namespace string
+	// Owners are the Applications that made it.
+	Owners []model.Reference
+}
+
+// Pods are the workloads of a namespace that a Service selects.
+type Pods struct {
+	Namespace string
+	Selector  map[string]string
+}
+
+// Port is one port of a Service, resolved to the pods.
+type Port struct {
+	// Name is the Application's name for the port; empty for gateways.
+	Name string
+	// Number is the Service's port.
+	Number int32
+	// Target is the port that the proxy listens on; zero when it could not be
+	// resolved.
+	Target   int32
+	Protocol v1alpha1.Protocol
+	Origin   model.Origin
+}
+
+// Ingress is one SecureIngress.
+type Ingress struct {
+	Ref    model.Reference
+	Origin model.Origin
+	Spec   *v1alpha1.SecureIngressSpec
+	// Closed is true when nothing may be served here: its listeners and routes
+	// are left out, what restricts stays.
+	Closed bool
+	Pods   Pods
+	HTTPS  Port
+	HTTP   Port
+	// Identity is the gateway's own; nil when it could not be resolved.
+	Identity *model.Identity
+	// Providers that may be used, by name.
+	Providers map[string]*Provider
+	// Fingerprint of the certificate that is to be served.
+	Fingerprint string
+	Hosts       []*Host
+}
+
+// Provider is an identity provider of an Ingress.
+type Provider struct {
+	Spec   *v1alpha1.IdentityProvider
+	Origin model.Origin
+}
+
+// Host is one host name on one Ingress.
+type Host struct {
+	Name    string
+	Ingress *Ingress
+	// Publications in order of application, route and exposure.
+	Publications []*Publication
+	// RawPaths lets odd paths through.
+	RawPaths bool
+}
+
+// Publication is one route on one host.
+type Publication struct {
+	Host        *Host
+	Application *Application
+	Route       *Route
+	Exposure    string
+	// Domain of the ingress that the host is under.
+	Domain string
+	CORS   *v1alpha1.CORS
+	// Requirement is what a request on this host needs.
+	Requirement Requirement
+	// Closed is true when every request must be refused: something that the
+	// route needs could not be resolved, or the route is not published here and
+	// would be covered by a shorter path that is.
+	Closed bool
+	// Unpublished tells a closed route that was never meant to be here.
+	Unpublished bool
+	Origin      model.Origin
+}
+
+// Application is one Application.
+type Application struct {
+	Ref    model.Reference
+	Origin model.Origin
+	Spec   *v1alpha1.ApplicationSpec
+	// Pods is nil when the Service cannot be resolved: nothing is generated.
+	Pods *Pods
+	// Closed is true when nobody may call: a part of the statement that decides
+	// about everything is in conflict.
+	Closed bool
+	Ports  []Port
+	Routes []*Route
+	// Publications on all hosts, in order.
+	Publications []*Publication
+	Callers      []*Caller
+	// TrustDomain of the mesh that its callers are in.
+	TrustDomain string
+	// RawPaths lets odd paths through to the workload.
+	RawPaths bool
+	// ClientMutualTLS is true when clients would not use mutual TLS by
+	// themselves although the workload demands it.
+	ClientMutualTLS bool
+}
+
+// Route is one route of an Application.
+type Route struct {
+	Name   string
+	Port   Port
+	Paths  []Path
+	Origin model.Origin
+	// Methods is nil for all of them.
+	Methods []string
+	Mode    v1alpha1.AuthenticationMode
+	Timeout time.Duration
+	// InMesh is what callers inside the mesh need, one for each ingress of the
+	// Application: any of them is enough. Empty closes the route to callers
+	// whose token is not waived, unless Mode is None.
+	InMesh []Requirement
+	// Closed is true when the route itself cannot be used.
+	Closed bool
+}
+
+// Requirement is what a request needs of a token.
+type Requirement struct {
+	Mode v1alpha1.AuthenticationMode
+	// Issuer and Audiences are empty when Mode is None.
+	Issuer     string
+	Audiences  []string
+	ScopeClaim string
+	Scopes     []string
+	Claims     []ClaimRequirement
+	// Issuers are all issuers that are accepted on the host; a token of another
+	// one is refused even where none is needed.
+	Issuers []string
+	Origin  model.Origin
+}
+
+// ClaimRequirement is one condition on claims.
+type ClaimRequirement struct {
+	Name   string
+	Path   []string
+	AnyOf  []string
+	Origin model.Origin
+}
+
+// Caller is one party that may call an Application inside the mesh.
+type Caller struct {
+	Name string
+	// Any is everybody.
+	Any bool
+	// Namespace is every workload of a namespace, or empty.
+	Namespace string
+	// Identity is one account, or nil.
+	Identity *model.Identity
+	// Routes that it may call; the ports with TCP in TCP.
+	Routes []*Route
+	TCP    []Port
+	// Waived callers need no token.
+	Waived bool
+	Origin model.Origin
+}
