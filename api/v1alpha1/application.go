@@ -162,7 +162,9 @@ type Route struct {
 	// limit by us.
 	//
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="self >= duration('1ms') && self <= duration('24h')",message="a timeout is between 1ms and 24h"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^([0-9]{1,5}(h|m|s|ms)){1,4}$`
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1ms') && duration(self) <= duration('24h')",message="a timeout is between 1ms and 24h"
 	Timeout *metav1.Duration `json:"timeout,omitempty"`
 	// RawPaths lets through paths that gateway and application may read
 	// differently (%2F, %5C, backslash, //, ;, %00, dot segments, double
@@ -386,7 +388,9 @@ type CORS struct {
 	// MaxAge is how long a browser may keep the answer to a preflight.
 	//
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="self >= duration('1s') && self <= duration('24h')",message="maxAge is between 1s and 24h"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^([0-9]{1,5}(h|m|s|ms)){1,4}$`
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('24h')",message="maxAge is between 1s and 24h"
 	MaxAge *metav1.Duration `json:"maxAge,omitempty"`
 }
 

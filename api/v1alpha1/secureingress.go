@@ -42,7 +42,7 @@ type SecureIngressList struct {
 
 // SecureIngressSpec is the platform operator's statement.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.identityProviders) || self.identityProviders.filter(p, has(p.__default__) && p.__default__).size() <= 1",message="at most one identity provider is the default"
+// +kubebuilder:validation:XValidation:rule="!has(self.identityProviders) || self.identityProviders.filter(p, has(p.default) && p.default).size() <= 1",message="at most one identity provider is the default"
 type SecureIngressSpec struct {
 	// Domains are the domains under which applications get host names.
 	//
@@ -156,7 +156,9 @@ type HSTS struct {
 	// MaxAge is how long browsers remember.
 	//
 	// +required
-	// +kubebuilder:validation:XValidation:rule="self >= duration('0s') && self <= duration('87600h')",message="maxAge is between 0s and 87600h (ten years)"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^([0-9]{1,5}(h|m|s|ms)){1,4}$`
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s') && duration(self) <= duration('87600h')",message="maxAge is between 0s and 87600h (ten years)"
 	MaxAge metav1.Duration `json:"maxAge"`
 	// IncludeSubdomains extends it to every name below the host.
 	//
