@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 
 	networkingapi "istio.io/api/networking/v1alpha3"
@@ -57,7 +58,8 @@ type Application struct {
 	Proxy *Proxy
 
 	ports  map[string]int // target port by name
-	egress string         // host:port of the sidecar for outgoing requests
+	egress string         // address of the sidecar for outgoing connections
+	proxy  int            // and its port as an HTTP proxy
 }
 
 // Application makes the objects of a workload, answers for it in this process
@@ -115,11 +117,10 @@ func (s *Stack) startApplication(ctx context.Context, options ApplicationOptions
 	if err != nil {
 		return nil, err
 	}
-	egress, err := s.network.portOn(address, 15080)
-	if err != nil {
+	a.egress = outgoing(address)
+	if a.proxy, err = s.network.portOn(a.egress, 15080); err != nil {
 		return nil, err
 	}
-	a.egress = endpoint(address, egress)
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: a.Namespace, Name: a.Name, Labels: options.Labels},
 		Spec:       corev1.PodSpec{ServiceAccountName: a.ServiceAccount},
@@ -130,7 +131,7 @@ func (s *Stack) startApplication(ctx context.Context, options ApplicationOptions
 	if err := s.serviceAccount(ctx, a.Namespace, a.ServiceAccount); err != nil {
 		return nil, err
 	}
-	for _, object := range applicationObjects(a, options, pod.Labels, ingress, egress) {
+	for _, object := range applicationObjects(a, options, pod.Labels, ingress) {
 		if err := s.client.Create(ctx, object); err != nil && !(apierrors.IsAlreadyExists(err) && object.GetName() == a.Service) {
 			return nil, fmt.Errorf("making %T %s: %w", object, object.GetName(), err)
 		}
@@ -143,7 +144,9 @@ func (s *Stack) startApplication(ctx context.Context, options ApplicationOptions
 	}
 	a.Proxy, err = s.runProxy(ctx, proxySpec{
 		kind: "sidecar", namespace: a.Namespace, name: a.Name, serviceAccount: a.ServiceAccount,
-		address: address, labels: pod.Labels, metadata: map[string]string{"INTERCEPTION_MODE": "NONE"},
+		address: address, labels: pod.Labels,
+		// Unprivileged: no listeners for ports under 1024, which would be refused.
+		metadata: map[string]string{"INTERCEPTION_MODE": "NONE", "UNPRIVILEGED_POD": "true"},
 	})
 	if err != nil {
 		return nil, err
@@ -206,7 +209,7 @@ func istioProtocol(appProtocol string) string {
 }
 
 func applicationObjects(a *Application, options ApplicationOptions, labels map[string]string,
-	ingress []*networkingapi.IstioIngressListener, egress int,
+	ingress []*networkingapi.IstioIngressListener,
 ) []client.Object {
 	service := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: a.Namespace, Name: a.Service},
@@ -230,11 +233,16 @@ func applicationObjects(a *Application, options ApplicationOptions, labels map[s
 	sidecar := &networkingv1.Sidecar{ObjectMeta: meta, Spec: networkingapi.Sidecar{
 		WorkloadSelector: &networkingapi.WorkloadSelector{Labels: options.Labels},
 		Ingress:          ingress,
-		Egress: []*networkingapi.IstioEgressListener{{
-			Port:  &networkingapi.SidecarPort{Number: uint32(egress), Protocol: "HTTP_PROXY", Name: "egress"},
-			Bind:  a.Address,
-			Hosts: []string{"*/*"},
-		}},
+		Egress: []*networkingapi.IstioEgressListener{
+			// Routes of an HTTP_PROXY listener name host and port, but Istio lets Envoy
+			// match the host alone: in effect only services on port 80 are found.
+			{
+				Port: &networkingapi.SidecarPort{Number: uint32(a.proxy), Protocol: "HTTP_PROXY", Name: "proxy"},
+				Bind: a.egress, Hosts: []string{"*/*"},
+			},
+			// One listener for every other port number that any service has.
+			{Bind: a.egress, Hosts: []string{"*/*"}},
+		},
 	}}
 	return []client.Object{service, entry, sidecar}
 }
@@ -256,19 +264,43 @@ func (a *Application) Identity() string {
 	return fmt.Sprintf("cluster.local/ns/%s/sa/%s", a.Namespace, a.ServiceAccount)
 }
 
+// EgressAddress returns host:port where the sidecar takes outgoing connections
+// for services on a port: HTTP is routed by the Host header, and a TCP service
+// is the only one on its port. Programs outside this process may use it too.
+func (a *Application) EgressAddress(port int) string {
+	if port < 1024 {
+		return endpoint(a.egress, a.proxy)
+	}
+	return endpoint(a.egress, port)
+}
+
 // Do sends a request as the application does, through its sidecar and so with
 // its identity. r.Host is the Host of another application.
 func (a *Application) Do(ctx context.Context, r Request) (*Response, error) {
 	if a.Proxy == nil {
 		return nil, fmt.Errorf("calling %s as %s/%s: it has no sidecar; use Send", r.Host, a.Namespace, a.Name)
 	}
-	return Send(ctx, a.egress, nil, r)
+	_, text, err := net.SplitHostPort(r.Host)
+	if err != nil {
+		return nil, fmt.Errorf("calling as %s/%s: %w", a.Namespace, a.Name, err)
+	}
+	port, err := strconv.Atoi(text)
+	if err != nil {
+		return nil, fmt.Errorf("calling as %s/%s: %w", a.Namespace, a.Name, err)
+	}
+	return Send(ctx, a.EgressAddress(port), nil, r)
 }
 
 // Client returns an HTTP client that sends everything through the sidecar. The
 // URLs are http://HOST/..., with the Host of another application.
 func (a *Application) Client() *http.Client {
-	return dialTo(nil, func(string) string { return a.egress })
+	return dialTo(nil, func(text string) string {
+		port, err := strconv.Atoi(text)
+		if err != nil {
+			port = 80
+		}
+		return a.EgressAddress(port)
+	})
 }
 
 // Echoed is what Echo answers, as JSON: the request as it arrived.

@@ -12,7 +12,7 @@ import (
 )
 
 // The machine holds up to maximumStacks stacks side by side. Stack i owns the
-// addresses 127.(firstSubnet+i).0.0/24 and, for listeners that must be on all
+// addresses 127.(firstSubnet+i).0.0/16 and, for listeners that must be on all
 // addresses, portsPerStack ports from firstPort + i*portsPerStack. The ports
 // end below the range that the kernel gives to outgoing connections.
 const (
@@ -44,10 +44,17 @@ func leaseNetwork() (*network, error) {
 			return n, nil
 		}
 	}
-	return nil, fmt.Errorf("leasing loopback addresses: all %d subnets from 127.%d.0.0/24 are taken", maximumStacks, firstSubnet)
+	return nil, fmt.Errorf("leasing loopback addresses: all %d subnets from 127.%d.0.0/16 are taken", maximumStacks, firstSubnet)
 }
 
 func (n *network) release() { _ = n.lease.Close() }
+
+// outgoing returns the address on which a workload's own calls enter its proxy:
+// another one than its pod's, since both sides listen on the same ports.
+func outgoing(address string) string {
+	ip := net.ParseIP(address).To4()
+	return net.IPv4(ip[0], ip[1], ip[2]+1, ip[3]).String()
+}
 
 func (n *network) address(host int) string { return fmt.Sprintf("127.%d.0.%d", n.subnet, host) }
 

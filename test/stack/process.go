@@ -146,14 +146,19 @@ func (p *process) ready(ctx context.Context, check func(context.Context) error) 
 }
 
 // Until calls check every 50 ms until it returns nil or ctx ends; the error
-// names what was awaited and the last error of check.
+// names what was awaited and the last error that check returned in time.
 func Until(ctx context.Context, what string, check func(context.Context) error) error {
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
+	var err error
 	for {
-		err := check(ctx)
-		if err == nil {
+		latest := check(ctx)
+		if latest == nil {
 			return nil
+		}
+		// A check that was cut off says nothing about what it looked at.
+		if err == nil || ctx.Err() == nil {
+			err = latest
 		}
 		select {
 		case <-ctx.Done():

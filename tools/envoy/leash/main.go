@@ -3,19 +3,19 @@
 
 //go:build linux
 
-// Command leash runs a program that the kernel kills when the process that
-// started it dies: leash PROGRAM [ARG...].
+// Command leash runs the program that the environment variable LEASH_PROGRAM
+// names, with its own arguments, so that the kernel kills the program when the
+// process that started it dies.
 //
 // Istio's pilot-agent starts Envoy without such a tie, so an agent that is
-// killed would leave its Envoy behind, still listening. The local stack puts
-// this command between the two. It replaces itself with the program, so there
+// killed would leave its Envoy behind, still listening. The local stack gives
+// this command as Envoy's binary. It replaces itself with the program, so there
 // is no extra process and signals and exit codes are the program's own.
 package main
 
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"runtime"
 	"syscall"
 )
@@ -27,13 +27,10 @@ func main() {
 	}
 }
 
-func run(command []string) error {
-	if len(command) == 0 {
-		return fmt.Errorf("no program given: use leash PROGRAM [ARG...]")
-	}
-	path, err := exec.LookPath(command[0])
-	if err != nil {
-		return fmt.Errorf("finding the program: %w", err)
+func run(arguments []string) error {
+	program := os.Getenv("LEASH_PROGRAM")
+	if program == "" {
+		return fmt.Errorf("no program given: set LEASH_PROGRAM to its path")
 	}
 	// The setting belongs to the thread and survives exec only on the thread
 	// that calls it.
@@ -47,8 +44,8 @@ func run(command []string) error {
 	if syscall.Getppid() != parent {
 		return fmt.Errorf("the parent process has ended")
 	}
-	if err := syscall.Exec(path, command, os.Environ()); err != nil {
-		return fmt.Errorf("running %s: %w", path, err)
+	if err := syscall.Exec(program, append([]string{program}, arguments...), os.Environ()); err != nil {
+		return fmt.Errorf("running %s: %w", program, err)
 	}
 	return nil
 }
