@@ -1,0 +1,140 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package chart
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+)
+
+const (
+	repository = "../.."
+	namespace  = "trellis-system"
+)
+
+// kinds are the Kubernetes types that the chart may render; another kind fails.
+var kinds = map[string]func() client.Object{
+	"v1 ServiceAccount":                               func() client.Object { return new(corev1.ServiceAccount) },
+	"v1 Service":                                      func() client.Object { return new(corev1.Service) },
+	"v1 Secret":                                       func() client.Object { return new(corev1.Secret) },
+	"apps/v1 Deployment":                              func() client.Object { return new(appsv1.Deployment) },
+	"rbac.authorization.k8s.io/v1 Role":               func() client.Object { return new(rbacv1.Role) },
+	"rbac.authorization.k8s.io/v1 ClusterRole":        func() client.Object { return new(rbacv1.ClusterRole) },
+	"rbac.authorization.k8s.io/v1 RoleBinding":        func() client.Object { return new(rbacv1.RoleBinding) },
+	"rbac.authorization.k8s.io/v1 ClusterRoleBinding": func() client.Object { return new(rbacv1.ClusterRoleBinding) },
+	"apiextensions.k8s.io/v1 CustomResourceDefinition": func() client.Object {
+		return new(apiextensionsv1.CustomResourceDefinition)
+	},
+	"admissionregistration.k8s.io/v1 ValidatingWebhookConfiguration": func() client.Object {
+		return new(admissionv1.ValidatingWebhookConfiguration)
+	},
+}
+
+// render returns the objects that Helm makes of the chart with these values.
+func render(t *testing.T, values ...string) []client.Object {
+	t.Helper()
+	text, err := template(t, values...)
+	if err != nil {
+		t.Fatalf("rendering the chart with %v: %v", values, err)
+	}
+	var objects []client.Object
+	for document := range strings.SplitSeq(text, "\n---\n") {
+		if object := decode(t, document); object != nil {
+			objects = append(objects, object)
+		}
+	}
+	return objects
+}
+
+// template runs helm template; the error carries what Helm said.
+func template(t *testing.T, values ...string) (string, error) {
+	t.Helper()
+	args := []string{"template", "trellis", repository + "/charts/trellis", "--namespace", namespace}
+	for _, value := range values {
+		args = append(args, "--set-json", value)
+	}
+	command := exec.CommandContext(t.Context(), helm(t), args...)
+	// Helm reads plugins, repositories and settings of the person who runs it.
+	command.Env = []string{"HOME=" + t.TempDir()}
+	var problem strings.Builder
+	command.Stderr = &problem
+	output, err := command.Output()
+	if err != nil {
+		return "", fmt.Errorf("running helm: %w: %s", err, problem.String())
+	}
+	return string(output), nil
+}
+
+func helm(t *testing.T) string {
+	t.Helper()
+	cache := os.Getenv("TRELLIS_CACHE")
+	if cache == "" {
+		cache = filepath.Join(repository, ".cache")
+	}
+	path, err := filepath.Abs(filepath.Join(cache, "bin", "helm"))
+	if err != nil {
+		t.Fatalf("finding helm: %v", err)
+	}
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("%s is missing: run make tools", path)
+	}
+	return path
+}
+
+// decode reads one document strictly: a field that its type does not have fails.
+// It returns nil for a document that is only comments.
+func decode(t *testing.T, document string) client.Object {
+	t.Helper()
+	var meta metav1.TypeMeta
+	if err := yaml.Unmarshal([]byte(document), &meta); err != nil {
+		t.Fatalf("parsing a rendered document: %v\n%s", err, document)
+	}
+	if meta.Kind == "" {
+		return nil
+	}
+	create := kinds[meta.APIVersion+" "+meta.Kind]
+	if create == nil {
+		t.Fatalf("the chart renders %s %s, which the tests do not know", meta.APIVersion, meta.Kind)
+	}
+	object := create()
+	if err := yaml.UnmarshalStrict([]byte(document), object); err != nil {
+		t.Fatalf("parsing %s as its type: %v\n%s", meta.Kind, err, document)
+	}
+	return object
+}
+
+// only returns the objects of one type.
+func only[T client.Object](objects []client.Object) []T {
+	var found []T
+	for _, object := range objects {
+		if typed, ok := object.(T); ok {
+			found = append(found, typed)
+		}
+	}
+	return found
+}
+
+// theOnly returns the one object of a type, and fails for none or several.
+func theOnly[T client.Object](t *testing.T, objects []client.Object) T {
+	t.Helper()
+	found := only[T](objects)
+	if len(found) != 1 {
+		t.Fatalf("the chart renders %d objects of type %T, want one", len(found), *new(T))
+	}
+	return found[0]
+}
