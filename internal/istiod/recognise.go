@@ -1,0 +1,277 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package istiod
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+	networkingapi "istio.io/api/networking/v1alpha3"
+	securityapi "istio.io/api/security/v1beta1"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	securityv1 "istio.io/client-go/pkg/apis/security/v1"
+
+	"github.com/trellis-mesh/trellis/internal/compile"
+	"github.com/trellis-mesh/trellis/internal/model"
+)
+
+// likeness is how much of an object a proxy's configuration shows.
+type likeness int
+
+const (
+	absent likeness = iota
+	// different: the object is there, in another form than was written.
+	different
+	alike
+)
+
+// recogniser finds one object in the configuration of a proxy. It is immutable.
+type recogniser struct {
+	ref model.Reference
+	// key is of the object's spec: what else is in an object never reaches a
+	// proxy.
+	key [sha256.Size]byte
+	// types carry the object to a proxy.
+	types []resourceType
+	// selector is of the proxies' labels; empty: all of the object's namespace.
+	selector map[string]string
+	// gatewayOnly objects reach gateways alone.
+	gatewayOnly bool
+	// find also says what is not as written.
+	find func(*dumpIndex) (likeness, string)
+}
+
+// newRecogniser returns nil for an object that proxies never see.
+func newRecogniser(object compile.Object) (*recogniser, error) {
+	r := &recogniser{ref: object.Ref}
+	name := model.Name{Namespace: object.Ref.Namespace, Name: object.Ref.Name}
+	var spec proto.Message
+	switch value := object.Value.(type) {
+	case *securityv1.AuthorizationPolicy:
+		spec, r.types, r.selector = &value.Spec, []resourceType{listeners}, value.Spec.GetSelector().GetMatchLabels()
+		r.find = authorizationPolicy(name, &value.Spec)
+	case *securityv1.RequestAuthentication:
+		spec, r.types, r.selector = &value.Spec, []resourceType{listeners}, value.Spec.GetSelector().GetMatchLabels()
+		r.find = requestAuthentication(&value.Spec)
+	case *securityv1.PeerAuthentication:
+		spec, r.types, r.selector = &value.Spec, []resourceType{listeners}, value.Spec.GetSelector().GetMatchLabels()
+		r.find = peerAuthentication(&value.Spec)
+	case *networkingv1.Gateway:
+		spec, r.types, r.selector = &value.Spec, []resourceType{listeners, routes}, value.Spec.GetSelector()
+		r.gatewayOnly, r.find = true, gateway(name, &value.Spec)
+	case *networkingv1.VirtualService:
+		spec, r.types = &value.Spec, []resourceType{routes}
+		r.gatewayOnly, r.find = true, virtualService(name, &value.Spec)
+	case *networkingv1.DestinationRule:
+		spec, r.types = &value.Spec, []resourceType{clusters}
+		r.gatewayOnly, r.find = true, destinationRule(name)
+	default:
+		return nil, nil
+	}
+	raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(spec)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", object.Ref, err)
+	}
+	r.key = sha256.Sum256(raw)
+	return r, nil
+}
+
+// reaches tells whether the object is for a proxy with these labels, among the
+// proxies of its owner. Whether the proxy is a gateway, istiod knows.
+func (r *recogniser) reaches(namespace string, labels map[string]string) bool {
+	if r.gatewayOnly {
+		return r.selector == nil || model.Selects(r.selector, labels)
+	}
+	return r.ref.Namespace == namespace && (len(r.selector) == 0 || model.Selects(r.selector, labels))
+}
+
+func authorizationPolicy(name model.Name, spec *securityapi.AuthorizationPolicy) func(*dumpIndex) (likeness, string) {
+	rules := make([]set, len(spec.GetRules()))
+	for i, rule := range spec.GetRules() {
+		rules[i] = ruleLiterals(rule)
+	}
+	prefix := fmt.Sprintf("ns[%s]-policy[%s]-rule[", name.Namespace, name.Name)
+	return func(x *dumpIndex) (likeness, string) {
+		last := max(0, len(rules)-1)
+		if !holdsRule(x.httpPolicies, prefix, last) {
+			// On TCP ports Istio leaves out what only HTTP has.
+			if holdsRule(x.tcpPolicies, prefix, last) {
+				return alike, ""
+			}
+			return absent, ""
+		}
+		for i, rule := range rules {
+			found := x.httpPolicies[ruleID(prefix, i)]
+			if len(found) == 0 {
+				return different, fmt.Sprintf("rule %d is not there", i)
+			}
+			for _, policy := range found {
+				if value := policy.differs(rule); value != "" {
+					return different, fmt.Sprintf("rule %d differs in %q", i, value)
+				}
+			}
+		}
+		if _, more := x.httpPolicies[ruleID(prefix, last+1)]; more {
+			return different, fmt.Sprintf("rule %d is still there", last+1)
+		}
+		return alike, ""
+	}
+}
+
+// ruleID is how Istio names the policy that a rule becomes. An
+// AuthorizationPolicy without rules becomes one that never matches, rule 0.
+func ruleID(prefix string, rule int) string { return fmt.Sprintf("%s%d]", prefix, rule) }
+
+func holdsRule(policies map[string][]literals, prefix string, last int) bool {
+	for i := range last + 1 {
+		if _, ok := policies[ruleID(prefix, i)]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+// requestAuthentication cannot tell whose a provider is: Istio merges all that
+// select a proxy. So it finds what must be there, and never what is left over.
+func requestAuthentication(spec *securityapi.RequestAuthentication) func(*dumpIndex) (likeness, string) {
+	return func(x *dumpIndex) (likeness, string) {
+		for _, rule := range spec.GetJwtRules() {
+			audiences, ok := x.issuers[rule.GetIssuer()]
+			if !ok {
+				return absent, ""
+			}
+			want := newSet(rule.GetAudiences()...)
+			if !slices.ContainsFunc(audiences, want.equal) {
+				return different, fmt.Sprintf("the audiences of issuer %q differ", rule.GetIssuer())
+			}
+		}
+		return alike, ""
+	}
+}
+
+func peerAuthentication(spec *securityapi.PeerAuthentication) func(*dumpIndex) (likeness, string) {
+	mode := spec.GetMtls().GetMode()
+	ports := len(spec.GetPortLevelMtls()) > 0
+	return func(x *dumpIndex) (likeness, string) {
+		switch {
+		case ports:
+			return alike, ""
+		case mode == securityapi.PeerAuthentication_MutualTLS_STRICT && x.plainChains > 0:
+			return different, "plain text is still accepted"
+		case mode == securityapi.PeerAuthentication_MutualTLS_PERMISSIVE && x.plainChains == 0:
+			return different, "plain text is still refused"
+		}
+		return alike, ""
+	}
+}
+
+func gateway(name model.Name, spec *networkingapi.Gateway) func(*dumpIndex) (likeness, string) {
+	hosts, secrets := set{}, set{}
+	for _, server := range spec.GetServers() {
+		if server.GetTls() == nil || server.GetTls().GetHttpsRedirect() {
+			continue
+		}
+		for _, host := range server.GetHosts() {
+			if _, after, ok := strings.Cut(host, "/"); ok {
+				host = after
+			}
+			hosts.add(host)
+		}
+		if secret := server.GetTls().GetCredentialName(); secret != "" {
+			secrets.add(secret)
+		}
+	}
+	return func(x *dumpIndex) (likeness, string) {
+		marks := x.gateways[name]
+		switch {
+		case len(hosts) == 0:
+			return alike, ""
+		case marks == nil:
+			return absent, ""
+		case !marks.hosts.equal(hosts):
+			return different, "its hosts differ"
+		case !secretsEqual(marks.secrets, secrets, name.Namespace):
+			return different, "its certificates differ"
+		}
+		return alike, ""
+	}
+}
+
+// secretsEqual allows for the namespace that Istio may put before a name.
+func secretsEqual(got, want set, namespace string) bool {
+	trimmed := set{}
+	for secret := range got {
+		trimmed.add(strings.TrimPrefix(secret, namespace+"/"))
+	}
+	return trimmed.equal(want)
+}
+
+func virtualService(name model.Name, spec *networkingapi.VirtualService) func(*dumpIndex) (likeness, string) {
+	want := map[string]set{}
+	for _, route := range spec.GetHttp() {
+		if len(route.GetMatch()) == 0 {
+			addPath(want, route.GetName(), "/")
+		}
+		for _, match := range route.GetMatch() {
+			full := route.GetName()
+			if match.GetName() != "" {
+				full += "." + match.GetName()
+			}
+			addPath(want, full, matchedPath(match.GetUri()))
+		}
+	}
+	names := slices.Sorted(maps.Keys(want))
+	return func(x *dumpIndex) (likeness, string) {
+		got, ok := x.virtualServices[name]
+		if !ok && len(names) > 0 {
+			return absent, ""
+		}
+		for _, route := range names {
+			if got[route] == nil {
+				return different, fmt.Sprintf("route %q is not there", route)
+			}
+			if !got[route].equal(want[route]) {
+				return different, fmt.Sprintf("the paths of route %q differ", route)
+			}
+		}
+		for route := range got {
+			if want[route] == nil {
+				return different, fmt.Sprintf("route %q is still there", route)
+			}
+		}
+		return alike, ""
+	}
+}
+
+func addPath(routes map[string]set, name, path string) {
+	if routes[name] == nil {
+		routes[name] = set{}
+	}
+	routes[name].add(path)
+}
+
+func matchedPath(uri *networkingapi.StringMatch) string {
+	switch match := uri.GetMatchType().(type) {
+	case *networkingapi.StringMatch_Exact:
+		return match.Exact
+	case *networkingapi.StringMatch_Prefix:
+		return match.Prefix
+	case *networkingapi.StringMatch_Regex:
+		return match.Regex
+	}
+	return "/"
+}
+
+func destinationRule(name model.Name) func(*dumpIndex) (likeness, string) {
+	return func(x *dumpIndex) (likeness, string) {
+		if !x.destinationRules[name] {
+			return absent, ""
+		}
+		return alike, ""
+	}
+}

@@ -1,0 +1,149 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package istiod
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// Replica is one running istiod.
+type Replica struct {
+	// Name is the pod's, for messages.
+	Name string
+	// Address is host:port of its authenticated xDS port.
+	Address string
+}
+
+// Replicas finds every istiod that may serve a proxy. It is safe for concurrent
+// use.
+type Replicas interface {
+	Replicas(ctx context.Context) ([]Replica, error)
+}
+
+// Pods finds the replicas by their pods, so that a request reaches each of them
+// and not whichever one a Service picks.
+type Pods struct {
+	// Reader needs get on Services and list on Pods in Namespace.
+	Reader client.Reader
+	// Namespace is istiod's.
+	Namespace string
+}
+
+const (
+	xdsPort     = 15012
+	xdsPortName = "tls-xds"
+)
+
+// Replicas are the running pods with the label app=istiod, of all revisions, in
+// order of their names.
+func (p Pods) Replicas(ctx context.Context) ([]Replica, error) {
+	var pods corev1.PodList
+	err := p.Reader.List(ctx, &pods, client.InNamespace(p.Namespace), client.MatchingLabels{"app": "istiod"})
+	if err != nil {
+		return nil, fmt.Errorf("listing the pods of istiod in namespace %s: %w", p.Namespace, err)
+	}
+	target, err := p.targetPort(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []Replica
+	for i := range pods.Items {
+		pod := &pods.Items[i]
+		if pod.Status.PodIP == "" || pod.DeletionTimestamp != nil || pod.Status.Phase != corev1.PodRunning {
+			continue
+		}
+		port := strconv.Itoa(int(portOf(pod, target)))
+		out = append(out, Replica{Name: pod.Name, Address: net.JoinHostPort(pod.Status.PodIP, port)})
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("no pod with the label app=istiod runs in namespace %s", p.Namespace)
+	}
+	slices.SortFunc(out, func(a, b Replica) int { return strings.Compare(a.Name, b.Name) })
+	return out, nil
+}
+
+// targetPort is where Service istiod sends port 15012. Revisioned installations
+// may have no Service of that name; the chart's own port holds then.
+func (p Pods) targetPort(ctx context.Context) (int32, error) {
+	var service corev1.Service
+	err := p.Reader.Get(ctx, client.ObjectKey{Namespace: p.Namespace, Name: "istiod"}, &service)
+	if apierrors.IsNotFound(err) {
+		return xdsPort, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("reading Service %s/istiod: %w", p.Namespace, err)
+	}
+	for _, port := range service.Spec.Ports {
+		if port.Port == xdsPort && port.TargetPort.IntVal > 0 {
+			return port.TargetPort.IntVal, nil
+		}
+	}
+	return xdsPort, nil
+}
+
+// portOf prefers what the pod itself declares, since replicas on one machine
+// cannot share a port.
+func portOf(pod *corev1.Pod, fallback int32) int32 {
+	for _, container := range pod.Spec.Containers {
+		for _, port := range container.Ports {
+			if port.Name == xdsPortName {
+				return port.ContainerPort
+			}
+		}
+	}
+	return fallback
+}
+
+// Roots are the certificate authorities that may have signed istiod's
+// certificate. It is called for each new connection, so that a rotated root is
+// picked up, and it is safe for concurrent use.
+type Roots func(ctx context.Context) (*x509.CertPool, error)
+
+// RootsFromConfigMap reads the ConfigMap istio-ca-root-cert, which istiod keeps
+// in every namespace.
+func RootsFromConfigMap(reader client.Reader, namespace string) Roots {
+	return func(ctx context.Context) (*x509.CertPool, error) {
+		const name, key = "istio-ca-root-cert", "root-cert.pem"
+		var config corev1.ConfigMap
+		if err := reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &config); err != nil {
+			return nil, fmt.Errorf("reading istiod's root certificate: %w", err)
+		}
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM([]byte(config.Data[key])) {
+			return nil, fmt.Errorf("ConfigMap %s/%s has no certificate in %s", namespace, name, key)
+		}
+		return pool, nil
+	}
+}
+
+// Token is a ServiceAccount token for the audience istio-ca. It is called for
+// each new stream and is safe for concurrent use.
+type Token func(ctx context.Context) (string, error)
+
+// TokenFromFile reads a projected token at each call: the kubelet rotates it.
+func TokenFromFile(path string) Token {
+	return func(context.Context) (string, error) {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return "", fmt.Errorf("reading the token for istiod: %w", err)
+		}
+		token := strings.TrimSpace(string(raw))
+		if token == "" {
+			return "", errors.New("reading the token for istiod: the file is empty")
+		}
+		return token, nil
+	}
+}
