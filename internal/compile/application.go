@@ -190,7 +190,7 @@ func (v *routeView) denyCallers(s scope) []rule {
 	list = append(list, v.gateways()...)
 	slices.Sort(list)
 	s.from = notFrom(slices.Compact(list))
-	return []rule{s.rule(field(v.route.Origin, "name"), ReasonCaller)}
+	return []rule{s.rule(part(v.app.Origin, "spec.access.callers"), ReasonCaller)}
 }
 
 func notFrom(principals []string) []*securityapi.Rule_From {
