@@ -1,0 +1,230 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package document
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+	"strings"
+
+	yaml "go.yaml.in/yaml/v3"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/trellis-mesh/trellis/internal/model"
+)
+
+// The reasons of findings about documents.
+const (
+	ReasonTooLarge        = "TooLarge"
+	ReasonSyntaxError     = "SyntaxError"
+	ReasonNotAnObject     = "NotAnObject"
+	ReasonDuplicateKey    = "DuplicateKey"
+	ReasonDuplicateObject = "DuplicateObject"
+)
+
+// owner is whose rules these are.
+const owner = "YAML and Kubernetes"
+
+func (s *Set) add(f model.Finding) { s.Findings = append(s.Findings, f) }
+
+// parseFile takes a file's documents one by one: a syntax error in one of them
+// hides none of the others.
+func (s *Set) parseFile(name string, raw []byte, options Options) {
+	offset := 0
+	for len(raw) > 0 {
+		end := nextDocument(raw)
+		breaks := bytes.Count(raw[:end], []byte{'\n'})
+		t := &text{file: name, offset: offset, lines: breaks, raw: raw[:end]}
+		if raw[end-1] != '\n' {
+			t.lines++
+		}
+		offset += breaks
+		raw = raw[end:]
+		if s.total >= MaxDocuments {
+			s.tooMany(t.position(&yaml.Node{}))
+			return
+		}
+		s.parseText(t, options)
+	}
+}
+
+// nextDocument is where the next document begins: at a line of three dashes
+// that is not the first. The dashes stay with the document that they begin.
+func nextDocument(raw []byte) int {
+	for at := 0; ; {
+		eol := bytes.IndexByte(raw[at:], '\n')
+		if eol < 0 {
+			return len(raw)
+		}
+		at += eol + 1
+		line := raw[at:]
+		if bytes.HasPrefix(line, []byte("---")) && (len(line) == 3 || strings.IndexByte(" \t\r\n", line[3]) >= 0) {
+			return at
+		}
+	}
+}
+
+func (s *Set) parseText(t *text, options Options) {
+	root, second, err := parse(t.raw)
+	if errors.Is(err, io.EOF) || (err == nil && (root == nil || root.Tag == "!!null")) {
+		return
+	}
+	if err != nil {
+		s.syntax(t, err)
+		return
+	}
+	if second {
+		s.add(model.Finding{
+			Severity: model.SeverityError, Position: t.position(root), Reason: ReasonSyntaxError,
+			Message: "After the end marker (...) comes another document without --- before it. Kubernetes would read the first one alone.",
+			Owner:   owner, Fix: "Begin every document with a line of three dashes.",
+		})
+		return
+	}
+	if root.Kind != yaml.MappingNode {
+		s.notAnObject(t, root, model.SeverityError, "The document is not an object: it has to be a mapping with apiVersion, kind and metadata.")
+		return
+	}
+	group := kindOf(root)
+	if group.Kind == "" || group.Version == "" {
+		s.notAnObject(t, root, model.SeverityWarning, "The document has no apiVersion and kind, so it is no Kubernetes object and is not read.")
+		return
+	}
+	if items := child(root, "items"); strings.HasSuffix(group.Kind, "List") && items != nil && items.Kind == yaml.SequenceNode {
+		s.list(t, items, options)
+		return
+	}
+	s.object(t, root, -1, group, options)
+}
+
+// list takes the items of a List, such as kubectl get prints.
+func (s *Set) list(t *text, items *yaml.Node, options Options) {
+	for i, item := range items.Content {
+		if s.total >= MaxDocuments {
+			s.tooMany(t.position(item))
+			return
+		}
+		item = resolve(item)
+		group := kindOf(item)
+		if item.Kind != yaml.MappingNode || group.Kind == "" || group.Version == "" {
+			s.notAnObject(t, item, model.SeverityError, "The list's item has no apiVersion and kind.")
+			continue
+		}
+		s.object(t, item, i, group, options)
+	}
+}
+
+func (s *Set) object(t *text, node *yaml.Node, item int, kind schema.GroupVersionKind, options Options) {
+	s.total++
+	scope := options.Scope(kind)
+	if scope == ScopeUnknown {
+		s.Skipped[kind.GroupKind()]++
+		return
+	}
+	o := Object{
+		Ref: model.Reference{
+			Cluster: options.Cluster, Group: kind.Group, Kind: kind.Kind,
+			Name: scalar(child(child(node, "metadata"), "name")),
+		},
+		Kind: kind, Position: t.position(node), text: t, item: item,
+	}
+	if scope == ScopeNamespaced {
+		o.Ref.Namespace = scalar(child(child(node, "metadata"), "namespace"))
+		if o.Ref.Namespace == "" {
+			o.Ref.Namespace = DefaultNamespace
+		}
+	}
+	if o.Ref.Name == "" {
+		s.notAnObject(t, node, model.SeverityError, "The "+kind.Kind+" has no metadata.name.")
+		return
+	}
+	if _, err := o.Value(); err != nil {
+		s.syntax(t, err)
+		return
+	}
+	first, seen := s.index[o.Ref]
+	if !seen {
+		s.index[o.Ref] = located{text: t, node: node}
+	}
+	o.Refused = s.duplicateKeys(t, o.Ref, node, "") || seen
+	if seen {
+		s.add(model.Finding{
+			Severity: model.SeverityError, Object: o.Ref, Position: o.Position, Reason: ReasonDuplicateObject,
+			Message: fmt.Sprintf("The same %s is already at %s; a cluster would hold whichever was applied last.", kind.Kind, at(first.text.position(first.node))),
+			Owner:   owner, Fix: "Keep one of the two, or name only the files of one environment.",
+		})
+	}
+	s.Objects = append(s.Objects, o)
+}
+
+// duplicateKeys reports every repeated key below a node, and whether there was
+// one. Aliases are not followed: what they stand for is looked at where it is.
+func (s *Set) duplicateKeys(t *text, ref model.Reference, node *yaml.Node, path string) bool {
+	found := false
+	switch node.Kind {
+	case yaml.MappingNode:
+		seen := make(map[string]int, len(node.Content)/2)
+		for i := 0; i+1 < len(node.Content); i += 2 {
+			key, value := node.Content[i], node.Content[i+1]
+			field := joinKey(path, key.Value)
+			if line, again := seen[key.Value]; again {
+				found = true
+				s.add(model.Finding{
+					Severity: model.SeverityError, Object: ref, Field: field, Position: t.position(key), Reason: ReasonDuplicateKey,
+					Message: fmt.Sprintf("The key %q is already at line %d; only one of the two values could hold.", key.Value, t.offset+line),
+					Owner:   owner, Fix: "Remove one of the two.",
+				})
+			} else {
+				seen[key.Value] = key.Line
+			}
+			found = s.duplicateKeys(t, ref, value, field) || found
+		}
+	case yaml.SequenceNode:
+		for i, item := range node.Content {
+			found = s.duplicateKeys(t, ref, item, path+"["+strconv.Itoa(i)+"]") || found
+		}
+	}
+	return found
+}
+
+func (s *Set) notAnObject(t *text, node *yaml.Node, severity model.Severity, message string) {
+	s.add(model.Finding{
+		Severity: severity, Position: t.position(node), Reason: ReasonNotAnObject, Message: message,
+		Owner: owner, Fix: "Write an object with apiVersion, kind and metadata.name, or leave the file out.",
+	})
+}
+
+func (s *Set) tooMany(position model.Position) {
+	s.add(model.Finding{
+		Severity: model.SeverityError, Position: position, Reason: ReasonTooLarge,
+		Message: fmt.Sprintf("There are more than %d objects; what follows is not read.", MaxDocuments),
+		Owner:   owner, Fix: "Name only the files that belong to this mesh.",
+	})
+}
+
+// lineInError finds the line that the YAML libraries put into their messages.
+var lineInError = regexp.MustCompile(`(?:yaml: )?line (\d+): `)
+
+func (s *Set) syntax(t *text, err error) {
+	message := err.Error()
+	position := t.position(&yaml.Node{})
+	if m := lineInError.FindStringSubmatchIndex(message); m != nil {
+		if line, e := strconv.Atoi(message[m[2]:m[3]]); e == nil {
+			position = t.line(line)
+		}
+		message = message[:m[0]] + message[m[1]:]
+	}
+	message = strings.TrimPrefix(strings.TrimPrefix(message, "error converting YAML to JSON: "), "yaml: ")
+	s.add(model.Finding{
+		Severity: model.SeverityError, Position: position, Reason: ReasonSyntaxError,
+		Message: "The document cannot be read: " + message + ".", Owner: owner,
+		Fix: "Correct the YAML at or just before this line.",
+	})
+}
+
+func at(p model.Position) string { return p.File + ":" + strconv.Itoa(p.Line) }
