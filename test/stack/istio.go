@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -27,15 +28,20 @@ const (
 	validatorName  = "istiod-default-validator"
 )
 
-// istiod is one replica of the control plane on its own loopback address.
-type istiod struct {
-	name    string
-	address string
-	ports   istiodPorts
-	proc    *process
-}
+// Istiod is one replica of the control plane on its own loopback address. The
+// ports are those of the chart unless something else on the machine has them.
+type Istiod struct {
+	// Name is the name of its Pod in istio-system.
+	Name string
+	// Address is the loopback address that stands for the pod's.
+	Address string
+	// XDSPort is plaintext gRPC (15010), SecurePort authenticated gRPC (15012),
+	// WebhookPort the validating webhook (15017), MonitoringPort metrics, version
+	// and debug (15014), HTTPPort readiness and debug (8080).
+	XDSPort, SecurePort, WebhookPort, MonitoringPort, HTTPPort int
 
-type istiodPorts struct{ plain, secure, webhook, monitoring, http int }
+	proc *process
+}
 
 // InstallIstio installs what an Istio installation leaves in a cluster (CRDs,
 // mesh configuration, Service and Pods of istiod, validating webhook), starts
@@ -91,35 +97,41 @@ func (s *Stack) prepareIstio(ctx context.Context) error {
 			ObjectMeta: metav1.ObjectMeta{Namespace: istioNamespace, Name: "istio", Labels: map[string]string{"istio.io/rev": "default"}},
 			Data:       map[string]string{"mesh": string(mesh), "meshNetworks": "networks: {}"},
 		},
-		istiodService(first.ports),
+		istiodService(first),
 		validator(first),
 	} {
 		if err := s.client.Create(ctx, object); err != nil && !apierrors.IsAlreadyExists(err) {
 			return fmt.Errorf("making %T %s: %w", object, object.GetName(), err)
 		}
 	}
-	s.istiods = append(s.istiods, first)
+	s.addReplica(first)
 	return s.serviceAccount(ctx, istioNamespace, "istiod")
 }
 
-func (s *Stack) newIstiod(replica int) (*istiod, error) {
-	d := &istiod{name: fmt.Sprintf("istiod-%d", replica), address: s.network.address(istiodHost + replica)}
+func (s *Stack) addReplica(d *Istiod) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.istiods = append(s.istiods, d)
+}
+
+func (s *Stack) newIstiod(replica int) (*Istiod, error) {
+	d := &Istiod{Name: fmt.Sprintf("istiod-%d", replica), Address: s.network.address(istiodHost + replica)}
 	for _, port := range []struct {
 		preferred int
 		chosen    *int
 	}{
-		{15010, &d.ports.plain}, {15012, &d.ports.secure}, {15017, &d.ports.webhook},
-		{15014, &d.ports.monitoring}, {8080, &d.ports.http},
+		{15010, &d.XDSPort}, {15012, &d.SecurePort}, {15017, &d.WebhookPort},
+		{15014, &d.MonitoringPort}, {8080, &d.HTTPPort},
 	} {
 		var err error
-		if *port.chosen, err = s.network.portOn(d.address, port.preferred); err != nil {
+		if *port.chosen, err = s.network.portOn(d.Address, port.preferred); err != nil {
 			return nil, err
 		}
 	}
 	return d, nil
 }
 
-func (s *Stack) meshConfig(first *istiod) ([]byte, error) {
+func (s *Stack) meshConfig(first *Istiod) ([]byte, error) {
 	mesh := map[string]any{
 		"rootNamespace":     istioNamespace,
 		"trustDomain":       "cluster.local",
@@ -127,7 +139,7 @@ func (s *Stack) meshConfig(first *istiod) ([]byte, error) {
 		"accessLogFile":     accessLogName,
 		"accessLogEncoding": "JSON",
 		"accessLogFormat":   accessLogFormat,
-		"defaultConfig":     map[string]any{"discoveryAddress": endpoint(first.address, first.ports.secure)},
+		"defaultConfig":     map[string]any{"discoveryAddress": endpoint(first.Address, first.SecurePort)},
 	}
 	maps.Copy(mesh, s.options.MeshConfig)
 	text, err := yaml.Marshal(mesh)
@@ -139,7 +151,7 @@ func (s *Stack) meshConfig(first *istiod) ([]byte, error) {
 
 // istiodService has the port numbers of the chart; the target ports are the
 // real ones of the first replica.
-func istiodService(ports istiodPorts) *corev1.Service {
+func istiodService(first *Istiod) *corev1.Service {
 	return &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: istioNamespace, Name: "istiod",
@@ -148,10 +160,10 @@ func istiodService(ports istiodPorts) *corev1.Service {
 		Spec: corev1.ServiceSpec{
 			Selector: map[string]string{"app": "istiod", "istio": "pilot"},
 			Ports: []corev1.ServicePort{
-				{Name: "grpc-xds", Port: 15010, TargetPort: intstr.FromInt(ports.plain)},
-				{Name: "https-dns", Port: 15012, TargetPort: intstr.FromInt(ports.secure)},
-				{Name: "https-webhook", Port: 443, TargetPort: intstr.FromInt(ports.webhook)},
-				{Name: "http-monitoring", Port: 15014, TargetPort: intstr.FromInt(ports.monitoring)},
+				{Name: "grpc-xds", Port: 15010, TargetPort: intstr.FromInt(first.XDSPort)},
+				{Name: "https-dns", Port: 15012, TargetPort: intstr.FromInt(first.SecurePort)},
+				{Name: "https-webhook", Port: 443, TargetPort: intstr.FromInt(first.WebhookPort)},
+				{Name: "http-monitoring", Port: 15014, TargetPort: intstr.FromInt(first.MonitoringPort)},
 			},
 		},
 	}
@@ -160,8 +172,8 @@ func istiodService(ports istiodPorts) *corev1.Service {
 // validator makes the API server ask istiod about every Istio object, as an
 // installation does. istiod adds its CA and turns Ignore into Fail when it is
 // ready to answer.
-func validator(first *istiod) *admissionv1.ValidatingWebhookConfiguration {
-	url := "https://" + endpoint(first.address, first.ports.webhook) + "/validate"
+func validator(first *Istiod) *admissionv1.ValidatingWebhookConfiguration {
+	url := "https://" + endpoint(first.Address, first.WebhookPort) + "/validate"
 	ignore, none := admissionv1.Ignore, admissionv1.SideEffectClassNone
 	return &admissionv1.ValidatingWebhookConfiguration{
 		ObjectMeta: metav1.ObjectMeta{
@@ -190,41 +202,69 @@ func (s *Stack) addIstiod(ctx context.Context, replica int) error {
 		if err != nil {
 			return err
 		}
-		s.istiods = append(s.istiods, d)
+		s.addReplica(d)
 	}
 	d := s.istiods[replica]
-	if err := s.runIstiod(d); err != nil {
-		return err
-	}
-	if err := d.proc.ready(ctx, httpCheck("http://"+endpoint(d.address, d.ports.http)+"/ready")); err != nil {
+	if err := s.runIstiod(ctx, d); err != nil {
 		return err
 	}
 	return s.runningPod(ctx, &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: istioNamespace, Name: d.name,
+			Namespace: istioNamespace, Name: d.Name,
 			Labels: map[string]string{"app": "istiod", "istio": "pilot", "istio.io/rev": "default"},
 		},
 		Spec: corev1.PodSpec{ServiceAccountName: "istiod", Containers: []corev1.Container{{
 			Name: "discovery", Image: "local",
 			Ports: []corev1.ContainerPort{
-				{Name: "grpc-xds", ContainerPort: int32(d.ports.plain)},
-				{Name: "tls-xds", ContainerPort: int32(d.ports.secure)},
-				{Name: "http-monitoring", ContainerPort: int32(d.ports.monitoring)},
+				{Name: "grpc-xds", ContainerPort: int32(d.XDSPort)},
+				{Name: "tls-xds", ContainerPort: int32(d.SecurePort)},
+				{Name: "http-monitoring", ContainerPort: int32(d.MonitoringPort)},
 			},
 		}}},
-	}, d.address, true)
+	}, d.Address, true)
 }
 
-func (s *Stack) runIstiod(d *istiod) error {
-	dir := filepath.Join(s.dir, d.name)
+// Istiods returns the replicas of istiod, none before Istio is installed.
+func (s *Stack) Istiods() []*Istiod {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.istiods)
+}
+
+// KillIstiod ends a replica at once, as a crash would, and marks its Pod as not
+// ready, as a kubelet would.
+func (s *Stack) KillIstiod(ctx context.Context, d *Istiod) error {
+	d.proc.kill()
+	return s.markIstiod(ctx, d, false)
+}
+
+// StartIstiod starts a killed replica again and returns when it serves.
+func (s *Stack) StartIstiod(ctx context.Context, d *Istiod) error {
+	if err := s.runIstiod(ctx, d); err != nil {
+		return fmt.Errorf("starting %s again: %w", d.Name, err)
+	}
+	return s.markIstiod(ctx, d, true)
+}
+
+func (s *Stack) markIstiod(ctx context.Context, d *Istiod, ready bool) error {
+	pod := &corev1.Pod{}
+	if err := s.client.Get(ctx, client.ObjectKey{Namespace: istioNamespace, Name: d.Name}, pod); err != nil {
+		return fmt.Errorf("reading the pod of %s: %w", d.Name, err)
+	}
+	return s.setPodReady(ctx, pod, ready)
+}
+
+// runIstiod starts a replica and waits until it is ready.
+func (s *Stack) runIstiod(ctx context.Context, d *Istiod) error {
+	dir := filepath.Join(s.dir, d.Name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("making a directory for istiod: %w", err)
 	}
 	environment := []string{
-		"POD_NAMESPACE=" + istioNamespace, "POD_NAME=" + d.name, "SERVICE_ACCOUNT=istiod",
+		"POD_NAMESPACE=" + istioNamespace, "POD_NAME=" + d.Name, "SERVICE_ACCOUNT=istiod",
 		"REVISION=default", "CLUSTER_ID=" + clusterID,
 		// Its certificate must name the address that proxies dial.
-		"ISTIOD_CUSTOM_HOST=" + d.address, "PILOT_CERT_PROVIDER=istiod", "JWT_POLICY=third-party-jwt",
+		"ISTIOD_CUSTOM_HOST=" + d.Address, "PILOT_CERT_PROVIDER=istiod", "JWT_POLICY=third-party-jwt",
 		// Upstream Envoy has no metadata exchange and no Istio ALPN filter.
 		"PILOT_ENABLE_METADATA_EXCHANGE=false", "PILOT_ENABLE_ALPN_FILTER=false",
 		"INJECT_ENABLED=false", "VALIDATION_WEBHOOK_CONFIG_NAME=" + validatorName,
@@ -232,17 +272,20 @@ func (s *Stack) runIstiod(d *istiod) error {
 	}
 	var err error
 	d.proc, err = s.processes.run(command{
-		name: d.name, path: s.cache.binary("pilot-discovery"), dir: dir,
+		name: d.Name, path: s.cache.binary("pilot-discovery"), dir: dir,
 		env: append(environment, s.options.IstiodEnvironment...),
 		args: []string{
 			"discovery", "--kubeconfig", s.Kubeconfig(), "--clusterID", clusterID,
-			"--httpAddr", endpoint(d.address, d.ports.http), "--httpsAddr", endpoint(d.address, d.ports.webhook),
-			"--grpcAddr", endpoint(d.address, d.ports.plain), "--secureGRPCAddr", endpoint(d.address, d.ports.secure),
-			"--monitoringAddr", endpoint(d.address, d.ports.monitoring),
+			"--httpAddr", endpoint(d.Address, d.HTTPPort), "--httpsAddr", endpoint(d.Address, d.WebhookPort),
+			"--grpcAddr", endpoint(d.Address, d.XDSPort), "--secureGRPCAddr", endpoint(d.Address, d.SecurePort),
+			"--monitoringAddr", endpoint(d.Address, d.MonitoringPort),
 			"--ctrlz_port", "0", // any; the default is the same for every istiod on the machine
 		},
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	return d.proc.ready(ctx, httpCheck("http://"+endpoint(d.Address, d.HTTPPort)+"/ready"))
 }
 
 // awaitValidation waits until istiod has made its webhook mandatory; before

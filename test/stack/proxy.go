@@ -77,7 +77,7 @@ func (s *Stack) runProxy(ctx context.Context, spec proxySpec) (*Proxy, error) {
 		}
 	}
 	admin, status, envoyStatus, prometheus := ports[0], ports[1], ports[2], ports[3]
-	xds := endpoint(discovery.address, discovery.ports.secure)
+	xds := endpoint(discovery.Address, discovery.SecurePort)
 	environment, err := s.proxyEnvironment(spec, xds, admin, status)
 	if err != nil {
 		return nil, err
@@ -103,7 +103,7 @@ func (s *Stack) runProxy(ctx context.Context, spec proxySpec) (*Proxy, error) {
 }
 
 // nextIstiod gives each new proxy the next replica in turn.
-func (s *Stack) nextIstiod() (*istiod, error) {
+func (s *Stack) nextIstiod() (*Istiod, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.istiods) == 0 {

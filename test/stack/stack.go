@@ -53,7 +53,7 @@ type Stack struct {
 	clientset  kubernetes.Interface
 
 	mu       sync.Mutex
-	istiods  []*istiod
+	istiods  []*Istiod
 	installs int
 	proxies  int
 	closers  []io.Closer // in-process listeners
@@ -82,7 +82,7 @@ func Start(ctx context.Context, options Options) (*Stack, error) {
 		err = s.InstallIstio(ctx)
 	}
 	if err != nil {
-		s.ownDir = false
+		s.KeepFiles()
 		s.Stop()
 		return nil, fmt.Errorf("starting the stack: %w", err)
 	}
@@ -116,6 +116,7 @@ func (s *Stack) makeDirectory() (string, error) {
 	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return "", fmt.Errorf("making a directory for the stack: %w", err)
 	}
+	removeOld(parent)
 	dir, err := os.MkdirTemp(parent, "stack-")
 	if err != nil {
 		return "", fmt.Errorf("making a directory for the stack: %w", err)
@@ -123,19 +124,42 @@ func (s *Stack) makeDirectory() (string, error) {
 	return dir, nil
 }
 
+// removeOld removes what stacks that were killed or failed have left, once it
+// is so old that nobody reads it any more and no stack runs so long.
+func removeOld(parent string) {
+	entries, err := os.ReadDir(parent)
+	if err != nil {
+		return
+	}
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if err == nil && time.Since(info.ModTime()) > tokenLife {
+			_ = os.RemoveAll(filepath.Join(parent, entry.Name()))
+		}
+	}
+}
+
+// KeepFiles makes Stop leave the state and the logs where they are; without it
+// a default directory is removed. A failing test calls it.
+func (s *Stack) KeepFiles() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ownDir = false
+}
+
 // Stop ends every program and listener of the stack and waits for it. Further
 // calls do nothing.
 func (s *Stack) Stop() {
 	s.stop.Do(func() {
 		s.mu.Lock()
-		closers := s.closers
+		closers, remove := s.closers, s.ownDir
 		s.mu.Unlock()
 		for _, closer := range closers {
 			_ = closer.Close()
 		}
 		s.processes.stop()
 		s.network.release()
-		if s.ownDir {
+		if remove {
 			_ = os.RemoveAll(s.dir)
 		}
 	})

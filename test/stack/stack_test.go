@@ -184,13 +184,12 @@ func TestTheStackIsARealMesh(t *testing.T) {
 func startMesh(ctx context.Context, t *testing.T) *mesh {
 	t.Helper()
 	started := time.Now()
-	s, err := stack.Start(ctx, stack.Options{Out: t.Output()})
-	must(t, err)
-	t.Cleanup(s.Stop)
+	s := start(ctx, t, stack.Options{})
 	m := &mesh{Stack: s}
 	for _, namespace := range []string{"istio-ingress", "bookinfo", "legacy"} {
 		must(t, s.Namespace(ctx, namespace, nil))
 	}
+	var err error
 	m.gateway, err = s.Gateway(ctx, stack.GatewayOptions{Namespace: "istio-ingress", Name: "ingressgateway"})
 	must(t, err)
 	m.productpage, err = s.Application(ctx, stack.ApplicationOptions{Namespace: "bookinfo", Name: "productpage"})
