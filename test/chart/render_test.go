@@ -31,7 +31,6 @@ const (
 var kinds = map[string]func() client.Object{
 	"v1 ServiceAccount":                               func() client.Object { return new(corev1.ServiceAccount) },
 	"v1 Service":                                      func() client.Object { return new(corev1.Service) },
-	"v1 Secret":                                       func() client.Object { return new(corev1.Secret) },
 	"apps/v1 Deployment":                              func() client.Object { return new(appsv1.Deployment) },
 	"rbac.authorization.k8s.io/v1 Role":               func() client.Object { return new(rbacv1.Role) },
 	"rbac.authorization.k8s.io/v1 ClusterRole":        func() client.Object { return new(rbacv1.ClusterRole) },

@@ -23,15 +23,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end }}
 
-{{/* A label selector as one flag value: a=b,c=d, in the order of the keys. */}}
-{{- define "trellis.istiodSelector" -}}
-{{- $pairs := list -}}
-{{- range $key, $value := .Values.istiod.selector -}}
-{{- $pairs = append $pairs (printf "%s=%s" $key $value) -}}
-{{- end -}}
-{{ join "," $pairs }}
-{{- end }}
-
 {{/* clientConfig of one webhook; takes a dict of root and path. */}}
 {{- define "trellis.webhookClient" -}}
 {{- if .root.Values.webhook.url -}}
