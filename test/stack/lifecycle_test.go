@@ -115,7 +115,7 @@ func TestIstioCanComeAfterTheCluster(t *testing.T) {
 			var synced []struct {
 				Proxy string `json:"proxy"`
 			}
-			get(ctx, t, fmt.Sprintf("http://%s:15014/debug/syncz", pod.Status.PodIP), &synced)
+			get(ctx, t, fmt.Sprintf("http://%s:%d/debug/syncz", pod.Status.PodIP, monitoringPort(pod)), &synced)
 			for _, status := range synced {
 				proxies = append(proxies, pod.Name+":"+status.Proxy)
 			}
@@ -219,6 +219,15 @@ func istiodPods(ctx context.Context, t *testing.T, c client.Client) []corev1.Pod
 	var pods corev1.PodList
 	must(t, c.List(ctx, &pods, client.InNamespace("istio-system"), client.MatchingLabels{"app": "istiod"}))
 	return pods.Items
+}
+
+func monitoringPort(pod corev1.Pod) int32 {
+	for _, port := range pod.Spec.Containers[0].Ports {
+		if port.Name == "http-monitoring" {
+			return port.ContainerPort
+		}
+	}
+	return 0
 }
 
 func readyPods(pods []corev1.Pod) string {

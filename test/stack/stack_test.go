@@ -7,6 +7,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -166,6 +168,7 @@ func TestTheStackIsARealMesh(t *testing.T) {
 			return status(m.reviews.Do(ctx, stack.Request{Host: m.outsider.Host(9080)}))
 		})
 	})
+	t.Run("services of other protocols are called through the sidecar", func(t *testing.T) { checkProtocols(ctx, t, m) })
 	t.Run("the access log names the rule and the peer", func(t *testing.T) {
 		const rule = "ns[istio-ingress]-policy[need-jwt]-rule[0]"
 		logged(t, m.gateway.AccessLog, "rbac_access_denied_matched_policy["+rule+"]", `"enforced_effective_policy_id":"`+rule+`"`)
@@ -179,6 +182,46 @@ func TestTheStackIsARealMesh(t *testing.T) {
 		}
 	})
 	must(t, m.Failed())
+}
+
+func checkProtocols(ctx context.Context, t *testing.T, m *mesh) {
+	many, err := m.Application(ctx, stack.ApplicationOptions{Namespace: "bookinfo", Name: "many", Ports: []stack.Port{
+		{Port: 80}, {Port: 9000, Protocol: "grpc"}, {Port: 7000, Protocol: "tcp", Conn: func(conn net.Conn) {
+			defer func() { _ = conn.Close() }()
+			_, _ = io.Copy(conn, io.LimitReader(conn, 5))
+		}},
+	}})
+	must(t, err)
+	for port, want := range map[int]string{80: "HTTP/1.1", 9000: "HTTP/2.0"} {
+		eventually(t, 200, func(ctx context.Context) (int, error) {
+			answer, err := m.reviews.Do(ctx, stack.Request{Host: many.Host(port)})
+			if err != nil || answer.Status != 200 {
+				return status(answer, err)
+			}
+			var echoed stack.Echoed
+			must(t, json.Unmarshal(answer.Body, &echoed))
+			if echoed.Application != "many" || echoed.Proto != want {
+				t.Errorf("port %d: %s got %s instead of %s", port, echoed.Application, echoed.Proto, want)
+			}
+			return answer.Status, nil
+		})
+	}
+	wait, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	must(t, stack.Until(wait, "the TCP service to answer", func(ctx context.Context) error {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", m.reviews.EgressAddress(7000))
+		if err != nil {
+			return err
+		}
+		defer func() { _ = conn.Close() }()
+		if _, err := conn.Write([]byte("hello")); err != nil {
+			return err
+		}
+		if answer, err := io.ReadAll(conn); err != nil || string(answer) != "hello" {
+			return fmt.Errorf("got %q: %w", answer, err)
+		}
+		return nil
+	}))
 }
 
 func startMesh(ctx context.Context, t *testing.T) *mesh {
