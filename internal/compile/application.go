@@ -106,7 +106,7 @@ func applicationRules(a *intent.Application) (deny, allow []rule) {
 type routeView struct {
 	app   *intent.Application
 	route *intent.Route
-	// others are the paths of the Application's other routes.
+	// others are the paths of the Application's other routes on the same port.
 	others []intent.Path
 	// published are the open publications of the route.
 	published []*intent.Publication
@@ -117,7 +117,7 @@ type routeView struct {
 func viewOf(a *intent.Application, route *intent.Route) *routeView {
 	v := &routeView{app: a, route: route}
 	for _, o := range a.Routes {
-		if o != route {
+		if o != route && o.Port.Name == route.Port.Name {
 			v.others = append(v.others, o.Paths...)
 		}
 	}

@@ -147,8 +147,8 @@ func (r *resolver) settleHostOnSharedPods(name string, publications []*Publicati
 	}
 }
 
-// settleEqualPaths closes routes of different Applications that state the same
-// path on one host.
+// settleEqualPaths closes routes that state the same path on one host, be it of
+// different Applications or of different ports of one.
 func (r *resolver) settleEqualPaths(h *Host) {
 	type key struct {
 		value  string
@@ -165,7 +165,7 @@ func (r *resolver) settleEqualPaths(h *Host) {
 				}
 				continue
 			}
-			if o.Application == p.Application || path.Guess {
+			if o.Route == p.Route || path.Guess || (o.Closed && p.Closed) {
 				continue
 			}
 			o.Closed, p.Closed = true, true
@@ -226,7 +226,7 @@ func closeUnpublished(h *Host) {
 	published := make(map[*Application]map[*Route]bool)
 	var order []*Application
 	var all []Path
-	owner := make(map[Path]*Application)
+	owner := make(map[Path]served)
 	for _, p := range h.Publications {
 		if published[p.Application] == nil {
 			published[p.Application] = make(map[*Route]bool)
@@ -235,7 +235,7 @@ func closeUnpublished(h *Host) {
 		published[p.Application][p.Route] = true
 		for _, path := range p.Route.Paths {
 			all = append(all, path)
-			owner[path] = p.Application
+			owner[path] = served{p.Application, p.Route.Port.Name}
 		}
 	}
 	slices.SortFunc(all, MoreSpecific)
@@ -253,12 +253,18 @@ func closeUnpublished(h *Host) {
 	slices.SortFunc(h.Publications, comparePublications)
 }
 
+// served is what answers a path: a port of an Application.
+type served struct {
+	application *Application
+	port        string
+}
+
 // coveredBy reports whether a request for one of the route's paths would be
-// answered by a published path of the same Application.
-func coveredBy(a *Application, route *Route, all []Path, owner map[Path]*Application) bool {
+// answered by a published path of the same Application and port.
+func coveredBy(a *Application, route *Route, all []Path, owner map[Path]served) bool {
 	for _, p := range route.Paths {
 		k := slices.IndexFunc(all, func(q Path) bool { return q.contains(p) || q.Matches(p.Value) })
-		if k >= 0 && owner[all[k]] == a {
+		if k >= 0 && owner[all[k]].application == a && owner[all[k]].port == route.Port.Name {
 			return true
 		}
 	}

@@ -130,17 +130,18 @@ func quoted(s string) string {
 	return fmt.Sprintf("%q", s)
 }
 
-// checkRepeatedPaths refuses one path in two routes: the longest path decides,
+// checkRepeatedPaths refuses one path in two routes of a port: the longest path decides,
 // and there would be two. Within one route a repetition is only noise.
 func (r *resolver) checkRepeatedPaths(a *Application) {
 	type key struct {
+		port   string
 		value  string
 		prefix bool
 	}
 	first := make(map[key]*Route)
 	for _, route := range a.Routes {
 		for _, p := range route.Paths {
-			k := key{p.Value, p.Prefix}
+			k := key{route.Port.Name, p.Value, p.Prefix}
 			other, ok := first[k]
 			if !ok {
 				first[k] = route
