@@ -50,7 +50,7 @@ func (b *builder) virtualService(h *intent.Host) {
 	in := h.Ingress
 	var e entries
 	b.probeEntry(&e, in)
-	plainEntries(&e, in)
+	plainEntries(&e, h)
 	if !h.RawPaths {
 		e.add(part(in.Origin, ""), ReasonPath, answer("odd-path", 400, "this path can be read in more than one way\n",
 			&networkingapi.HTTPMatchRequest{Uri: regex(oddPath), Port: uint32(in.HTTPS.Number)}))
@@ -88,7 +88,8 @@ func (b *builder) probeEntry(e *entries, in *intent.Ingress) {
 
 // plainEntries answer plain HTTP. A request that brought its token along has
 // leaked it, and is told so; it is not redirected as if nothing had happened.
-func plainEntries(e *entries, in *intent.Ingress) {
+func plainEntries(e *entries, h *intent.Host) {
+	in := h.Ingress
 	port := uint32(in.HTTP.Number)
 	if port == 0 {
 		return
@@ -104,7 +105,9 @@ func plainEntries(e *entries, in *intent.Ingress) {
 		Name:  "plain-redirect",
 		Match: []*networkingapi.HTTPMatchRequest{{Port: port}},
 		Redirect: &networkingapi.HTTPRedirect{
-			Scheme:       "https",
+			Scheme: "https",
+			// The host as it is known: a port that the request named is of HTTP.
+			Authority:    h.Name,
 			RedirectPort: &networkingapi.HTTPRedirect_Port{Port: uint32(in.HTTPS.Number)},
 			RedirectCode: 308,
 		},
@@ -170,14 +173,7 @@ func (b *builder) openRoute(e *entries, hp hostPath, name string) {
 	p := hp.publication
 	cors := corsPolicy(p)
 	if cors != nil {
-		matches := pathMatches(hp.path, p.Host.Ingress)
-		for _, m := range matches {
-			m.Method = exact("OPTIONS")
-			m.Headers = map[string]*networkingapi.StringMatch{"origin": regex(".+"), "access-control-request-method": regex(".+")}
-		}
-		preflight := answer(name, 403, "", matches...)
-		preflight.CorsPolicy = cors
-		e.add(field(p.Origin, "cors"), ReasonRoute, preflight)
+		e.add(field(p.Origin, "cors"), ReasonMethod, answer(name, 400, "an empty header makes no preflight\n", emptyPreflight(hp.path, p.Host.Ingress)...))
 	}
 	route := &networkingapi.HTTPRoute{
 		Name:  name,
@@ -192,6 +188,21 @@ func (b *builder) openRoute(e *entries, hp hostPath, name string) {
 		route.Timeout = durationpb.New(p.Route.Timeout)
 	}
 	e.add(p.Origin, ReasonRoute, route)
+}
+
+// emptyPreflight matches OPTIONS requests whose preflight headers are there and
+// empty. Authorization rules take them for preflights, since they ask no more
+// than whether a header is there, and the CORS filter would pass them on.
+func emptyPreflight(p intent.Path, in *intent.Ingress) []*networkingapi.HTTPMatchRequest {
+	var out []*networkingapi.HTTPMatchRequest
+	for _, header := range preflightHeaders {
+		for _, m := range pathMatches(p, in) {
+			m.Method = exact("OPTIONS")
+			m.Headers = map[string]*networkingapi.StringMatch{header: regex("^$")}
+			out = append(out, m)
+		}
+	}
+	return out
 }
 
 func compareBool(a, b bool) int {
@@ -212,7 +223,8 @@ func corsPolicy(p *intent.Publication) *networkingapi.CorsPolicy {
 	}
 	out := &networkingapi.CorsPolicy{
 		AllowCredentials: wrapperspb.Bool(c.AllowCredentials),
-		// What the policy does not match is answered here and not forwarded.
+		// A preflight of another origin is answered here, without the headers
+		// that would let it through, and not forwarded.
 		UnmatchedPreflights: networkingapi.CorsPolicy_IGNORE,
 	}
 	for _, o := range c.Origins {
@@ -236,8 +248,9 @@ func corsPolicy(p *intent.Publication) *networkingapi.CorsPolicy {
 	return out
 }
 
-// addSecurityHeader sends Strict-Transport-Security with every answer over
-// HTTPS; over plain HTTP browsers ignore it (RFC 6797 section 7.2).
+// addSecurityHeader sends Strict-Transport-Security with every answer that a
+// route gives over HTTPS (refusals by authorization rules come before routes);
+// over plain HTTP browsers ignore it (RFC 6797 section 7.2).
 func addSecurityHeader(e *entries, in *intent.Ingress) {
 	hsts := in.Spec.TLS.HSTS
 	if hsts == nil {

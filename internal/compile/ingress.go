@@ -217,6 +217,9 @@ func denyAtGateway(p *intent.Publication) []rule {
 	return append(out, notPreflight(p, base, others)...)
 }
 
+// preflightHeaders are what makes an OPTIONS request a preflight.
+var preflightHeaders = []string{"origin", "access-control-request-method"}
+
 // notPreflight denies OPTIONS requests that lack what makes a preflight
 // (WHATWG Fetch), where the route does not serve OPTIONS or asks for a token.
 func notPreflight(p *intent.Publication, base requests, others []intent.Path) []rule {
@@ -224,7 +227,7 @@ func notPreflight(p *intent.Publication, base requests, others []intent.Path) []
 	base.methods = []string{"OPTIONS"}
 	s := scope{operations: operations(base, p.Route.Paths, others)}
 	var out []rule
-	for _, header := range []string{"origin", "access-control-request-method"} {
+	for _, header := range preflightHeaders {
 		missing := &securityapi.Condition{Key: "request.headers[" + header + "]", NotValues: []string{present}}
 		if !served {
 			out = append(out, s.rule(field(p.Route.Origin, "methods"), ReasonMethod, missing))
