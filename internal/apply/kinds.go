@@ -1,0 +1,70 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package apply
+
+import (
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
+)
+
+// Role is what an object does to requests. It decides the order of writing.
+type Role int
+
+const (
+	// RoleClaim is a HostClaim: created once, never changed or pruned from here.
+	RoleClaim Role = iota
+	// RoleRestriction refuses requests.
+	RoleRestriction
+	// RoleConnection says how proxies talk to each other, or keeps a record.
+	RoleConnection
+	// RoleRoute lets requests in.
+	RoleRoute
+)
+
+// Kind is a kind of object that Trellis generates.
+type Kind struct {
+	schema.GroupVersionKind
+	// Resource is the plural, as in a URL and in a CRD's name.
+	Resource string
+	Role     Role
+}
+
+const (
+	networkingGroup = "networking.istio.io"
+	securityGroup   = "security.istio.io"
+)
+
+// Kinds are the kinds that Trellis generates, in the order of writing.
+func Kinds() []Kind {
+	v1 := func(group, kind, resource string, role Role) Kind {
+		return Kind{schema.GroupVersionKind{Group: group, Version: "v1", Kind: kind}, resource, role}
+	}
+	return []Kind{
+		{v1alpha1.GroupVersion.WithKind("HostClaim"), "hostclaims", RoleClaim},
+		{schema.GroupVersionKind{Group: networkingGroup, Version: "v1alpha3", Kind: "EnvoyFilter"}, "envoyfilters", RoleRestriction},
+		v1(securityGroup, "PeerAuthentication", "peerauthentications", RoleRestriction),
+		v1(securityGroup, "RequestAuthentication", "requestauthentications", RoleRestriction),
+		v1(securityGroup, "AuthorizationPolicy", "authorizationpolicies", RoleRestriction),
+		v1(networkingGroup, "DestinationRule", "destinationrules", RoleConnection),
+		v1("", "ConfigMap", "configmaps", RoleConnection),
+		v1(networkingGroup, "Gateway", "gateways", RoleRoute),
+		v1(networkingGroup, "VirtualService", "virtualservices", RoleRoute),
+	}
+}
+
+// Custom reports whether the kind is defined by a CRD.
+func (k Kind) Custom() bool { return k.Group != "" }
+
+// CRD is the name of the CRD that defines the kind.
+func (k Kind) CRD() string { return k.Resource + "." + k.Group }
+
+func kindOf(group, name string) (Kind, bool) {
+	for _, k := range Kinds() {
+		if k.Group == group && k.Kind == name {
+			return k, true
+		}
+	}
+	return Kind{}, false
+}

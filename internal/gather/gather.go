@@ -1,0 +1,313 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package gather
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/apply"
+	"github.com/trellis-mesh/trellis/internal/load"
+	"github.com/trellis-mesh/trellis/internal/model"
+)
+
+// Options say what to look at.
+type Options struct {
+	// Mesh is what is known of the mesh; Istio's own configuration wins.
+	Mesh model.Mesh
+	// IstiodNamespace and MeshConfigMap name Istio's mesh configuration.
+	IstiodNamespace, MeshConfigMap string
+	// GatewayNamespaces are where origins that are too long for an annotation may
+	// be kept, besides the namespaces of all SecureIngresses.
+	GatewayNamespaces []string
+	// ProbeKey is the value of the probe header.
+	ProbeKey string
+	Log      *slog.Logger
+}
+
+// Gatherer watches a cluster. Start it once; all other methods are safe for
+// concurrent use, before and after that.
+type Gatherer struct {
+	client  client.WithWatch
+	options Options
+	ledger  *apply.Ledger
+	changed chan struct{}
+	rewatch chan struct{}
+
+	mu      sync.Mutex
+	ctx     context.Context
+	watches map[string]*watch
+	// records are the namespaces in which generated ConfigMaps are looked for:
+	// one that had a SecureIngress may still have what was made for it.
+	records map[string]bool
+}
+
+// New makes a Gatherer that tells the ledger what its caches have come to see.
+func New(c client.WithWatch, ledger *apply.Ledger, options Options) *Gatherer {
+	g := &Gatherer{
+		client: c, options: options, ledger: ledger,
+		changed: make(chan struct{}, 1), rewatch: make(chan struct{}, 1),
+		watches: map[string]*watch{}, records: map[string]bool{},
+	}
+	for _, namespace := range options.GatewayNamespaces {
+		g.records[namespace] = true
+	}
+	return g
+}
+
+// Changed receives after something has changed that may change what follows from
+// the cluster. Several changes may be one signal.
+func (g *Gatherer) Changed() <-chan struct{} { return g.changed }
+
+// Start watches until the context ends.
+func (g *Gatherer) Start(ctx context.Context) error {
+	g.mu.Lock()
+	g.ctx = ctx
+	g.mu.Unlock()
+	for {
+		if err := g.follow(); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-g.rewatch:
+		}
+	}
+}
+
+// NeedLeaderElection is false: a standby that watches takes over at once.
+func (*Gatherer) NeedLeaderElection() bool { return false }
+
+// follow starts and stops watches as the kinds and the Secrets that matter come
+// and go.
+func (g *Gatherer) follow() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.ctx == nil {
+		return nil
+	}
+	wanted := map[string]source{}
+	for _, s := range append(g.builtIn(), g.meshConfig()) {
+		wanted[s.name] = s
+	}
+	installed := g.installed()
+	for crd, s := range g.custom() {
+		if installed[crd] {
+			wanted[crd] = s
+		}
+	}
+	for _, in := range g.ingresses() {
+		s := g.secret(in.Namespace, in.Spec.TLS.SecretName)
+		wanted[s.name] = s
+		g.records[in.Namespace] = true
+	}
+	for namespace := range g.records {
+		s := g.recordsIn(namespace)
+		wanted[s.name] = s
+	}
+	for name, w := range g.watches {
+		if _, ok := wanted[name]; !ok {
+			w.stop()
+			delete(g.watches, name)
+		}
+	}
+	for name, s := range wanted {
+		if g.watches[name] != nil {
+			continue
+		}
+		w, err := startWatch(g.ctx, g.client, s, g.observe, g.signal, g.options.Log)
+		if err != nil {
+			return err
+		}
+		g.watches[name] = w
+	}
+	return nil
+}
+
+// installed are the names of all CRDs.
+func (g *Gatherer) installed() map[string]bool {
+	out := map[string]bool{}
+	if w := g.watches[crdWatch]; w != nil {
+		for _, e := range w.entries() {
+			out[e.Name] = true
+		}
+	}
+	return out
+}
+
+// ingresses are all SecureIngresses that are not on their way out.
+func (g *Gatherer) ingresses() []*v1alpha1.SecureIngress {
+	var out []*v1alpha1.SecureIngress
+	if w := g.watches["secureingresses.trellis.dev"]; w != nil {
+		for _, e := range w.entries() {
+			if in, ok := e.object.(*v1alpha1.SecureIngress); ok && in.DeletionTimestamp == nil {
+				out = append(out, in)
+			}
+		}
+	}
+	return out
+}
+
+// observe is called with every change of a cache.
+func (g *Gatherer) observe(was, is *entry) {
+	news := was == nil || is == nil || was.differs(is)
+	if is != nil && is.live != nil {
+		g.ledger.Observe(*is.live, false)
+		news = news && !g.ledger.Expected(*is.live, false)
+	}
+	if is == nil && was != nil && was.live != nil {
+		news = !g.ledger.Expected(*was.live, true)
+		g.ledger.Observe(*was.live, true)
+	}
+	if news {
+		g.signal()
+	}
+}
+
+// signal wakes whoever waits for changes.
+func (g *Gatherer) signal() {
+	for _, c := range []chan struct{}{g.rewatch, g.changed} {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Blocker is a reason for which nothing can be done at all.
+type Blocker struct {
+	// Reason is IstioMissing or CannotRead.
+	Reason, Message, Fix string
+}
+
+// State is the cluster at one moment.
+type State struct {
+	// Synced is false while something has not been read for the first time; then
+	// nothing else is set but the Blockers.
+	Synced bool
+	// Blockers are why nothing may be compiled and applied; statuses say so.
+	Blockers []Blocker
+	// Input is what a Snapshot is made from.
+	Input model.Input
+	// Live is the inventory of the kinds that Trellis generates.
+	Live []apply.Live
+	// Findings are about what could not be read.
+	Findings []model.Finding
+}
+
+// Gather reads the caches. It is cheap and makes no call.
+func (g *Gatherer) Gather() (State, error) {
+	if err := g.follow(); err != nil {
+		return State{}, err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	state := State{Blockers: g.blockers(), Synced: len(g.watches) > 0}
+	for _, w := range g.watches {
+		if !w.synced() && w.refusal() == nil {
+			state.Synced = false
+		}
+	}
+	if !state.Synced {
+		return state, nil
+	}
+	b := load.NewBuilder(g.options.Mesh)
+	var certificates []model.Certificate
+	for _, name := range slices.Sorted(maps.Keys(g.watches)) {
+		for _, e := range g.watches[name].entries() {
+			if e.object != nil && !leaving(e) {
+				b.Add(e.object)
+			}
+			if e.live != nil {
+				state.Live = append(state.Live, *e.live)
+			}
+			if e.certificate != nil {
+				certificates = append(certificates, *e.certificate)
+			}
+		}
+	}
+	state.Live = g.ledger.Merge(state.Live)
+	state.Input = b.Input()
+	state.Input.ProbeKey = g.options.ProbeKey
+	state.Input.Certificates = certificates
+	g.unreadable(&state)
+	return state, nil
+}
+
+// leaving reports whether an object of Trellis's own kinds is being deleted; it
+// states nothing any more, whatever keeps it from going.
+func leaving(e *entry) bool {
+	switch o := e.object.(type) {
+	case *v1alpha1.Application:
+		return o.DeletionTimestamp != nil
+	case *v1alpha1.SecureIngress:
+		return o.DeletionTimestamp != nil
+	}
+	return false
+}
+
+// blockers lists kinds that do not exist and kinds that may not be read.
+func (g *Gatherer) blockers() []Blocker {
+	installed := g.installed()
+	var missing []string
+	for crd := range g.custom() {
+		if !installed[crd] && crd != workloadEntries {
+			missing = append(missing, crd)
+		}
+	}
+	var out []Blocker
+	if len(missing) > 0 {
+		slices.Sort(missing)
+		out = append(out, Blocker{"IstioMissing",
+			fmt.Sprintf("the cluster has no %s, so nothing can be generated and nothing is served", strings.Join(missing, ", ")),
+			"install Istio (its CustomResourceDefinitions are enough for this to go on); nothing has to be restarted"})
+	}
+	for _, name := range slices.Sorted(maps.Keys(g.watches)) {
+		w := g.watches[name]
+		if err := w.refusal(); err != nil && w.source.namespace == "" {
+			out = append(out, Blocker{"CannotRead",
+				fmt.Sprintf("the operator may not read %s: %v", name, err),
+				"give its ServiceAccount the ClusterRole of the chart trellis"})
+		}
+	}
+	return out
+}
+
+// unreadable says which Secrets may not be read, and makes them known as such,
+// so that they are not taken for missing.
+func (g *Gatherer) unreadable(state *State) {
+	for _, in := range g.ingresses() {
+		w := g.watches[g.secret(in.Namespace, in.Spec.TLS.SecretName).name]
+		if w == nil || w.refusal() == nil {
+			continue
+		}
+		cluster := state.Input.Mesh.Cluster
+		state.Input.Certificates = append(state.Input.Certificates, model.Certificate{
+			Ref:     model.Reference{Cluster: cluster, Kind: "Secret", Namespace: in.Namespace, Name: in.Spec.TLS.SecretName},
+			Problem: "the operator may not read it",
+		})
+		state.Findings = append(state.Findings, model.Finding{
+			Severity: model.SeverityError,
+			Object:   model.Reference{Cluster: cluster, Group: v1alpha1.GroupName, Kind: "SecureIngress", Namespace: in.Namespace, Name: in.Name},
+			Field:    "spec.tls.secretName",
+			Reason:   "SecretUnreadable",
+			Message: fmt.Sprintf("the operator may not read Secrets in namespace %s, so it cannot check the certificate; every host of this ingress is closed",
+				in.Namespace),
+			Owner: "the operator's rights in namespace " + in.Namespace,
+			Fix:   fmt.Sprintf("add %s to the value gatewayNamespaces of the chart trellis and upgrade it", in.Namespace),
+		})
+	}
+}
+
+var _ metav1.ObjectMetaAccessor = (*entry)(nil)
