@@ -168,6 +168,21 @@ func impurities(s *source) []violation {
 			}
 		}
 	}
+	for _, use := range uses(s, impureNames) {
+		add(use.line, "a pure package uses "+use.name)
+	}
+	return found
+}
+
+// use is one mention of a name of another package.
+type use struct {
+	line int
+	name string // import path, dot, name
+}
+
+// uses finds mentions of the given names, by import path, called or not.
+func uses(s *source, names map[string][]string) []use {
+	var found []use
 	local := localNames(s)
 	ast.Inspect(s.syntax, func(node ast.Node) bool {
 		selector, ok := node.(*ast.SelectorExpr)
@@ -175,10 +190,10 @@ func impurities(s *source) []violation {
 			return true
 		}
 		qualifier, ok := selector.X.(*ast.Ident)
-		if !ok || !slices.Contains(impureNames[local[qualifier.Name]], selector.Sel.Name) || shadowed(s, qualifier) {
+		if !ok || !slices.Contains(names[local[qualifier.Name]], selector.Sel.Name) || shadowed(s, qualifier) {
 			return true
 		}
-		add(s.line(selector.Pos()), "a pure package uses "+local[qualifier.Name]+"."+selector.Sel.Name)
+		found = append(found, use{s.line(selector.Pos()), local[qualifier.Name] + "." + selector.Sel.Name})
 		return true
 	})
 	return found
