@@ -5,6 +5,7 @@ package istiod
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,6 +32,8 @@ type dumpIndex struct {
 	// httpPolicies and tcpPolicies are what the RBAC filters say, by policy id; an
 	// id is there once for each filter chain that has it.
 	httpPolicies, tcpPolicies map[string][]literals
+	// httpFilters are the names of all HTTP filters.
+	httpFilters set
 	// virtualServices has the paths of each named route of each VirtualService.
 	virtualServices map[model.Name]map[string]set
 	// gateways has the server names that each Gateway terminates TLS for.
@@ -49,11 +52,10 @@ type dumpIndex struct {
 
 type gatewayMarks struct{ hosts, secrets set }
 
-// readDump indexes a dump. A sidecar's outbound half is left alone: nothing of
-// ours is in it, and it is most of the bytes.
-func readDump(dump *adminv3.ConfigDump, gateway bool) (*dumpIndex, error) {
+// readDump indexes what somebody asks for: resources of the types wanted.
+func readDump(dump *adminv3.ConfigDump, wanted func(resourceType) bool) (*dumpIndex, error) {
 	x := &dumpIndex{
-		httpPolicies: map[string][]literals{}, tcpPolicies: map[string][]literals{},
+		httpPolicies: map[string][]literals{}, tcpPolicies: map[string][]literals{}, httpFilters: set{},
 		virtualServices: map[model.Name]map[string]set{}, gateways: map[model.Name]*gatewayMarks{},
 		issuers: map[string][]set{}, destinationRules: map[model.Name]bool{}, read: set{},
 	}
@@ -61,10 +63,10 @@ func readDump(dump *adminv3.ConfigDump, gateway bool) (*dumpIndex, error) {
 		var err error
 		switch {
 		case part.MessageIs((*adminv3.ListenersConfigDump)(nil)):
-			err = x.readListeners(part, gateway)
-		case gateway && part.MessageIs((*adminv3.RoutesConfigDump)(nil)):
+			err = x.readListeners(part)
+		case wanted(routes) && part.MessageIs((*adminv3.RoutesConfigDump)(nil)):
 			err = x.readRoutes(part)
-		case gateway && part.MessageIs((*adminv3.ClustersConfigDump)(nil)):
+		case wanted(clusters) && part.MessageIs((*adminv3.ClustersConfigDump)(nil)):
 			err = x.readClusters(part)
 		}
 		if err != nil {
@@ -83,23 +85,29 @@ func (x *dumpIndex) readVersion(version string) {
 	}
 }
 
-func (x *dumpIndex) readListeners(part *anypb.Any, gateway bool) error {
+// readListeners leaves a sidecar's outbound half alone: nothing of ours is in it,
+// and it is most of the bytes.
+func (x *dumpIndex) readListeners(part *anypb.Any) error {
 	dump := &adminv3.ListenersConfigDump{}
 	if err := part.UnmarshalTo(dump); err != nil {
 		return err
 	}
 	x.readVersion(dump.GetVersionInfo())
+	var all []*listenerv3.Listener
 	for _, dynamic := range dump.GetDynamicListeners() {
 		listener := &listenerv3.Listener{}
 		if err := dynamic.GetActiveState().GetListener().UnmarshalTo(listener); err != nil {
 			return err
 		}
-		inbound := listener.GetTrafficDirection() == corev3.TrafficDirection_INBOUND
-		if !gateway && !inbound {
+		all = append(all, listener)
+	}
+	sidecar := slices.ContainsFunc(all, inbound)
+	for _, listener := range all {
+		if sidecar && !inbound(listener) {
 			continue
 		}
 		for _, chain := range listener.GetFilterChains() {
-			if err := x.readChain(chain, inbound); err != nil {
+			if err := x.readChain(chain, sidecar); err != nil {
 				return err
 			}
 		}
@@ -107,13 +115,17 @@ func (x *dumpIndex) readListeners(part *anypb.Any, gateway bool) error {
 	return nil
 }
 
-func (x *dumpIndex) readChain(chain *listenerv3.FilterChain, inbound bool) error {
+func inbound(l *listenerv3.Listener) bool {
+	return l.GetTrafficDirection() == corev3.TrafficDirection_INBOUND
+}
+
+func (x *dumpIndex) readChain(chain *listenerv3.FilterChain, sidecar bool) error {
 	socket, err := downstreamTLS(chain)
 	if err != nil {
 		return err
 	}
 	switch {
-	case !inbound || strings.HasSuffix(chain.GetName(), "blackhole"):
+	case !sidecar || strings.HasSuffix(chain.GetName(), "blackhole"):
 	case socket.GetRequireClientCertificate().GetValue():
 		x.mutualChains++
 	default:
@@ -178,6 +190,7 @@ func (x *dumpIndex) readGateway(routeConfig string, chain *listenerv3.FilterChai
 
 func (x *dumpIndex) readHTTPFilters(manager *hcmv3.HttpConnectionManager) error {
 	for _, filter := range manager.GetHttpFilters() {
+		x.httpFilters.add(filter.GetName())
 		config := filter.GetTypedConfig()
 		if _, again := x.read[string(config.GetValue())]; again {
 			continue

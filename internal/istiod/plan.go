@@ -4,6 +4,10 @@
 package istiod
 
 import (
+	"slices"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
 	"github.com/trellis-mesh/trellis/internal/compile"
 	"github.com/trellis-mesh/trellis/internal/controller"
 	"github.com/trellis-mesh/trellis/internal/model"
@@ -15,14 +19,24 @@ type plan struct {
 	proxies map[proxyKey]*proxyPlan
 }
 
-// proxyKey names a workload as istiod sees it: by its address.
-type proxyKey struct{ namespace, address string }
+// proxyKey names a proxy as istiod does: by its pod.
+type proxyKey struct{ namespace, name string }
 
 // proxyPlan is one ready workload and all that it must have received.
 type proxyPlan struct {
 	key      proxyKey
 	workload model.Workload
 	objects  map[model.Reference]*recogniser
+}
+
+// has tells whether any of the objects travels in resources of a type.
+func (p *proxyPlan) has(t resourceType) bool {
+	for _, object := range p.objects {
+		if slices.Contains(object.types, t) {
+			return true
+		}
+	}
+	return false
 }
 
 // ownerPlan is one owner's part of it, proxy by proxy in order.
@@ -41,9 +55,15 @@ type need struct {
 // newPlan joins targets with the objects that were written and the workloads
 // that they select.
 func newPlan(snapshot *model.Snapshot, targets []controller.ProgrammedTarget, objects []compile.Object) (*plan, error) {
+	doors := gateways{}
+	for _, object := range objects {
+		if g, ok := object.Value.(*networkingv1.Gateway); ok {
+			doors[model.Name{Namespace: g.Namespace, Name: g.Name}] = g.Spec.GetSelector()
+		}
+	}
 	known := make(map[model.Reference]*recogniser, len(objects))
 	for _, object := range objects {
-		r, err := newRecogniser(object)
+		r, err := newRecogniser(object, doors)
 		if err != nil {
 			return nil, err
 		}
@@ -62,13 +82,14 @@ func (p *plan) owner(snapshot *model.Snapshot, target controller.ProgrammedTarge
 	out := ownerPlan{target: target}
 	taken := map[proxyKey]bool{}
 	for _, selector := range target.Proxies {
-		for _, workload := range snapshot.Selected(selector.Namespace, selector.Selector) {
-			key := proxyKey{workload.Ref.Namespace, workload.Address}
-			if !workload.Ready || workload.Address == "" {
-				out.idle++
+		workloads := snapshot.Selected(selector.Namespace, selector.Selector)
+		for _, workload := range workloads {
+			key := proxyKey{workload.Ref.Namespace, workload.Ref.Name}
+			switch {
+			case taken[key] || shadowed(workload, workloads):
 				continue
-			}
-			if taken[key] {
+			case !workload.Ready || workload.Address == "":
+				out.idle++
 				continue
 			}
 			taken[key] = true
@@ -85,6 +106,13 @@ func (p *plan) owner(snapshot *model.Snapshot, target controller.ProgrammedTarge
 		}
 	}
 	return out
+}
+
+// shadowed: a WorkloadEntry may stand for a pod, which then has the proxy.
+func shadowed(workload model.Workload, all []model.Workload) bool {
+	return workload.Ref.Kind != "Pod" && slices.ContainsFunc(all, func(w model.Workload) bool {
+		return w.Ref.Kind == "Pod" && w.Address == workload.Address
+	})
 }
 
 func (p *plan) proxy(key proxyKey, workload model.Workload) *proxyPlan {

@@ -44,29 +44,23 @@ type sentState struct {
 
 // proxyState is one connection of a proxy to a replica.
 type proxyState struct {
-	// node is the whole id: TYPE~ADDRESS~NAME.NAMESPACE~DOMAIN.
+	// node is how istiod names it: POD.NAMESPACE.
 	node      string
-	gateway   bool
-	address   string
 	name      string
 	namespace string
 	types     map[resourceType]sentState
 }
 
-// readProxyState understands Istio's node ids; others are none of ours.
+// readProxyState leaves out what is not named like a pod.
 func readProxyState(client *statusv3.ClientConfig) (proxyState, bool) {
-	parts := strings.Split(client.GetNode().GetId(), "~")
-	if len(parts) != 4 {
-		return proxyState{}, false
-	}
+	node := client.GetNode().GetId()
 	// A pod's name may have dots, a namespace's may not.
-	dot := strings.LastIndex(parts[2], ".")
+	dot := strings.LastIndex(node, ".")
 	if dot < 0 {
 		return proxyState{}, false
 	}
 	state := proxyState{
-		node: client.GetNode().GetId(), gateway: parts[0] == "router", address: parts[1],
-		name: parts[2][:dot], namespace: parts[2][dot+1:],
+		node: node, name: node[:dot], namespace: node[dot+1:],
 		types: make(map[resourceType]sentState, len(client.GetGenericXdsConfigs())),
 	}
 	for _, x := range client.GetGenericXdsConfigs() {

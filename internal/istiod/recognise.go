@@ -14,6 +14,7 @@ import (
 	networkingapi "istio.io/api/networking/v1alpha3"
 	securityapi "istio.io/api/security/v1beta1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	networkingv1alpha3 "istio.io/client-go/pkg/apis/networking/v1alpha3"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 
 	"github.com/trellis-mesh/trellis/internal/compile"
@@ -38,38 +39,40 @@ type recogniser struct {
 	key [sha256.Size]byte
 	// types carry the object to a proxy.
 	types []resourceType
-	// selector is of the proxies' labels; empty: all of the object's namespace.
-	selector map[string]string
-	// gatewayOnly objects reach gateways alone.
-	gatewayOnly bool
+	// reaches tells whether the object is for a workload, among the workloads of
+	// its owner.
+	reaches func(namespace string, labels map[string]string) bool
 	// find also says what is not as written.
 	find func(*dumpIndex) (likeness, string)
 }
 
 // newRecogniser returns nil for an object that proxies never see.
-func newRecogniser(object compile.Object) (*recogniser, error) {
-	r := &recogniser{ref: object.Ref}
+func newRecogniser(object compile.Object, doors gateways) (*recogniser, error) {
+	r := &recogniser{ref: object.Ref, types: []resourceType{listeners}}
 	name := model.Name{Namespace: object.Ref.Namespace, Name: object.Ref.Name}
 	var spec proto.Message
 	switch value := object.Value.(type) {
 	case *securityv1.AuthorizationPolicy:
-		spec, r.types, r.selector = &value.Spec, []resourceType{listeners}, value.Spec.GetSelector().GetMatchLabels()
-		r.find = authorizationPolicy(name, &value.Spec)
+		spec, r.find = &value.Spec, authorizationPolicy(name, &value.Spec)
+		r.reaches = selected(name.Namespace, value.Spec.GetSelector().GetMatchLabels())
 	case *securityv1.RequestAuthentication:
-		spec, r.types, r.selector = &value.Spec, []resourceType{listeners}, value.Spec.GetSelector().GetMatchLabels()
-		r.find = requestAuthentication(&value.Spec)
+		spec, r.find = &value.Spec, requestAuthentication(&value.Spec)
+		r.reaches = selected(name.Namespace, value.Spec.GetSelector().GetMatchLabels())
 	case *securityv1.PeerAuthentication:
-		spec, r.types, r.selector = &value.Spec, []resourceType{listeners}, value.Spec.GetSelector().GetMatchLabels()
-		r.find = peerAuthentication(&value.Spec)
+		spec, r.find = &value.Spec, peerAuthentication(&value.Spec)
+		r.reaches = selected(name.Namespace, value.Spec.GetSelector().GetMatchLabels())
+	case *networkingv1alpha3.EnvoyFilter:
+		spec, r.find = &value.Spec, envoyFilter(&value.Spec)
+		r.reaches = selected(name.Namespace, value.Spec.GetWorkloadSelector().GetLabels())
 	case *networkingv1.Gateway:
-		spec, r.types, r.selector = &value.Spec, []resourceType{listeners, routes}, value.Spec.GetSelector()
-		r.gatewayOnly, r.find = true, gateway(name, &value.Spec)
+		spec, r.find = &value.Spec, gateway(name, &value.Spec)
+		r.types, r.reaches = []resourceType{listeners, routes}, doors.one(name)
 	case *networkingv1.VirtualService:
-		spec, r.types = &value.Spec, []resourceType{routes}
-		r.gatewayOnly, r.find = true, virtualService(name, &value.Spec)
+		spec, r.find = &value.Spec, virtualService(name, &value.Spec)
+		r.types, r.reaches = []resourceType{routes}, doors.named(name.Namespace, value.Spec.GetGateways())
 	case *networkingv1.DestinationRule:
-		spec, r.types = &value.Spec, []resourceType{clusters}
-		r.gatewayOnly, r.find = true, destinationRule(name)
+		spec, r.find = &value.Spec, destinationRule(name)
+		r.types, r.reaches = []resourceType{clusters}, doors.any
 	default:
 		return nil, nil
 	}
@@ -81,13 +84,42 @@ func newRecogniser(object compile.Object) (*recogniser, error) {
 	return r, nil
 }
 
-// reaches tells whether the object is for a proxy with these labels, among the
-// proxies of its owner. Whether the proxy is a gateway, istiod knows.
-func (r *recogniser) reaches(namespace string, labels map[string]string) bool {
-	if r.gatewayOnly {
-		return r.selector == nil || model.Selects(r.selector, labels)
+func selected(namespace string, selector map[string]string) func(string, map[string]string) bool {
+	return func(workload string, labels map[string]string) bool {
+		return workload == namespace && (len(selector) == 0 || model.Selects(selector, labels))
 	}
-	return r.ref.Namespace == namespace && (len(r.selector) == 0 || model.Selects(r.selector, labels))
+}
+
+// gateways are the selectors of the Gateways that were written. Those of Trellis
+// are for pods of their own namespace.
+type gateways map[model.Name]map[string]string
+
+func (g gateways) one(name model.Name) func(string, map[string]string) bool {
+	return func(namespace string, labels map[string]string) bool {
+		return namespace == name.Namespace && model.Selects(g[name], labels)
+	}
+}
+
+// named takes names as a VirtualService has them: NAME or NAMESPACE/NAME.
+func (g gateways) named(namespace string, names []string) func(string, map[string]string) bool {
+	return func(workload string, labels map[string]string) bool {
+		return slices.ContainsFunc(names, func(full string) bool {
+			name := model.Name{Namespace: namespace, Name: full}
+			if before, after, ok := strings.Cut(full, "/"); ok {
+				name = model.Name{Namespace: before, Name: after}
+			}
+			return g.one(name)(workload, labels)
+		})
+	}
+}
+
+func (g gateways) any(namespace string, labels map[string]string) bool {
+	for name := range g {
+		if g.one(name)(namespace, labels) {
+			return true
+		}
+	}
+	return false
 }
 
 func authorizationPolicy(name model.Name, spec *securityapi.AuthorizationPolicy) func(*dumpIndex) (likeness, string) {
@@ -265,6 +297,25 @@ func matchedPath(uri *networkingapi.StringMatch) string {
 		return match.Regex
 	}
 	return "/"
+}
+
+// envoyFilter finds the HTTP filters that are added, by their names.
+func envoyFilter(spec *networkingapi.EnvoyFilter) func(*dumpIndex) (likeness, string) {
+	var names []string
+	for _, patch := range spec.GetConfigPatches() {
+		name := patch.GetPatch().GetValue().GetFields()["name"].GetStringValue()
+		if patch.GetApplyTo() == networkingapi.EnvoyFilter_HTTP_FILTER && name != "" {
+			names = append(names, name)
+		}
+	}
+	return func(x *dumpIndex) (likeness, string) {
+		for _, name := range names {
+			if _, ok := x.httpFilters[name]; !ok {
+				return absent, ""
+			}
+		}
+		return alike, ""
+	}
 }
 
 func destinationRule(name model.Name) func(*dumpIndex) (likeness, string) {

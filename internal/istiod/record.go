@@ -66,10 +66,10 @@ func newProxyRecord() *proxyRecord {
 func (r *proxyRecord) has(object *recogniser) bool { return r.confirmed[object.ref] == object.key }
 
 // missing counts the objects that have not been acknowledged.
-func (r *proxyRecord) missing(p *proxyPlan, state proxyState) int {
+func (r *proxyRecord) missing(p *proxyPlan) int {
 	n := 0
 	for _, object := range p.objects {
-		if (state.gateway || !object.gatewayOnly) && !r.has(object) {
+		if !r.has(object) {
 			n++
 		}
 	}
@@ -83,7 +83,7 @@ func (r *proxyRecord) due(p *proxyPlan, c connection, state proxyState, now time
 	switch {
 	case r.dumped.IsZero():
 		return true, true
-	case r.missing(p, state) > 0:
+	case r.missing(p) > 0:
 		return sent || age >= again || r.anyUnseen(p), true
 	case c != r.dumpedFrom:
 		return true, false
@@ -107,9 +107,6 @@ func (r *proxyRecord) look(p *proxyPlan, c connection, state proxyState, x *dump
 	r.dumped, r.dumpedSent, r.dumpedFrom = now, state.newest(), c
 	r.prune(p)
 	for ref, object := range p.objects {
-		if object.gatewayOnly && !state.gateway {
-			continue
-		}
 		like, what := object.find(x)
 		was := r.seen[ref]
 		if was.key == object.key && was.like == like && (like == alike || was.pushed.Equal(x.pushed)) {

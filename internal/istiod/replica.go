@@ -16,6 +16,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -40,6 +41,11 @@ type Pods struct {
 	Reader client.Reader
 	// Namespace is istiod's.
 	Namespace string
+	// Selector selects its pods, of all revisions: app=istiod as Istio installs it.
+	Selector map[string]string
+	// Port is the authenticated xDS port where neither the pod (tls-xds) nor
+	// Service istiod (15012) says which one it is.
+	Port int32
 }
 
 const (
@@ -47,11 +53,10 @@ const (
 	xdsPortName = "tls-xds"
 )
 
-// Replicas are the running pods with the label app=istiod, of all revisions, in
-// order of their names.
+// Replicas are the running pods in order of their names. None is an error.
 func (p Pods) Replicas(ctx context.Context) ([]Replica, error) {
 	var pods corev1.PodList
-	err := p.Reader.List(ctx, &pods, client.InNamespace(p.Namespace), client.MatchingLabels{"app": "istiod"})
+	err := p.Reader.List(ctx, &pods, client.InNamespace(p.Namespace), client.MatchingLabels(p.Selector))
 	if err != nil {
 		return nil, fmt.Errorf("listing the pods of istiod in namespace %s: %w", p.Namespace, err)
 	}
@@ -69,7 +74,7 @@ func (p Pods) Replicas(ctx context.Context) ([]Replica, error) {
 		out = append(out, Replica{Name: pod.Name, Address: net.JoinHostPort(pod.Status.PodIP, port)})
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("no pod with the label app=istiod runs in namespace %s", p.Namespace)
+		return nil, fmt.Errorf("no pod with the labels %s runs in namespace %s", labels.FormatLabels(p.Selector), p.Namespace)
 	}
 	slices.SortFunc(out, func(a, b Replica) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
@@ -81,7 +86,7 @@ func (p Pods) targetPort(ctx context.Context) (int32, error) {
 	var service corev1.Service
 	err := p.Reader.Get(ctx, client.ObjectKey{Namespace: p.Namespace, Name: "istiod"}, &service)
 	if apierrors.IsNotFound(err) {
-		return xdsPort, nil
+		return p.Port, nil
 	}
 	if err != nil {
 		return 0, fmt.Errorf("reading Service %s/istiod: %w", p.Namespace, err)
@@ -91,7 +96,7 @@ func (p Pods) targetPort(ctx context.Context) (int32, error) {
 			return port.TargetPort.IntVal, nil
 		}
 	}
-	return xdsPort, nil
+	return p.Port, nil
 }
 
 // portOf prefers what the pod itself declares, since replicas on one machine
@@ -124,6 +129,22 @@ func RootsFromConfigMap(reader client.Reader, namespace string) Roots {
 		pool := x509.NewCertPool()
 		if !pool.AppendCertsFromPEM([]byte(config.Data[key])) {
 			return nil, fmt.Errorf("ConfigMap %s/%s has no certificate in %s", namespace, name, key)
+		}
+		return pool, nil
+	}
+}
+
+// RootsFromFile reads a mounted istio-ca-root-cert at each call: the kubelet
+// keeps it up to date.
+func RootsFromFile(path string) Roots {
+	return func(context.Context) (*x509.CertPool, error) {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("reading istiod's root certificate: %w", err)
+		}
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(raw) {
+			return nil, fmt.Errorf("reading istiod's root certificate: %s holds no certificate", path)
 		}
 		return pool, nil
 	}

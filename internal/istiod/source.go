@@ -205,7 +205,7 @@ func (w *watch) round(ctx context.Context, p *plan) *view {
 	w.forget(replicas, p)
 	states := w.each(ctx, replicas, func(ctx context.Context, s *session) *answer { return ask(ctx, s) })
 	work := w.schedule(p, states)
-	again := w.each(ctx, replicas, func(ctx context.Context, s *session) *answer {
+	answers := w.each(ctx, replicas, func(ctx context.Context, s *session) *answer {
 		first := states[s.replica]
 		if first.err != nil || len(work[s.replica]) == 0 {
 			return first
@@ -215,9 +215,9 @@ func (w *watch) round(ctx context.Context, p *plan) *view {
 		second.dumps = dumps
 		return second
 	})
-	w.learn(p, again)
-	v.fill(p, replicas, again)
-	v.hidden = w.hidden(ctx, replicas, again, v)
+	w.learn(p, answers)
+	v.fill(p, replicas, answers, w.config.Identity.Namespace)
+	v.hidden = w.hidden(ctx, replicas, answers, v)
 	return v
 }
 

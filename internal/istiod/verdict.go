@@ -111,11 +111,11 @@ func absence(n *need, v *view, identity Identity) controller.Verdict {
 			"Add %s to DEBUG_ENDPOINT_AUTH_ALLOWED_NAMESPACES in istiod's environment (docs/concepts/programmed.md).",
 			identity.Namespace, identity.ServiceAccount, identity.Namespace))
 	}
-	return controller.Verdict{
-		Status: metav1.ConditionFalse, Reason: ReasonNotConnected,
-		Message: fmt.Sprintf("%s is ready, but no replica of istiod serves a proxy at its address %s. Check that it has a proxy and that the proxy reaches istiod.",
-			n.proxy.workload.Ref, n.proxy.workload.Address),
+	if n.proxy.workload.Ref.Kind != "Pod" {
+		return unknown(ReasonNoProxies, fmt.Sprintf("istiod names proxies by their pods, so the proxy of %s cannot be found.", n.proxy.workload.Ref))
 	}
+	return failed(ReasonNotConnected, fmt.Sprintf("%s is ready, but no replica of istiod serves its proxy. "+
+		"Check that it has one, and that it reaches istiod.", n.proxy.workload.Ref))
 }
 
 // judgeProxy reports what one connection of one proxy lacks; ok when nothing.
@@ -125,7 +125,7 @@ func judgeProxy(n *need, c found, record *proxyRecord, wrote, now time.Time) (co
 		reason = ReasonStale
 	}
 	for _, object := range n.objects {
-		if (object.gatewayOnly && !c.state.gateway) || record.has(object) {
+		if record.has(object) {
 			continue
 		}
 		for _, t := range object.types {
@@ -148,6 +148,8 @@ func awaited(n *need, c found, record *proxyRecord, object *recogniser) string {
 	saw := record.seen[object.ref]
 	where := fmt.Sprintf("the proxy of %s by %s", n.proxy.workload.Ref, c.replica.Name)
 	switch {
+	case c.ambiguous:
+		return fmt.Sprintf("istiod cannot tell %s from another one whose name ends in the same way, so %s cannot be looked for.", where, object.ref)
 	case saw.key != object.key:
 		return fmt.Sprintf("Waiting to see %s in what is sent to %s.", object.ref, where)
 	case saw.like == absent:

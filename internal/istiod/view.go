@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/trellis-mesh/trellis/internal/model"
@@ -29,11 +30,12 @@ type view struct {
 type found struct {
 	replica Replica
 	state   proxyState
-	at      time.Time
+	// ambiguous: istiod cannot be asked for its dump.
+	ambiguous bool
 }
 
 // fill joins the answers of the replicas with the workloads that are followed.
-func (v *view) fill(p *plan, replicas []Replica, answers map[Replica]*answer) {
+func (v *view) fill(p *plan, replicas []Replica, answers map[Replica]*answer, own string) {
 	for _, replica := range replicas {
 		a := answers[replica]
 		switch {
@@ -45,9 +47,10 @@ func (v *view) fill(p *plan, replicas []Replica, answers map[Replica]*answer) {
 			continue
 		}
 		for _, state := range a.proxies {
-			key := proxyKey{state.namespace, state.address}
+			v.foreign = v.foreign || state.namespace != own
+			key := proxyKey{state.namespace, state.name}
 			if p.proxies[key] != nil {
-				v.found[key] = append(v.found[key], found{replica, state, a.at})
+				v.found[key] = append(v.found[key], found{replica, state, ambiguous(state, a.proxies)})
 			}
 		}
 	}
@@ -74,8 +77,11 @@ func (w *watch) schedule(p *plan, answers map[Replica]*answer) map[Replica][]job
 	out := map[Replica][]job{}
 	for replica, a := range answers {
 		for _, state := range a.proxies {
-			proxy := p.proxies[proxyKey{state.namespace, state.address}]
+			proxy := p.proxies[proxyKey{state.namespace, state.name}]
 			if proxy == nil {
+				continue
+			}
+			if ambiguous(state, a.proxies) {
 				continue
 			}
 			record := w.records[proxy.key]
@@ -97,6 +103,15 @@ func (w *watch) schedule(p *plan, answers map[Replica]*answer) map[Replica][]job
 	return out
 }
 
+// ambiguous tells whether asking for the dump of one proxy may be answered with
+// that of another: istiod looks for a connection whose id, POD.NAMESPACE-NUMBER,
+// contains what it is asked for.
+func ambiguous(state proxyState, all []proxyState) bool {
+	return slices.ContainsFunc(all, func(other proxyState) bool {
+		return other.node != state.node && strings.Contains(other.node+"-", state.node+"-")
+	})
+}
+
 // take takes dumps until the round's time for them is up.
 func (w *watch) take(ctx context.Context, s *session, jobs []job) []taken {
 	var out []taken
@@ -113,14 +128,14 @@ func (w *watch) take(ctx context.Context, s *session, jobs []job) []taken {
 		if at.After(until) {
 			break
 		}
-		dump, err := s.dump(ctx, j.state.node)
+		dump, err := s.dump(ctx, j.state.node+"-")
 		if err != nil {
 			break
 		}
 		if dump == nil {
 			continue
 		}
-		index, err := readDump(dump, j.state.gateway)
+		index, err := readDump(dump, j.proxy.has)
 		if err != nil {
 			continue
 		}
@@ -139,7 +154,7 @@ func (w *watch) learn(p *plan, answers map[Replica]*answer) {
 	written := p.written()
 	for _, a := range answers {
 		for _, state := range a.proxies {
-			if proxy := p.proxies[proxyKey{state.namespace, state.address}]; proxy != nil {
+			if proxy := p.proxies[proxyKey{state.namespace, state.name}]; proxy != nil {
 				w.records[proxy.key].confirm(proxy, state, a.at, written)
 			}
 		}

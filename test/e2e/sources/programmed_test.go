@@ -1,0 +1,191 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sources
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/clock"
+
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/compile"
+	"github.com/trellis-mesh/trellis/internal/controller"
+	"github.com/trellis-mesh/trellis/internal/istiod"
+	"github.com/trellis-mesh/trellis/internal/model"
+	"github.com/trellis-mesh/trellis/test/stack"
+)
+
+// board collects verdicts as the operator would.
+type board struct {
+	mu   sync.Mutex
+	last map[model.Reference]controller.Verdict
+	all  []controller.Verdict
+}
+
+func (b *board) report(verdicts []controller.Verdict) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, v := range verdicts {
+		b.last[v.Owner] = v
+		b.all = append(b.all, v)
+	}
+}
+
+func (b *board) of(owner model.Reference) controller.Verdict {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.last[owner]
+}
+
+// config is how an operator in a namespace asks istiod.
+func config(t *testing.T, namespace string) istiod.Config {
+	t.Helper()
+	kube, err := kubernetes.NewForConfig(shared.Config())
+	must(t, err)
+	return istiod.Config{
+		Replicas: istiod.Pods{
+			Reader: shared.Client(), Namespace: "istio-system", Selector: map[string]string{"app": "istiod"}, Port: 15012,
+		},
+		Roots:      istiod.RootsFromConfigMap(shared.Client(), namespace),
+		Token:      istiod.TokenFromRequest(kube, namespace, "trellis-operator", clock.RealClock{}),
+		Identity:   istiod.Identity{Namespace: namespace, ServiceAccount: "trellis-operator"},
+		ServerName: "istiod.istio-system.svc",
+		Cluster:    "Kubernetes",
+		Objects:    func(s *model.Snapshot) []compile.Object { return compile.Compile(s).Objects },
+		Clock:      clock.RealClock{},
+	}
+}
+
+// follow runs a source until the test ends.
+func follow(t *testing.T, config istiod.Config) (*istiod.Source, *board) {
+	t.Helper()
+	source, b := istiod.New(config), &board{last: map[model.Reference]controller.Verdict{}}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- source.Run(ctx, b.report) }()
+	t.Cleanup(func() {
+		cancel()
+		must(t, <-done)
+	})
+	return source, b
+}
+
+func await(t *testing.T, b *board, owner model.Reference, lastWrite time.Time, status metav1.ConditionStatus, reason string) controller.Verdict {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	var v controller.Verdict
+	must(t, stack.Until(ctx, fmt.Sprintf("%s to be %s %s", owner, status, reason), func(context.Context) error {
+		if v = b.of(owner); v.Status != status || v.Reason != reason || v.LastWrite.Before(lastWrite) {
+			return fmt.Errorf("it is %s %s: %s", v.Status, v.Reason, v.Message)
+		}
+		return nil
+	}))
+	return v
+}
+
+func TestProgrammedIsTrueWhenEveryProxyHasAcknowledged(t *testing.T) {
+	source, b := follow(t, config(t, operatorNamespace))
+	began := time.Now()
+	snapshot, _, targets := shared.apply(t.Context(), t, stated(t))
+	source.Follow(snapshot, targets)
+	for _, target := range targets {
+		await(t, b, target.Owner, target.LastWrite(), metav1.ConditionTrue, istiod.ReasonAcknowledged)
+	}
+	t.Logf("acknowledged %s after the first write", time.Since(began))
+
+	t.Run("and a change is true only when the gateway answers accordingly", func(t *testing.T) {
+		for i := range 4 {
+			s := stated(t)
+			want := 403
+			if i%2 == 0 {
+				s.application.Spec.Routes[1].Authentication = &v1alpha1.Authentication{Mode: v1alpha1.AuthenticationNone}
+				want = 200
+			}
+			began := time.Now()
+			snapshot, _, targets := shared.apply(t.Context(), t, s)
+			source.Follow(snapshot, targets)
+			for _, target := range targets {
+				await(t, b, target.Owner, target.LastWrite(), metav1.ConditionTrue, istiod.ReasonAcknowledged)
+			}
+			answer, err := shared.gateway.HTTPS(t.Context(), pool(t), stack.Request{Host: host, Path: "/api/v1/x"})
+			must(t, err)
+			if answer.Status != want {
+				t.Errorf("change %d: programmed after %s, and the gateway answers %d, not %d", i, time.Since(began), answer.Status, want)
+			}
+			t.Logf("change %d: acknowledged in %s", i, time.Since(began))
+		}
+	})
+}
+
+// An identity that istiod does not show everything asks over the same port,
+// from the same loopback address as the one that is allowed: what makes it work
+// is neither the address nor the port.
+func TestProgrammedIsUnknownForAnIdentityThatIstiodDoesNotAllow(t *testing.T) {
+	snapshot, _, targets := shared.apply(t.Context(), t, stated(t))
+	source, b := follow(t, config(t, "elsewhere"))
+	source.Follow(snapshot, targets)
+	for _, target := range targets {
+		await(t, b, target.Owner, target.LastWrite(), metav1.ConditionUnknown, istiod.ReasonIstiodRefuses)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, v := range b.all {
+		if v.Status == metav1.ConditionTrue {
+			t.Errorf("a refused identity reported %+v", v)
+		}
+	}
+}
+
+func TestProgrammedIsUnknown(t *testing.T) {
+	snapshot, _, targets := shared.apply(t.Context(), t, stated(t))
+	kube, err := kubernetes.NewForConfig(shared.Config())
+	must(t, err)
+	for _, test := range []struct {
+		name   string
+		change func(*istiod.Config)
+		reason string
+	}{
+		{"without a token for istiod's audience", func(c *istiod.Config) {
+			c.Token = func(ctx context.Context) (string, error) { return "not.a.token", nil }
+		}, istiod.ReasonIstiodRefuses},
+		{"with a token of another account than it says", func(c *istiod.Config) {
+			c.Token = istiod.TokenFromRequest(kube, "elsewhere", "trellis-operator", clock.RealClock{})
+		}, istiod.ReasonIstiodRefuses},
+		{"when istiod's certificate has another name", func(c *istiod.Config) { c.ServerName = "istiod.example.com" }, istiod.ReasonIstiodUnreachable},
+		{"when istiod's certificate has another root", func(c *istiod.Config) {
+			c.Roots = func(context.Context) (*x509.CertPool, error) { return x509.NewCertPool(), nil }
+		}, istiod.ReasonIstiodUnreachable},
+		{"when there is no istiod", func(c *istiod.Config) {
+			c.Replicas = istiod.Pods{Reader: shared.Client(), Namespace: "elsewhere", Selector: map[string]string{"app": "istiod"}}
+		}, istiod.ReasonIstiodUnreachable},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			c := config(t, operatorNamespace)
+			test.change(&c)
+			source, b := follow(t, c)
+			source.Follow(snapshot, targets)
+			v := await(t, b, targets[0].Owner, targets[0].LastWrite(), metav1.ConditionUnknown, test.reason)
+			t.Log(v.Message)
+		})
+	}
+}
+
+func pool(t *testing.T) *x509.CertPool {
+	t.Helper()
+	pool := x509.NewCertPool()
+	raw := secret(t, "istio-ingress", "wildcard")
+	if !pool.AppendCertsFromPEM(raw["tls.crt"]) {
+		t.Fatal("the certificate's Secret holds no certificate")
+	}
+	return pool
+}
