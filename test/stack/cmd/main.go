@@ -3,8 +3,8 @@
 
 // Command cmd runs the local stack for people: go run ./test/stack/cmd up.
 //
-// It starts the stack with a gateway and two applications, prints the addresses
-// and what to export, and stays until Ctrl-C. It is a thin front of package
+// It starts the stack with a gateway, two applications and an identity provider,
+// prints the addresses and what to export, and stays until Ctrl-C. It is a thin front of package
 // stack and has no behaviour of its own.
 package main
 
@@ -59,7 +59,7 @@ func run(ctx context.Context, args []string) error {
 	return wait(ctx, s)
 }
 
-// populate starts a gateway and two applications.
+// populate starts a gateway, two applications and an identity provider.
 func populate(ctx context.Context, s *stack.Stack) error {
 	for _, namespace := range []string{"istio-ingress", "bookinfo"} {
 		if err := s.Namespace(ctx, namespace, map[string]string{"exposure": "public"}); err != nil {
@@ -81,6 +81,21 @@ func populate(ctx context.Context, s *stack.Stack) error {
 			name, application.Host(9080), application.EgressAddress(9080))
 		show(name, application.Proxy)
 	}
+	return identityProvider(s)
+}
+
+// identityProvider serves keys for RequestAuthentication and prints a token.
+func identityProvider(s *stack.Stack) error {
+	issuer, err := s.Issuer("https://issuer.example")
+	if err != nil {
+		return err
+	}
+	token, err := issuer.Token(stack.Claims{"aud": "shop", "scope": "reviews.read"})
+	if err != nil {
+		return err
+	}
+	fmt.Printf("identity provider %s: keys %s\n  a token for an hour, audience shop, scope reviews.read:\n  export TOKEN=%s\n",
+		issuer.URL, issuer.KeysURL, token)
 	return nil
 }
 
