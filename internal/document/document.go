@@ -17,7 +17,7 @@ import (
 
 	yaml "go.yaml.in/yaml/v3"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	kjson "sigs.k8s.io/json"
+	kjson "k8s.io/apimachinery/pkg/util/json"
 	kyaml "sigs.k8s.io/yaml"
 
 	"github.com/trellis-mesh/trellis/internal/model"
@@ -143,7 +143,7 @@ func (t *text) convert() (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := kjson.UnmarshalCaseSensitivePreserveInts(raw, &t.value); err != nil {
+	if err := kjson.Unmarshal(raw, &t.value); err != nil {
 		return nil, fmt.Errorf("reading the document as an object: %w", err)
 	}
 	return t.value, nil
