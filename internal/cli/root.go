@@ -1,0 +1,86 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package cli is the command line: it puts the verbs together and turns their
+// errors into messages and exit codes. Verbs are packages of their own; they
+// return values that views write, and none of them prints or exits.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/trellis-mesh/trellis/internal/cli/check"
+	"github.com/trellis-mesh/trellis/internal/cli/exit"
+	"github.com/trellis-mesh/trellis/internal/cli/render"
+	"github.com/trellis-mesh/trellis/internal/cli/streams"
+	"github.com/trellis-mesh/trellis/internal/cli/version"
+)
+
+// New is the root command. program is the name that it was called by: as a
+// plugin of kubectl, help texts show what people type.
+func New(program string, s *streams.Streams) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "trellis",
+		Short: "One statement of who may reach an application, enforced by the mesh",
+		Long: `Trellis turns what an application serves, and who may call it, into Istio
+configuration, and shows that the data plane does what was stated. This command
+works on files; none of its verbs needs a cluster.`,
+		Example: `  # What is wrong with these documents?
+  trellis check -f examples/bookinfo
+
+  # What would they become?
+  trellis render -f examples/bookinfo`,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	if plugin := strings.TrimSuffix(filepath.Base(program), ".exe"); strings.HasPrefix(plugin, "kubectl-") {
+		// kubectl-trellis is what kubectl runs for "kubectl trellis".
+		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl trellis"}
+	}
+	root.SetIn(s.In)
+	root.SetOut(s.Out)
+	root.SetErr(s.Err)
+	root.AddCommand(check.New(s), render.New(s), version.New(s))
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{err, cmd.CommandPath()} })
+	return root
+}
+
+// usageError is about how a command was called.
+type usageError struct {
+	error
+	command string
+}
+
+func (e usageError) Unwrap() error { return e.error }
+
+// Main runs the command line and returns the process's exit code. A panic is
+// reported as a fault of Trellis, and is an exit code like any other.
+func Main(ctx context.Context, args []string, s *streams.Streams) (code int) {
+	defer func() {
+		if r := recover(); r != nil {
+			fmt.Fprintf(s.Err, "error: this is a fault of Trellis, please report it with what follows: %v\n%s", r, debug.Stack())
+			code = exit.Failure
+		}
+	}()
+	root := New(args[0], s)
+	root.SetArgs(args[1:])
+	err := root.ExecuteContext(ctx)
+	var usage usageError
+	switch {
+	case err == nil || errors.Is(err, exit.ErrFindings):
+	case errors.As(err, &usage):
+		fmt.Fprintf(s.Err, "error: %v\nSee '%s --help'.\n", err, usage.command)
+	default:
+		fmt.Fprintf(s.Err, "error: %v\n", err)
+	}
+	return exit.Code(err)
+}

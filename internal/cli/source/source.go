@@ -1,0 +1,124 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package source turns the files that a command was given into a Snapshot: it
+// reads, validates and translates, and collects every finding on the way. It is
+// the same for all commands, so that none of them reads a file differently.
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/pflag"
+
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/compile"
+	"github.com/trellis-mesh/trellis/internal/document"
+	"github.com/trellis-mesh/trellis/internal/load"
+	"github.com/trellis-mesh/trellis/internal/model"
+	"github.com/trellis-mesh/trellis/internal/report"
+	"github.com/trellis-mesh/trellis/internal/schema"
+	"github.com/trellis-mesh/trellis/internal/version"
+)
+
+// Options say what to read, and what is true of the mesh that the files do not
+// tell.
+type Options struct {
+	Files []string
+	// Cluster, TrustDomain, ClusterDomain and RootNamespace are of the mesh;
+	// empty means Istio's default, or what the files' mesh configuration says.
+	Cluster       string
+	TrustDomain   string
+	ClusterDomain string
+	RootNamespace string
+}
+
+// AddFlags registers the flags of Options.
+func (o *Options) AddFlags(flags *pflag.FlagSet) {
+	d := model.DefaultMesh()
+	flags.StringArrayVarP(&o.Files, "filename", "f", nil, `file or directory with YAML or JSON documents, or "-" for standard input; may be repeated`)
+	flags.StringVar(&o.TrustDomain, "trust-domain", "", fmt.Sprintf("trust domain of the mesh (default: what the ConfigMap istio says, or %s)", d.TrustDomain))
+	flags.StringVar(&o.ClusterDomain, "cluster-domain", "", fmt.Sprintf("DNS suffix of Services (default %s)", d.ClusterDomain))
+	flags.StringVar(&o.RootNamespace, "root-namespace", "", fmt.Sprintf("namespace of mesh-wide Istio objects (default: what the ConfigMap istio says, or %s)", d.RootNamespace))
+	flags.StringVar(&o.Cluster, "cluster", "", fmt.Sprintf("Istio's id of the cluster (default %s)", d.Cluster))
+}
+
+// ErrNoFiles is returned when a command is given nothing to read.
+var ErrNoFiles = errors.New("nothing to read: name files or directories with -f, or - for standard input")
+
+// Compiled is what became of the files.
+type Compiled struct {
+	Outcome *compile.Outcome
+	// Report has all findings, those of the outcome included, in order.
+	Report *report.Report
+}
+
+// Compile reads the files and compiles them. Errors are about files that cannot
+// be opened; everything about their content is in the report.
+func (o *Options) Compile(ctx context.Context, stdin io.Reader) (*Compiled, error) {
+	if len(o.Files) == 0 {
+		return nil, ErrNoFiles
+	}
+	checker, err := schema.New()
+	if err != nil {
+		return nil, err
+	}
+	mesh := o.mesh()
+	set, err := document.Read(o.Files, stdin, document.Options{Cluster: mesh.Cluster, Scope: checker.Scope})
+	if err != nil {
+		return nil, err
+	}
+	objects, refused := checker.Read(ctx, set)
+	builder := load.NewBuilder(mesh)
+	for _, object := range objects {
+		builder.Add(object.Value)
+	}
+	in := builder.Input()
+	in.Mesh = o.override(in.Mesh)
+	in.Positions = set.Position
+	outcome := compile.Compile(model.NewSnapshot(in))
+	if outcome.Err != nil {
+		return nil, fmt.Errorf("compiling: %w", outcome.Err)
+	}
+	findings := append(append(append([]model.Finding{}, set.Findings...), refused...), outcome.Findings...)
+	return &Compiled{Outcome: outcome, Report: summarise(set, model.SortFindings(findings))}, nil
+}
+
+// summarise names what was judged: Trellis's own kinds. The others are what
+// they are judged by.
+func summarise(set *document.Set, findings []model.Finding) *report.Report {
+	r := &report.Report{Findings: findings, Files: set.Files, Version: version.String()}
+	for i := range set.Objects {
+		if o := &set.Objects[i]; o.Kind.Group == v1alpha1.GroupName {
+			r.Subjects = append(r.Subjects, report.Subject{Ref: o.Ref, Position: o.Position})
+		}
+	}
+	for _, n := range set.Skipped {
+		r.Skipped += n
+	}
+	return r
+}
+
+// mesh is Istio's default, with what the flags say.
+func (o *Options) mesh() model.Mesh { return o.override(model.DefaultMesh()) }
+
+// override lets the flags win: whoever writes one knows better than a file.
+func (o *Options) override(mesh model.Mesh) model.Mesh {
+	for _, one := range []struct {
+		flag  string
+		field *string
+	}{
+		{o.Cluster, &mesh.Cluster},
+		{o.TrustDomain, &mesh.TrustDomain},
+		{o.ClusterDomain, &mesh.ClusterDomain},
+		{o.RootNamespace, &mesh.RootNamespace},
+	} {
+		if one.flag != "" {
+			*one.field = one.flag
+		}
+	}
+	return mesh
+}
