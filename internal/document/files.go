@@ -105,8 +105,8 @@ func (s *Set) read(name string, from io.Reader, options Options) error {
 		s.add(model.Finding{
 			Severity: model.SeverityError, Position: model.Position{File: name, Line: 1},
 			Reason:  ReasonTooLarge,
-			Message: fmt.Sprintf("The file takes more than is read: at most %d MiB per file and %d MiB together.", MaxFileBytes>>20, MaxTotalBytes>>20),
-			Owner:   owner, Fix: "Split it, or name only the files that belong to this mesh.",
+			Message: fmt.Sprintf("the file takes more than is read: at most %d MiB per file and %d MiB together", MaxFileBytes>>20, MaxTotalBytes>>20),
+			Owner:   owner, Fix: "split it, or name only the files that belong to this mesh",
 		})
 		return nil
 	}

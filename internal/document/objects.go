@@ -81,18 +81,18 @@ func (s *Set) parseText(t *text, options Options) {
 	if second {
 		s.add(model.Finding{
 			Severity: model.SeverityError, Position: t.position(root), Reason: ReasonSyntaxError,
-			Message: "After the end marker (...) comes another document without --- before it. Kubernetes would read the first one alone.",
-			Owner:   owner, Fix: "Begin every document with a line of three dashes.",
+			Message: "after the end marker (...) comes another document without --- before it; Kubernetes would read the first one alone",
+			Owner:   owner, Fix: "begin every document with a line of three dashes",
 		})
 		return
 	}
 	if root.Kind != yaml.MappingNode {
-		s.notAnObject(t, root, model.SeverityError, "The document is not an object: it has to be a mapping with apiVersion, kind and metadata.")
+		s.notAnObject(t, root, model.SeverityError, "the document is not an object: it has to be a mapping with apiVersion, kind and metadata")
 		return
 	}
 	group := kindOf(root)
 	if group.Kind == "" || group.Version == "" {
-		s.notAnObject(t, root, model.SeverityWarning, "The document has no apiVersion and kind, so it is no Kubernetes object and is not read.")
+		s.notAnObject(t, root, model.SeverityWarning, "the document has no apiVersion and kind, so it is no Kubernetes object and is not read")
 		return
 	}
 	if items := child(root, "items"); strings.HasSuffix(group.Kind, "List") && items != nil && items.Kind == yaml.SequenceNode {
@@ -112,7 +112,7 @@ func (s *Set) list(t *text, items *yaml.Node, options Options) {
 		item = resolve(item)
 		group := kindOf(item)
 		if item.Kind != yaml.MappingNode || group.Kind == "" || group.Version == "" {
-			s.notAnObject(t, item, model.SeverityError, "The list's item has no apiVersion and kind.")
+			s.notAnObject(t, item, model.SeverityError, "the list's item has no apiVersion and kind")
 			continue
 		}
 		s.object(t, item, i, group, options)
@@ -140,7 +140,7 @@ func (s *Set) object(t *text, node *yaml.Node, item int, kind schema.GroupVersio
 		}
 	}
 	if o.Ref.Name == "" {
-		s.notAnObject(t, node, model.SeverityError, "The "+kind.Kind+" has no metadata.name.")
+		s.notAnObject(t, node, model.SeverityError, "the "+kind.Kind+" has no metadata.name")
 		return
 	}
 	if _, err := o.Value(); err != nil {
@@ -155,8 +155,8 @@ func (s *Set) object(t *text, node *yaml.Node, item int, kind schema.GroupVersio
 	if seen {
 		s.add(model.Finding{
 			Severity: model.SeverityError, Object: o.Ref, Position: o.Position, Reason: ReasonDuplicateObject,
-			Message: fmt.Sprintf("The same %s is already at %s; a cluster would hold whichever was applied last.", kind.Kind, at(first.text.position(first.node))),
-			Owner:   owner, Fix: "Keep one of the two, or name only the files of one environment.",
+			Message: fmt.Sprintf("the same %s is already at %s; a cluster would hold whichever was applied last", kind.Kind, at(first.text.position(first.node))),
+			Owner:   owner, Fix: "keep one of the two, or name only the files of one environment",
 		})
 	}
 	s.Objects = append(s.Objects, o)
@@ -176,8 +176,8 @@ func (s *Set) duplicateKeys(t *text, ref model.Reference, node *yaml.Node, path 
 				found = true
 				s.add(model.Finding{
 					Severity: model.SeverityError, Object: ref, Field: field, Position: t.position(key), Reason: ReasonDuplicateKey,
-					Message: fmt.Sprintf("The key %q is already at line %d; only one of the two values could hold.", key.Value, t.offset+line),
-					Owner:   owner, Fix: "Remove one of the two.",
+					Message: fmt.Sprintf("the key %q is already at line %d; only one of the two values could hold", key.Value, t.offset+line),
+					Owner:   owner, Fix: "remove one of the two",
 				})
 			} else {
 				seen[key.Value] = key.Line
@@ -195,15 +195,15 @@ func (s *Set) duplicateKeys(t *text, ref model.Reference, node *yaml.Node, path 
 func (s *Set) notAnObject(t *text, node *yaml.Node, severity model.Severity, message string) {
 	s.add(model.Finding{
 		Severity: severity, Position: t.position(node), Reason: ReasonNotAnObject, Message: message,
-		Owner: owner, Fix: "Write an object with apiVersion, kind and metadata.name, or leave the file out.",
+		Owner: owner, Fix: "write an object with apiVersion, kind and metadata.name, or leave the file out",
 	})
 }
 
 func (s *Set) tooMany(position model.Position) {
 	s.add(model.Finding{
 		Severity: model.SeverityError, Position: position, Reason: ReasonTooLarge,
-		Message: fmt.Sprintf("There are more than %d objects; what follows is not read.", MaxDocuments),
-		Owner:   owner, Fix: "Name only the files that belong to this mesh.",
+		Message: fmt.Sprintf("there are more than %d objects; what follows is not read", MaxDocuments),
+		Owner:   owner, Fix: "name only the files that belong to this mesh",
 	})
 }
 
@@ -222,8 +222,8 @@ func (s *Set) syntax(t *text, err error) {
 	message = strings.TrimPrefix(strings.TrimPrefix(message, "error converting YAML to JSON: "), "yaml: ")
 	s.add(model.Finding{
 		Severity: model.SeverityError, Position: position, Reason: ReasonSyntaxError,
-		Message: "The document cannot be read: " + message + ".", Owner: owner,
-		Fix: "Correct the YAML at or just before this line.",
+		Message: "the document cannot be read: " + message, Owner: owner,
+		Fix: "correct the YAML at or just before this line",
 	})
 }
 

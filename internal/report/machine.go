@@ -189,16 +189,7 @@ func sarifOf(f *model.Finding, reasons []string) sarifResult {
 
 // sentences is everything that a finding says, in one paragraph.
 func sentences(f *model.Finding) string {
-	return strings.Join(slices.DeleteFunc([]string{
-		f.Message, prefixed("Rule: ", f.Owner) + ending(f.Owner), prefixed("Fix: ", f.Fix),
-	}, func(s string) bool { return s == "" }), " ")
-}
-
-func ending(s string) string {
-	if s == "" || strings.HasSuffix(s, ".") {
-		return ""
-	}
-	return "."
+	return f.Message + prefixed(". Rule: ", f.Owner) + prefixed(". Fix: ", f.Fix) + "."
 }
 
 func fingerprint(f *model.Finding) string {

@@ -60,10 +60,10 @@ func (k *kind) unknownField(path string) model.Finding {
 	parent, name := split(path)
 	f := model.Finding{
 		Severity: model.SeverityError, Field: path, Reason: ReasonUnknownField, Owner: owner,
-		Message: fmt.Sprintf("There is no field %s in %s.", name, k.place(parent)),
+		Message: fmt.Sprintf("there is no field %s in %s", name, k.place(parent)),
 	}
 	if later, ok := notInThisVersion[withoutIndexes(path)]; ok {
-		f.Message = fmt.Sprintf("The field %s is not in this version of Trellis: it would be ignored, so it is refused.", name)
+		f.Message = fmt.Sprintf("the field %s is not in this version of Trellis: it would be ignored, so it is refused", name)
 		f.Fix = later
 		return f
 	}
@@ -71,7 +71,7 @@ func (k *kind) unknownField(path string) model.Finding {
 	if node := k.at(parent); node != nil && parent != "metadata" {
 		known = slices.Collect(maps.Keys(node.Properties))
 	}
-	f.Fix = suggestion(name, known, "The fields here are")
+	f.Fix = suggestion(name, known, "the fields here are")
 	return f
 }
 
@@ -97,53 +97,53 @@ func (k *kind) invalid(value map[string]any, err *field.Error) model.Finding {
 	written, _ := lookup(value, f.Field).(string)
 	switch err.Type {
 	case field.ErrorTypeRequired:
-		f.Message = fmt.Sprintf("The field %s is missing.", name)
-		f.Fix = "Add " + f.Field + k.expected(f.Field) + "."
+		f.Message = fmt.Sprintf("the field %s is missing", name)
+		f.Fix = "add " + f.Field + k.expected(f.Field)
 	case field.ErrorTypeTooMany:
 		limit := k.at(f.Field).limit()
-		f.Message = fmt.Sprintf("There are %v %s where at most %d are taken.", err.BadValue, name, limit)
-		f.Fix = "Leave out what is not needed, or split the object."
+		f.Message = fmt.Sprintf("there are %v %s where at most %d are taken", err.BadValue, name, limit)
+		f.Fix = "leave out what is not needed, or split the object"
 		if k.gvk.Kind == "Application" && (name == "routes" || name == "paths") {
 			f.Reason = ReasonTooManyRoutes
-			f.Message = fmt.Sprintf("There are %v %s where at most %d are taken: each becomes entries in every proxy that enforces it.", err.BadValue, name, limit)
-			f.Fix = "Join " + name + " that need the same by a shorter prefix, or split the Application."
+			f.Message = fmt.Sprintf("there are %v %s where at most %d are taken: each becomes entries in every proxy that enforces it", err.BadValue, name, limit)
+			f.Fix = "join " + name + " that need the same by a shorter prefix, or split the Application"
 		}
 	case field.ErrorTypeTooLong:
-		f.Message = fmt.Sprintf("The value has more characters than are taken: %s.", strings.TrimPrefix(err.Detail, "may not be "))
-		f.Fix = "Shorten it."
+		f.Message = "the value is too long: it may not be " + strings.TrimPrefix(err.Detail, "may not be ")
+		f.Fix = "shorten it"
 	case field.ErrorTypeDuplicate:
-		f.Message = "The list already has this item: " + compact(err.BadValue) + "."
-		f.Fix = "Give every item a name of its own, and remove repetitions."
+		f.Message = "the list already has this item: " + compact(err.BadValue)
+		f.Fix = "give every item a name of its own, and remove repetitions"
 	case field.ErrorTypeNotSupported:
-		f.Message = fmt.Sprintf("%s is not a valid %s.", compact(err.BadValue), singular(name))
-		f.Fix = "Use one of: " + strings.TrimPrefix(strings.ReplaceAll(err.Detail, `"`, ""), "supported values: ") + "."
+		f.Message = fmt.Sprintf("%s is not a valid %s", compact(err.BadValue), singular(name))
+		f.Fix = "use one of: " + strings.TrimPrefix(strings.ReplaceAll(err.Detail, `"`, ""), "supported values: ")
 	case field.ErrorTypeTypeInvalid:
-		f.Message = fmt.Sprintf("The value of %s is of the wrong type.", name)
-		f.Fix = "Write " + f.Field + k.expected(f.Field) + "."
+		f.Message = fmt.Sprintf("the value of %s is of the wrong type", name)
+		f.Fix = "write " + f.Field + k.expected(f.Field)
 		if place := k.at(f.Field); place != nil && place.Type == "string" {
-			f.Message = fmt.Sprintf("The value of %s is read as %s, which is not text.", name, compact(lookup(value, f.Field)))
-			f.Fix = "Put the value in quotes: YAML reads bare numbers, yes, no, on, off, y and n as something else than text."
+			f.Message = fmt.Sprintf("the value of %s is read as %s, which is not text", name, compact(lookup(value, f.Field)))
+			f.Fix = "put the value in quotes: YAML reads bare numbers, yes, no, on, off, y and n as something else than text"
 		}
 	default:
 		f.Fix = k.repair(f.Field, written, f.Message)
 		if pattern := k.at(f.Field).pattern(); pattern != "" && strings.Contains(err.Detail, pattern) {
-			f.Message = fmt.Sprintf("%s is not a valid %s.", strconv.Quote(written), singular(name))
+			f.Message = fmt.Sprintf("%s is not a valid %s", strconv.Quote(written), singular(name))
 		}
 	}
 	return f
 }
 
-// sentence strips the path that the validator repeats and makes the rest one.
+// sentence strips the path that the validator repeats.
 func sentence(detail string) string {
 	if _, rest, ok := strings.Cut(detail, " in body "); ok {
-		detail = "The value " + rest
+		detail = "the value " + rest
 	}
 	// Kubernetes gives an example and its regular expression; the fix says it in words.
 	detail, _, _ = strings.Cut(detail, " (e.g.")
 	if detail == "" {
-		return "The value is not valid."
+		return "the value is not valid"
 	}
-	return strings.ToUpper(detail[:1]) + strings.TrimRight(detail[1:], ".") + "."
+	return strings.TrimRight(detail, ".")
 }
 
 func compact(value any) string {

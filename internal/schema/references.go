@@ -29,7 +29,7 @@ func (k *kind) references(value map[string]any, long []string) []model.Finding {
 	missing := func(field, kind, name, list string, known []string) {
 		out = append(out, model.Finding{
 			Severity: model.SeverityError, Field: field, Reason: ReasonSchemaInvalid, Owner: owner,
-			Message: fmt.Sprintf("There is no %s %s in %s.", kind, name, list),
+			Message: fmt.Sprintf("there is no %s %s in %s", kind, name, list),
 			Fix:     declare(name, list, known),
 		})
 	}
@@ -60,11 +60,11 @@ func (k *kind) references(value map[string]any, long []string) []model.Finding {
 func declare(name, list string, known []string) string {
 	switch best := nearest(name, known); {
 	case best != "":
-		return fmt.Sprintf("Did you mean %s? Otherwise declare %s in %s.", best, name, list)
+		return fmt.Sprintf("did you mean %s? Otherwise declare %s in %s", best, name, list)
 	case len(known) == 0:
-		return fmt.Sprintf("Declare %s in %s.", name, list)
+		return fmt.Sprintf("declare %s in %s", name, list)
 	}
-	return fmt.Sprintf("Declare %s in %s, or use one of: %s.", name, list, strings.Join(known, ", "))
+	return fmt.Sprintf("declare %s in %s, or use one of: %s", name, list, strings.Join(known, ", "))
 }
 
 func items(value any, path string) []any {

@@ -15,59 +15,59 @@ import (
 // notInThisVersion are fields that the documentation of other versions shows, by
 // path without indexes, and what to do without them.
 var notInThisVersion = map[string]string{
-	"spec.tests":              "Take spec.tests out.",
-	"spec.tls.email":          "Put a certificate into a Secret of type kubernetes.io/tls and name it in spec.tls.secretName.",
-	"spec.tls.engine":         "Put a certificate into a Secret of type kubernetes.io/tls and name it in spec.tls.secretName.",
-	"spec.dns":                "Take spec.dns out and create the records yourself; status.addresses has the names.",
-	"spec.gateway.gatewayRef": "Name the Service of the gateway's pods in spec.gateway.service.",
-	"spec.routes.backends":    "Take backends out: a route goes to spec.service.",
-	"spec.objectives":         "Take spec.objectives out.",
-	"spec.fallback":           "Take spec.fallback out.",
+	"spec.tests":              "take spec.tests out",
+	"spec.tls.email":          "put a certificate into a Secret of type kubernetes.io/tls and name it in spec.tls.secretName",
+	"spec.tls.engine":         "put a certificate into a Secret of type kubernetes.io/tls and name it in spec.tls.secretName",
+	"spec.dns":                "take spec.dns out and create the records yourself; status.addresses has the names",
+	"spec.gateway.gatewayRef": "name the Service of the gateway's pods in spec.gateway.service",
+	"spec.routes.backends":    "take backends out: a route goes to spec.service",
+	"spec.objectives":         "take spec.objectives out",
+	"spec.fallback":           "take spec.fallback out",
 }
 
 // formats says in words what the patterns of the definitions ask.
 var formats = map[string]string{
-	`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`: "Use lower-case letters, digits and dashes, beginning and ending with a letter or digit.",
-	`^[a-z]([-a-z0-9]*[a-z0-9])?$`:    "Use the name of a Kubernetes Service: lower-case letters, digits and dashes, beginning with a letter.",
-	`^(@|[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*)$`:    `Use DNS labels in lower case below the ingress's domain, such as shop or api.shop, or "@" for the domain itself.`,
-	`^(\*|@|[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*)$`: `Use DNS labels in lower case below the domain, "@" for the domain itself, or "*" for every name but "@".`,
-	`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)+$`:        "Use a domain in lower case with at least two labels, such as example.com.",
-	`^[^*\s]+$`:                     "Use the literal value, without blanks and without an asterisk: proxies would read that as a wildcard.",
-	`^[^\[\]*]+$`:                   "Use the literal name of the claim, without brackets and without an asterisk.",
-	`^[^\[\]*\s]+$`:                 "Use the literal name of the claim, without blanks, brackets and asterisks.",
-	"^[a-z0-9!#$%&'*+.^_|~-]+$":     "Use the name of an HTTP header, in lower case.",
-	`^([0-9]{1,5}(h|m|s|ms)){1,4}$`: "Use a duration such as 500ms, 5s, 10m or 1h30m.",
-	`^https?://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(:[0-9]{1,5})?$`:                                "Use scheme and host in lower case, such as https://www.example.com, without a path and without an asterisk.",
-	`^(https://[^/?#\s@]+|http://[a-z0-9.-]+\.svc(\.cluster\.local)?(:[0-9]+)?)(/[^\s#]*)?$`: "Use an https URL, or http to a Service of the cluster (a host that ends in .svc).",
+	`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`: "use lower-case letters, digits and dashes, beginning and ending with a letter or digit",
+	`^[a-z]([-a-z0-9]*[a-z0-9])?$`:    "use the name of a Kubernetes Service: lower-case letters, digits and dashes, beginning with a letter",
+	`^(@|[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*)$`:    `use DNS labels in lower case below the ingress's domain, such as shop or api.shop, or "@" for the domain itself`,
+	`^(\*|@|[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*)$`: `use DNS labels in lower case below the domain, "@" for the domain itself, or "*" for every name but "@"`,
+	`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)+$`:        "use a domain in lower case with at least two labels, such as example.com",
+	`^[^*\s]+$`:                     "use the literal value, without blanks and without an asterisk: proxies would read that as a wildcard",
+	`^[^\[\]*]+$`:                   "use the literal name of the claim, without brackets and without an asterisk",
+	`^[^\[\]*\s]+$`:                 "use the literal name of the claim, without blanks, brackets and asterisks",
+	"^[a-z0-9!#$%&'*+.^_|~-]+$":     "use the name of an HTTP header, in lower case",
+	`^([0-9]{1,5}(h|m|s|ms)){1,4}$`: "use a duration such as 500ms, 5s, 10m or 1h30m",
+	`^https?://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(:[0-9]{1,5})?$`:                                "use scheme and host in lower case, such as https://www.example.com, without a path and without an asterisk",
+	`^(https://[^/?#\s@]+|http://[a-z0-9.-]+\.svc(\.cluster\.local)?(:[0-9]+)?)(/[^\s#]*)?$`: "use an https URL, or http to a Service of the cluster (a host that ends in .svc)",
 }
 
 // repair says what to write in place of a value that a pattern or a CEL rule
 // refuses.
 func (k *kind) repair(path, written, message string) string {
 	if ascii := asciiName(written); ascii != "" && (strings.Contains(path, "domain") || strings.Contains(path, "hostnames") || strings.Contains(path, "origins")) {
-		return fmt.Sprintf("Write its ASCII form: %s.", ascii)
+		return fmt.Sprintf("write its ASCII form: %s", ascii)
 	}
 	switch path {
 	case "metadata":
-		return "Write names, labels and annotations as text: numbers, true, false, yes and no need quotes."
+		return "write names, labels and annotations as text: numbers, true, false, yes and no need quotes"
 	case "metadata.name", "<nil>":
 		if k.gvk.Kind == "HostClaim" {
-			return "Name it by the host, in lower case."
+			return "name it by the host, in lower case"
 		}
-		return "Rename it: lower-case letters, digits and dashes, at most 63 of them."
+		return "rename it: lower-case letters, digits and dashes, at most 63 of them"
 	}
 	place := k.at(path)
 	if hint := formats[place.pattern()]; hint != "" {
 		if lower := strings.ToLower(written); lower != written && written != "" {
-			hint += fmt.Sprintf(" For example %s.", lower)
+			hint += fmt.Sprintf("; for example %s", lower)
 		}
 		return hint
 	}
 	// The message of a CEL rule says itself what must hold.
-	if strings.HasPrefix(message, "Exactly one of ") && place != nil {
-		return "Set one of these fields and no other."
+	if strings.HasPrefix(message, "exactly one of ") && place != nil {
+		return "set one of these fields and no other"
 	}
-	return "Change " + path + " so that this holds."
+	return "change " + path + " so that this holds"
 }
 
 // asciiName is the IDNA form of a name with other letters, or empty. It is what
@@ -134,12 +134,12 @@ func required(place *node) []string {
 func suggestion(word string, known []string, all string) string {
 	slices.Sort(known)
 	if best := nearest(word, known); best != "" {
-		return fmt.Sprintf("Did you mean %s? Otherwise take it out.", best)
+		return fmt.Sprintf("did you mean %s? Otherwise take it out", best)
 	}
 	if len(known) == 0 {
-		return "Take it out."
+		return "take it out"
 	}
-	return fmt.Sprintf("Take it out. %s %s.", all, strings.Join(known, ", "))
+	return fmt.Sprintf("take it out; %s %s", all, strings.Join(known, ", "))
 }
 
 // nearest is the known word that a person may have meant, or empty.

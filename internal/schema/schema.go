@@ -175,8 +175,8 @@ func bounded(findings []model.Finding) []model.Finding {
 	}
 	more := model.Finding{
 		Severity: model.SeverityError, Reason: ReasonSchemaInvalid, Owner: owner,
-		Message: fmt.Sprintf("There are %d more problems in this object.", len(findings)-maxFindings),
-		Fix:     "Correct those that are listed and check again.",
+		Message: fmt.Sprintf("there are %d more problems in this object", len(findings)-maxFindings),
+		Fix:     "correct those that are listed and check again",
 	}
 	return append(findings[:maxFindings:maxFindings], more)
 }
@@ -211,13 +211,13 @@ func (c *Checker) unknownKind(gvk schema.GroupVersionKind) model.Finding {
 	}
 	f := model.Finding{
 		Severity: model.SeverityError, Field: "kind", Reason: ReasonUnknownKind, Owner: owner,
-		Message: fmt.Sprintf("There is no kind %s in %s.", gvk.Kind, gvk.GroupVersion()),
-		Fix:     suggestion(gvk.Kind, names, "The kinds are"),
+		Message: fmt.Sprintf("there is no kind %s in %s", gvk.Kind, gvk.GroupVersion()),
+		Fix:     suggestion(gvk.Kind, names, "the kinds are"),
 	}
 	if len(names) == 0 {
 		f.Field = "apiVersion"
-		f.Message = fmt.Sprintf("There is no version %s.", gvk.GroupVersion())
-		f.Fix = "Write apiVersion: " + v1alpha1.GroupVersion.String() + "."
+		f.Message = fmt.Sprintf("there is no version %s", gvk.GroupVersion())
+		f.Fix = "write apiVersion: " + v1alpha1.GroupVersion.String()
 	}
 	return f
 }
@@ -226,8 +226,8 @@ func (c *Checker) unknownKind(gvk schema.GroupVersionKind) model.Finding {
 func refusal(o *document.Object, problem string) model.Finding {
 	return model.Finding{
 		Severity: model.SeverityError, Object: o.Ref, Position: o.Position, Reason: ReasonSchemaInvalid,
-		Message: fmt.Sprintf("The object cannot be read as a %s: %s.", o.Kind.Kind, problem),
+		Message: fmt.Sprintf("the object cannot be read as a %s: %s", o.Kind.Kind, problem),
 		Owner:   "API " + o.Kind.GroupVersion().String(),
-		Fix:     "Correct the field's type; kubectl explain " + strings.ToLower(o.Kind.Kind) + " shows what is expected.",
+		Fix:     "correct the field's type; kubectl explain " + strings.ToLower(o.Kind.Kind) + " shows what is expected",
 	}
 }
