@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/model"
 )
 
 // Role is what an object does to requests. It decides the order of writing.
@@ -67,4 +68,16 @@ func kindOf(group, name string) (Kind, bool) {
 		}
 	}
 	return Kind{}, false
+}
+
+// Restricts reports whether an object refuses requests.
+func Restricts(ref model.Reference) bool {
+	kind, ok := kindOf(ref.Group, ref.Kind)
+	return ok && kind.Role == RoleRestriction
+}
+
+// Routes reports whether an object lets requests in.
+func Routes(ref model.Reference) bool {
+	kind, ok := kindOf(ref.Group, ref.Kind)
+	return ok && kind.Role == RoleRoute
 }

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/apply"
 	"github.com/trellis-mesh/trellis/internal/model"
 )
@@ -67,6 +68,13 @@ func sameStatement(a, b runtime.Object) bool {
 	bm, berr := meta.Accessor(b)
 	if aerr != nil || berr != nil || am.GetGeneration() == 0 {
 		return reflect.DeepEqual(a, b)
+	}
+	if claim, ok := a.(*v1alpha1.HostClaim); ok {
+		other, ok := b.(*v1alpha1.HostClaim)
+		// Nobody but us writes it, and we go by what it says.
+		if !ok || !claim.Status.UnusedSince.Equal(other.Status.UnusedSince) {
+			return false
+		}
 	}
 	return am.GetGeneration() == bm.GetGeneration() &&
 		reflect.DeepEqual(am.GetLabels(), bm.GetLabels()) &&

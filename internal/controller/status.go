@@ -1,0 +1,179 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/apply"
+	"github.com/trellis-mesh/trellis/internal/model"
+)
+
+// Bounds of lists in status: an object must stay readable, and below the size
+// that the API server takes.
+const (
+	maxGenerated = 256
+	maxHosts     = 256
+	maxAddresses = 64
+	maxProblems  = 32
+)
+
+// ownerKind is a kind whose objects have a status.
+type ownerKind string
+
+const (
+	kindApplication   ownerKind = "Application"
+	kindSecureIngress ownerKind = "SecureIngress"
+)
+
+// statusWrite is one status to be written.
+type statusWrite struct {
+	ref model.Reference
+	uid types.UID
+	// was and is are pointers to the kind's status type.
+	was, is any
+	// conditions of was and is, for events.
+	before, after []metav1.Condition
+}
+
+// statusWriter writes statuses that have changed. It remembers what it wrote, so
+// that a cache that lags behind is not written to again.
+type statusWriter struct {
+	client   client.Client
+	parallel int
+
+	mu      sync.Mutex
+	written map[types.UID]writtenStatus
+}
+
+type writtenStatus struct {
+	resourceVersion string
+	status          any
+}
+
+func newStatusWriter(c client.Client, parallel int) *statusWriter {
+	return &statusWriter{client: c, parallel: parallel, written: map[types.UID]writtenStatus{}}
+}
+
+// known is the newest status of an object: what a cache shows, or what was
+// written since.
+func (s *statusWriter) known(uid types.UID, resourceVersion string, cached any) any {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w, ok := s.written[uid]
+	if !ok {
+		return cached
+	}
+	if order, err := resourceversion.CompareResourceVersion(resourceVersion, w.resourceVersion); err == nil && order >= 0 {
+		delete(s.written, uid)
+		return cached
+	}
+	return w.status
+}
+
+// write writes all that differ, and returns those that it wrote.
+func (s *statusWriter) write(ctx context.Context, writes []statusWrite) ([]statusWrite, error) {
+	writes = slices.DeleteFunc(writes, func(w statusWrite) bool { return equality.Semantic.DeepEqual(w.was, w.is) })
+	errs := make([]error, len(writes))
+	var group sync.WaitGroup
+	slots := make(chan struct{}, max(s.parallel, 1))
+	for i, w := range writes {
+		slots <- struct{}{}
+		group.Go(func() {
+			defer func() { <-slots }()
+			errs[i] = s.one(ctx, w)
+		})
+	}
+	group.Wait()
+	var done []statusWrite
+	for i, w := range writes {
+		if errs[i] == nil {
+			done = append(done, w)
+		}
+	}
+	return done, errors.Join(errs...)
+}
+
+// one replaces a status by server-side apply. Conditions of other managers stay.
+func (s *statusWriter) one(ctx context.Context, w statusWrite) error {
+	status, err := runtime.DefaultUnstructuredConverter.ToUnstructured(w.is)
+	if err != nil {
+		return fmt.Errorf("encoding the status of %s: %w", w.ref, err)
+	}
+	u := &unstructured.Unstructured{Object: map[string]any{"status": status}}
+	u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(w.ref.Kind))
+	u.SetNamespace(w.ref.Namespace)
+	u.SetName(w.ref.Name)
+	u.SetUID(w.uid)
+	err = s.client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u),
+		client.FieldOwner(apply.FieldManager), client.ForceOwnership)
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+		// It is gone, or another one of the same name: there is nobody to tell.
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("writing the status of %s: %w", w.ref, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.written[w.uid] = writtenStatus{u.GetResourceVersion(), w.is}
+	return nil
+}
+
+// keep forgets objects that are gone.
+func (s *statusWriter) keep(there map[types.UID]bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for uid := range s.written {
+		if !there[uid] {
+			delete(s.written, uid)
+		}
+	}
+}
+
+// generatedObjects names objects for a status.
+func generatedObjects(refs []model.Reference) []v1alpha1.GeneratedObject {
+	versions := map[string]string{}
+	for _, k := range apply.Kinds() {
+		versions[k.Kind] = k.GroupVersion().String()
+	}
+	var out []v1alpha1.GeneratedObject
+	for _, r := range refs[:min(len(refs), maxGenerated)] {
+		out = append(out, v1alpha1.GeneratedObject{APIVersion: versions[r.Kind], Kind: r.Kind, Namespace: r.Namespace, Name: r.Name})
+	}
+	return out
+}
+
+// problemsOf are findings for a status; where there are too many, the last one
+// says how many are not shown.
+func problemsOf(findings []model.Finding) []v1alpha1.Problem {
+	var out []v1alpha1.Problem
+	for i, f := range findings {
+		if len(findings) > maxProblems && i == maxProblems-1 {
+			return append(out, v1alpha1.Problem{
+				Severity: string(f.Severity), Reason: "MoreProblems",
+				Message: fmt.Sprintf("%d more problems are not shown", len(findings)-i),
+				Fix:     "repair these first, or run trellis check on the file to see all of them",
+			})
+		}
+		out = append(out, v1alpha1.Problem{
+			Severity: string(f.Severity), Field: f.Field, Reason: f.Reason, Message: f.Message, Owner: f.Owner, Fix: f.Fix,
+		})
+	}
+	return out
+}
