@@ -37,7 +37,6 @@ works on files; none of its verbs needs a cluster.`,
 
   # What would they become?
   trellis render -f examples/bookinfo`,
-		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -80,7 +79,7 @@ func Main(ctx context.Context, args []string, s *streams.Streams) (code int) {
 	case errors.As(err, &usage):
 		fmt.Fprintf(s.Err, "error: %v\nSee '%s --help'.\n", err, usage.command)
 	default:
-		fmt.Fprintf(s.Err, "error: %v\n", err)
+		fmt.Fprintf(s.Err, "error: %s\n", strings.TrimSpace(err.Error()))
 	}
 	return exit.Code(err)
 }

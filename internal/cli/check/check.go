@@ -50,7 +50,7 @@ that cannot be opened, or a fault of Trellis. 2: errors.`,
   trellis check -f examples/bookinfo -o sarif > trellis.sarif
 
   # Check what another tool renders
-  cat examples/bookinfo/*.yaml | trellis check -f -`,
+  cat examples/grpc-service/*.yaml | trellis check -f -`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			view, ok := report.Views(s.OutColour)[o.Output]

@@ -11,6 +11,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -83,8 +85,44 @@ func (o *Options) Compile(ctx context.Context, stdin io.Reader) (*Compiled, erro
 	if outcome.Err != nil {
 		return nil, fmt.Errorf("compiling: %w", outcome.Err)
 	}
-	findings := append(append(append([]model.Finding{}, set.Findings...), refused...), outcome.Findings...)
+	findings := slices.Concat(set.Findings, refused, becauseOf(refusedObjects(set, objects), outcome.Findings))
 	return &Compiled{Outcome: outcome, Report: summarise(set, model.SortFindings(findings))}, nil
+}
+
+// refusedObjects are those that were read and that the compiler never saw.
+func refusedObjects(set *document.Set, taken []schema.Object) []model.Reference {
+	seen := make(map[model.Reference]bool, len(taken))
+	for i := range taken {
+		seen[taken[i].Ref] = true
+	}
+	var out []model.Reference
+	for i := range set.Objects {
+		if ref := set.Objects[i].Ref; !seen[ref] {
+			out = append(out, ref)
+		}
+	}
+	return out
+}
+
+// becauseOf rewords findings about objects that are missing because they were
+// refused: to whoever wrote them they do exist.
+func becauseOf(refused []model.Reference, findings []model.Finding) []model.Finding {
+	out := slices.Clone(findings)
+	for i := range out {
+		f := &out[i]
+		if !strings.HasSuffix(f.Reason, "NotFound") {
+			continue
+		}
+		for _, ref := range refused {
+			if !strings.Contains(f.Message, ref.String()+" does not exist") {
+				continue
+			}
+			f.Message = fmt.Sprintf("%s has problems of its own and is refused, so what needs it is closed", ref)
+			f.Owner = ref.String()
+			f.Fix = fmt.Sprintf("solve the problems of %s first", ref)
+		}
+	}
+	return out
 }
 
 // summarise names what was judged: Trellis's own kinds. The others are what
