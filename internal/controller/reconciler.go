@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
@@ -54,7 +55,7 @@ type Options struct {
 	Prober     Prober
 	Recorder   events.EventRecorder
 	Registry   prometheus.Registerer
-	Clock      Clock
+	Clock      clock.Clock
 	Log        *slog.Logger
 }
 
@@ -70,7 +71,7 @@ type Reconciler struct {
 	events     *announcer
 	metrics    *meters
 	inbox      *inbox
-	clock      Clock
+	clock      clock.Clock
 	log        *slog.Logger
 	// began is when this process began to look.
 	began time.Time

@@ -5,6 +5,7 @@ package gather
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -185,6 +186,25 @@ func (g *Gatherer) signal() {
 	}
 }
 
+// Synced is nil once everything that may be read has been read.
+func (g *Gatherer) Synced() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.unread()
+}
+
+func (g *Gatherer) unread() error {
+	if len(g.watches) == 0 {
+		return errors.New("reading the cluster has not begun")
+	}
+	for _, name := range slices.Sorted(maps.Keys(g.watches)) {
+		if w := g.watches[name]; !w.synced() && w.refusal() == nil {
+			return fmt.Errorf("%s have not been read yet", name)
+		}
+	}
+	return nil
+}
+
 // Blocker is a reason for which nothing can be done at all.
 type Blocker struct {
 	// Reason is IstioMissing or CannotRead.
@@ -213,12 +233,7 @@ func (g *Gatherer) Gather() (State, error) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	state := State{Blockers: g.blockers(), Synced: len(g.watches) > 0}
-	for _, w := range g.watches {
-		if !w.synced() && w.refusal() == nil {
-			state.Synced = false
-		}
-	}
+	state := State{Blockers: g.blockers(), Synced: g.unread() == nil}
 	if !state.Synced {
 		return state, nil
 	}

@@ -1,0 +1,239 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package operator puts the operator together: caches, loop, sources of status,
+// admission, health and metrics. It is the one constructor that the command, the
+// demo and the tests use, and it decides nothing itself.
+package operator
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/apply"
+	"github.com/trellis-mesh/trellis/internal/compile"
+	"github.com/trellis-mesh/trellis/internal/controller"
+	"github.com/trellis-mesh/trellis/internal/gather"
+	"github.com/trellis-mesh/trellis/internal/istiod"
+	"github.com/trellis-mesh/trellis/internal/model"
+	"github.com/trellis-mesh/trellis/internal/probe"
+)
+
+// Options configure an operator.
+type Options struct {
+	// Namespace is the operator's own, and ServiceAccount its account.
+	Namespace, ServiceAccount string
+	// Mesh is what is known of the mesh; Istio's own configuration wins.
+	Mesh model.Mesh
+	// GatewayNamespaces are where Secrets may be read.
+	GatewayNamespaces []string
+	// Istiod says how the control plane is asked.
+	Istiod Istiod
+	// Addresses to listen on; empty or "0" for none.
+	HealthAddress, MetricsAddress string
+	// LeaderElect makes it wait until no other replica works.
+	LeaderElect bool
+	// Log is required.
+	Log *slog.Logger
+
+	// Clock decides when things are due; the real one when nil.
+	Clock clock.Clock
+	// Programmed and Prober replace the real sources of these conditions.
+	Programmed controller.ProgrammedSource
+	Prober     controller.Prober
+	// Client wraps the client that everything is read and written with.
+	Client func(client.WithWatch) client.WithWatch
+}
+
+// Istiod says where the control plane is and how to prove who asks.
+type Istiod struct {
+	Namespace string
+	// Selector selects its pods.
+	Selector map[string]string
+	Port     int32
+	// MeshConfigMap is the name of the ConfigMap with the mesh's configuration.
+	MeshConfigMap string
+	// Token is the operator's for istiod; nil leaves Programmed unknown.
+	Token istiod.Token
+	// Roots have signed istiod's certificate; nil for those of the ConfigMap
+	// istio-ca-root-cert in the operator's namespace.
+	Roots istiod.Roots
+}
+
+// Run works until the context ends, and then finishes what it has begun.
+func Run(ctx context.Context, config *rest.Config, o Options) error {
+	config = rest.CopyConfig(config)
+	if config.QPS == 0 {
+		// The API server's own fairness is the limit, as in all of Kubernetes now.
+		config.QPS = -1
+	}
+	if o.Clock == nil {
+		o.Clock = clock.RealClock{}
+	}
+	scheme, err := newScheme()
+	if err != nil {
+		return err
+	}
+	direct, err := client.NewWithWatch(config, client.Options{Scheme: scheme})
+	if err != nil {
+		return fmt.Errorf("connecting to the API server: %w", err)
+	}
+	if o.Client != nil {
+		direct = o.Client(direct)
+	}
+	m, err := newManager(config, scheme, o)
+	if err != nil {
+		return err
+	}
+	key, err := probeKey(ctx, direct, o)
+	if err != nil {
+		return err
+	}
+	if err := assemble(m, direct, o, key); err != nil {
+		return err
+	}
+	if err := m.Start(ctx); err != nil {
+		return fmt.Errorf("running the operator: %w", err)
+	}
+	return nil
+}
+
+func newScheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	if err := errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return nil, fmt.Errorf("registering kinds: %w", err)
+	}
+	return scheme, nil
+}
+
+// leaseName is the name of the Lease that the leader holds.
+const leaseName = "trellis-operator"
+
+func newManager(config *rest.Config, scheme *runtime.Scheme, o Options) (ctrl.Manager, error) {
+	off := func(address string) string {
+		if address == "" {
+			return "0"
+		}
+		return address
+	}
+	graceful := 20 * time.Second
+	m, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme:                        scheme,
+		Logger:                        logr.FromSlogHandler(o.Log.Handler()),
+		Metrics:                       metricsserver.Options{BindAddress: off(o.MetricsAddress)},
+		HealthProbeBindAddress:        off(o.HealthAddress),
+		LeaderElection:                o.LeaderElect,
+		LeaderElectionID:              leaseName,
+		LeaderElectionNamespace:       o.Namespace,
+		LeaderElectionReleaseOnCancel: true,
+		GracefulShutdownTimeout:       &graceful,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("preparing the operator: %w", err)
+	}
+	return m, nil
+}
+
+// assemble adds the parts to the manager.
+func assemble(m ctrl.Manager, direct client.WithWatch, o Options, key string) error {
+	ledger := apply.NewLedger()
+	watched := gather.New(direct, ledger, gather.Options{
+		Mesh: o.Mesh, IstiodNamespace: o.Istiod.Namespace, MeshConfigMap: o.Istiod.MeshConfigMap,
+		GatewayNamespaces: o.GatewayNamespaces, ProbeKey: key, Log: o.Log.With("part", "gather"),
+	})
+	loop, err := controller.New(controller.Options{
+		Cluster: watched, Client: direct, Ledger: ledger, ClusterID: o.Mesh.Cluster,
+		Programmed: programmed(direct, o), Prober: prober(o),
+		Recorder: m.GetEventRecorder(leaseName), Registry: metrics.Registry,
+		Clock: o.Clock, Log: o.Log.With("part", "controller"),
+	})
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		m.Add(watched),
+		loop.SetupWithManager(m),
+		m.AddHealthzCheck("ping", healthz.Ping),
+		m.AddReadyzCheck("synced", func(*http.Request) error { return watched.Synced() }),
+	)
+}
+
+// programmed is nil where there is no token to ask istiod with.
+func programmed(direct client.Client, o Options) controller.ProgrammedSource {
+	if o.Programmed != nil || o.Istiod.Token == nil {
+		return o.Programmed
+	}
+	fromCluster := istiod.RootsFromConfigMap(direct, o.Namespace)
+	roots := func(ctx context.Context) (*x509.CertPool, error) {
+		if o.Istiod.Roots == nil {
+			return fromCluster(ctx)
+		}
+		pool, err := o.Istiod.Roots(ctx)
+		if errors.Is(err, fs.ErrNotExist) {
+			// Nothing is mounted where the operator runs outside of a pod, or
+			// began before Istio was there.
+			return fromCluster(ctx)
+		}
+		return pool, err
+	}
+	return istiod.New(istiod.Config{
+		Replicas: istiod.Pods{Reader: direct, Namespace: o.Istiod.Namespace, Selector: o.Istiod.Selector, Port: o.Istiod.Port},
+		Roots:    roots, Token: o.Istiod.Token,
+		Identity:   istiod.Identity{Namespace: o.Namespace, ServiceAccount: o.ServiceAccount},
+		ServerName: "istiod." + o.Istiod.Namespace + ".svc", Cluster: o.Mesh.Cluster,
+		Objects: func(s *model.Snapshot) []compile.Object { return compile.Compile(s).Objects },
+		Clock:   o.Clock,
+	})
+}
+
+func prober(o Options) controller.Prober {
+	if o.Prober != nil {
+		return o.Prober
+	}
+	return probe.New(probe.Config{Clock: o.Clock})
+}
+
+// probeKey gets the value of the probe header. Without the right to it there are
+// no probes, and statuses say so; everything else works.
+func probeKey(ctx context.Context, direct client.Client, o Options) (string, error) {
+	if o.Namespace == "" {
+		return "", nil
+	}
+	const patience = 2 * time.Second
+	for {
+		key, err := probe.EnsureKey(ctx, direct, o.Namespace, rand.Reader)
+		if err == nil {
+			return key, nil
+		}
+		if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) {
+			o.Log.Warn("there will be no probes, so Enforced stays Unknown; give the operator the rights of the chart trellis", "error", err)
+			return "", nil
+		}
+		o.Log.Warn("the API server does not answer yet", "error", err)
+		select {
+		case <-ctx.Done():
+			return "", nil
+		case <-o.Clock.After(patience):
+		}
+	}
+}
