@@ -30,7 +30,7 @@ func (b *builder) application(a *intent.Application) {
 	if !a.RawPaths && len(a.Routes) > 0 {
 		b.pathGuard(a, owners)
 	}
-	b.requestAuthentication(*a.Pods, applicationName(a.Ref.Name, ""), applicationProviders(a), owners)
+	b.requestAuthentication(*a.Pods, applicationName(a.Ref.Name, ""), a.Providers, owners)
 	var deny, allow []rule
 	if !a.Closed {
 		deny, allow = applicationRules(a)
@@ -71,23 +71,8 @@ func (b *builder) destinationRule(a *intent.Application, owners []model.Referenc
 	b.object(value, "DestinationRule", "networking.istio.io", owners, []stamp{{part(a.Origin, "spec.access.mutualTLS"), ReasonPeerTLS}})
 }
 
-// applicationProviders are the identity providers of every ingress of the
-// Application, each issuer once.
-func applicationProviders(a *intent.Application) []*intent.Provider {
-	var out []*intent.Provider
-	for _, in := range a.Ingresses() {
-		for _, p := range providersOf(in) {
-			if !slices.ContainsFunc(out, func(o *intent.Provider) bool { return o.Spec.Issuer == p.Spec.Issuer }) {
-				out = append(out, p)
-			}
-		}
-	}
-	return out
-}
-
 func applicationRules(a *intent.Application) (deny, allow []rule) {
-	for _, route := range a.Routes {
-		v := viewOf(a, route)
+	for _, v := range views(a) {
 		deny = append(deny, v.deny()...)
 		allow = append(allow, v.allowGateways()...)
 	}
@@ -106,46 +91,45 @@ func applicationRules(a *intent.Application) (deny, allow []rule) {
 type routeView struct {
 	app   *intent.Application
 	route *intent.Route
-	// others are the paths of the Application's other routes on the same port.
-	others []intent.Path
+	// paths are all paths on the route's port.
+	paths *intent.PathTable
 	// published are the open publications of the route.
 	published []*intent.Publication
+	// gateways are the principals through which it is published.
+	gateways []string
 	// waived and needing are the callers by whether they need a token.
 	waived, needing []*intent.Caller
 }
 
-func viewOf(a *intent.Application, route *intent.Route) *routeView {
-	v := &routeView{app: a, route: route}
-	for _, o := range a.Routes {
-		if o != route && o.Port.Name == route.Port.Name {
-			v.others = append(v.others, o.Paths...)
-		}
+// views are those of all routes of an Application, in order.
+func views(a *intent.Application) []*routeView {
+	byRoute := make(map[*intent.Route]*routeView, len(a.Routes))
+	out := make([]*routeView, 0, len(a.Routes))
+	for _, route := range a.Routes {
+		v := &routeView{app: a, route: route, paths: a.PathsOn(route.Port)}
+		byRoute[route] = v
+		out = append(out, v)
 	}
 	for _, p := range a.Publications {
-		if p.Route == route && !p.Closed && p.Host.Ingress.Identity != nil {
+		if v := byRoute[p.Route]; !p.Closed && p.Host.Ingress.Identity != nil {
 			v.published = append(v.published, p)
+			v.gateways = append(v.gateways, p.Host.Ingress.Identity.Principal())
 		}
 	}
 	for _, c := range a.Callers {
-		if !slices.Contains(c.Routes, route) {
-			continue
-		}
-		if c.Waived {
-			v.waived = append(v.waived, c)
-		} else {
-			v.needing = append(v.needing, c)
+		for _, route := range c.Routes {
+			if v := byRoute[route]; c.Waived {
+				v.waived = append(v.waived, c)
+			} else {
+				v.needing = append(v.needing, c)
+			}
 		}
 	}
-	return v
-}
-
-func (v *routeView) gateways() []string {
-	var out []string
-	for _, p := range v.published {
-		out = append(out, p.Host.Ingress.Identity.Principal())
+	for _, v := range out {
+		slices.Sort(v.gateways)
+		v.gateways = slices.Compact(v.gateways)
 	}
-	slices.Sort(out)
-	return slices.Compact(out)
+	return out
 }
 
 // principals of callers; any reports whether one of them is everybody.
@@ -167,17 +151,39 @@ func principals(callers []*intent.Caller, trustDomain string) (list []string, an
 // deny are the rules that refuse: closed routes, other methods, other callers,
 // and tokens that do not do.
 func (v *routeView) deny() []rule {
+	if v.route.Closed {
+		s := scope{operations: operations(closedPort(v.app, v.route), v.route, v.paths)}
+		if len(s.operations) == 0 {
+			return nil
+		}
+		return []rule{s.rule(v.route.Origin, ReasonPolicy)}
+	}
 	base := requests{ports: ports(v.route.Port)}
-	s := scope{operations: operations(base, v.route.Paths, v.others)}
+	s := scope{operations: operations(base, v.route, v.paths)}
 	if len(s.operations) == 0 {
 		return nil
 	}
-	if v.route.Closed {
-		return []rule{s.rule(v.route.Origin, ReasonPolicy)}
-	}
-	out := methodRules(v.route, base, v.others, nil)
+	out := methodRules(v.route, base, v.paths, nil)
 	out = append(out, v.denyCallers(s)...)
 	return append(out, v.denyTokens(s, base)...)
+}
+
+// closedPort is where a closed route is refused: on its port, or, when nobody
+// knows which that is, on every port that is not another one's. A rule about
+// every port would close routes that are in order, and TCP ports with them,
+// where rules lose their paths.
+func closedPort(a *intent.Application, route *intent.Route) requests {
+	if route.Port.Target != 0 {
+		return requests{ports: ports(route.Port)}
+	}
+	var known []string
+	for _, p := range a.Ports {
+		if p.Target != 0 {
+			known = append(known, decimal(p.Target))
+		}
+	}
+	slices.Sort(known)
+	return requests{notPorts: slices.Compact(known)}
 }
 
 // denyCallers refuses whoever is not let in. The ALLOW policy alone would do
@@ -187,7 +193,7 @@ func (v *routeView) denyCallers(s scope) []rule {
 	if any {
 		return nil
 	}
-	list = append(list, v.gateways()...)
+	list = append(list, v.gateways...)
 	slices.Sort(list)
 	s.from = notFrom(slices.Compact(list))
 	return []rule{s.rule(part(v.app.Origin, "spec.access.callers"), ReasonCaller)}
@@ -218,35 +224,59 @@ func (v *routeView) denyTokens(s scope, base requests) []rule {
 		return v.denyWithoutProvider(s, waived, everybody)
 	}
 	if alike(all) {
-		s.from = notFrom(waived)
-		if everybody {
-			s.from = from(v.gateways())
-			if len(v.published) == 0 {
-				return nil
+		switch {
+		case everybody && len(v.gateways) == 0:
+			return nil
+		case everybody:
+			s.from = from(v.gateways)
+		case len(waived) > 0:
+			s.from = notFrom(waived)
+			if len(v.gateways) > 0 {
+				// A gateway brings the requests of others: it is never waived.
+				s.from = append(s.from, from(v.gateways)...)
 			}
 		}
 		return tokenRules(s, all[:1])
 	}
-	var out []rule
-	for _, p := range v.published {
-		host := base
-		host.hosts = authorities(p.Host.Name)
-		at := scope{operations: operations(host, v.route.Paths, v.others), from: from([]string{p.Host.Ingress.Identity.Principal()})}
-		out = append(out, tokenRules(at, []intent.Requirement{p.Requirement})...)
-	}
+	out := v.denyTokensAtHosts(base)
 	if everybody || len(v.route.InMesh) == 0 {
 		return out
 	}
-	exempt := slices.Concat(waived, v.gateways())
+	exempt := slices.Concat(waived, v.gateways)
 	slices.Sort(exempt)
 	s.from = notFrom(slices.Compact(exempt))
 	return append(out, tokenRules(s, v.route.InMesh)...)
 }
 
-// denyWithoutProvider closes a route that needs a token to callers that would
+// denyTokensAtHosts are the rules for requests that gateways bring: what each
+// host asks, and on hosts that are not ours what any of the gateway's asks.
+func (v *routeView) denyTokensAtHosts(base requests) []rule {
+	hosts := make(map[string][]string)
+	asked := make(map[string][]intent.Requirement)
+	var out []rule
+	for _, p := range v.published {
+		who := p.Host.Ingress.Identity.Principal()
+		hosts[who] = append(hosts[who], p.Host.Name)
+		asked[who] = append(asked[who], p.Requirement)
+		host := base
+		host.hosts = authorities(p.Host.Name)
+		at := scope{operations: operations(host, v.route, v.paths), from: from([]string{who})}
+		out = append(out, tokenRules(at, []intent.Requirement{p.Requirement})...)
+	}
+	for _, who := range v.gateways {
+		others := base
+		slices.Sort(hosts[who])
+		others.notHosts = authorities(slices.Compact(hosts[who])...)
+		at := scope{operations: operations(others, v.route, v.paths), from: from([]string{who})}
+		out = append(out, tokenRules(at, asked[who])...)
+	}
+	return out
+}
+
+// denyWithoutProvider closes a route that asks for a token to callers that would
 // need one, when nobody says whose tokens count.
 func (v *routeView) denyWithoutProvider(s scope, waived []string, everybody bool) []rule {
-	if v.route.Mode != v1alpha1.AuthenticationRequired || everybody || len(v.needing) == 0 {
+	if v.route.Mode == v1alpha1.AuthenticationNone || everybody || len(v.needing) == 0 {
 		return nil
 	}
 	s.from = notFrom(waived)
@@ -276,12 +306,14 @@ func (v *routeView) allowGateways() []rule {
 		hosts[who] = append(hosts[who], p.Host.Name)
 	}
 	var out []rule
-	for _, who := range v.gateways() {
+	for _, who := range v.gateways {
 		list := hosts[who]
 		slices.Sort(list)
 		base := requests{hosts: authorities(slices.Compact(list)...), ports: ports(v.route.Port), methods: v.route.Methods}
-		s := scope{operations: operations(base, v.route.Paths, v.others), from: from([]string{who})}
-		out = append(out, s.rule(origin[who], ReasonRoute))
+		s := scope{operations: operations(base, v.route, v.paths), from: from([]string{who})}
+		if len(s.operations) > 0 {
+			out = append(out, s.rule(origin[who], ReasonRoute))
+		}
 	}
 	return out
 }
@@ -291,19 +323,20 @@ func (v *routeView) allowGateways() []rule {
 func allowCaller(a *intent.Application, c *intent.Caller) []rule {
 	list, any := principals([]*intent.Caller{c}, a.TrustDomain)
 	var who []*securityapi.Rule_From
-	if !any {
+	switch {
+	case any:
+	case len(list) == 0:
+		return nil
+	default:
 		who = from(list)
 	}
-	var http scope
+	http := scope{from: who}
 	for _, route := range c.Routes {
-		if route.Closed || len(route.Paths) == 0 {
-			continue
+		if !route.Closed {
+			base := requests{ports: ports(route.Port), methods: route.Methods}
+			http.operations = append(http.operations, operations(base, route, a.PathsOn(route.Port))...)
 		}
-		v := viewOf(a, route)
-		base := requests{ports: ports(route.Port), methods: route.Methods}
-		http.operations = append(http.operations, operations(base, route.Paths, v.others)...)
 	}
-	http.from = who
 	var out []rule
 	if len(http.operations) > 0 {
 		out = append(out, http.rule(c.Origin, ReasonCaller))

@@ -5,9 +5,9 @@ package compile
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	networkingapi "istio.io/api/networking/v1alpha3"
@@ -25,12 +25,6 @@ import (
 // ProbeHeader carries the probe key. A request with it is answered 418 by the
 // gateway itself, after authorization, and never reaches an application.
 const ProbeHeader = "trellis-probe"
-
-// oddPath matches paths that gateway and application may read differently:
-// encoded or doubled slashes, backslashes, path parameters, NUL, dot segments,
-// double encoding, and bytes that begin no character (overlong UTF-8). RE2, and
-// the whole path has to match.
-const oddPath = `.*(//|\\|;|%2[fF]|%5[cC]|%3[bB]|%00|%2[eE]|%25[0-9a-fA-F]{2}|%[cC][01]|/\.\.?(/|$)).*`
 
 // entries collects the http entries of a VirtualService with their stamps.
 type entries struct {
@@ -53,7 +47,7 @@ func (b *builder) virtualService(h *intent.Host) {
 	plainEntries(&e, h)
 	if !h.RawPaths {
 		e.add(part(in.Origin, ""), ReasonPath, answer("odd-path", 400, "this path can be read in more than one way\n",
-			&networkingapi.HTTPMatchRequest{Uri: regex(oddPath), Port: uint32(in.HTTPS.Number)}))
+			&networkingapi.HTTPMatchRequest{Uri: regex(oddPath(h.Paths)), Port: uint32(in.HTTPS.Number)}))
 	}
 	e.add(part(in.Origin, ""), ReasonPath, answer("acme-challenge", 404, "", prefixMatches(intent.AcmePath, 0)...))
 	b.routeEntries(&e, h)
@@ -117,23 +111,24 @@ func plainEntries(e *entries, h *intent.Host) {
 // tokenMatches match requests that carry a token where one may be.
 func tokenMatches(in *intent.Ingress, port uint32) []*networkingapi.HTTPMatchRequest {
 	headers := map[string]string{"authorization": `(?i)bearer .*`}
-	var out []*networkingapi.HTTPMatchRequest
-	seen := make(map[string]bool)
+	queries := make(map[string]bool)
 	for _, p := range providersOf(in) {
 		for _, s := range p.Spec.TokenSources {
 			switch {
 			case s.Header != nil && string(s.Header.Name) != "authorization":
 				headers[string(s.Header.Name)] = ".*"
-			case s.Query != "" && !seen[s.Query]:
-				seen[s.Query] = true
-				out = append(out, &networkingapi.HTTPMatchRequest{Port: port, QueryParams: map[string]*networkingapi.StringMatch{s.Query: regex(".+")}})
+			case s.Query != "":
+				queries[s.Query] = true
 			}
 		}
 	}
-	for name, pattern := range headers {
-		out = append(out, &networkingapi.HTTPMatchRequest{Port: port, Headers: map[string]*networkingapi.StringMatch{name: regex(pattern)}})
+	var out []*networkingapi.HTTPMatchRequest
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
+		out = append(out, &networkingapi.HTTPMatchRequest{Port: port, Headers: map[string]*networkingapi.StringMatch{name: regex(headers[name])}})
 	}
-	slices.SortFunc(out, func(x, y *networkingapi.HTTPMatchRequest) int { return strings.Compare(x.String(), y.String()) })
+	for _, name := range slices.Sorted(maps.Keys(queries)) {
+		out = append(out, &networkingapi.HTTPMatchRequest{Port: port, QueryParams: map[string]*networkingapi.StringMatch{name: regex(".+")}})
+	}
 	return out
 }
 

@@ -181,40 +181,28 @@ func (b *builder) hostPolicies(h *intent.Host) {
 	}
 }
 
-// otherPaths are the paths on a host that are not of a publication's own route.
-func otherPaths(p *intent.Publication) []intent.Path {
-	var out []intent.Path
-	for _, o := range p.Host.Publications {
-		if o.Application != p.Application || o.Route != p.Route {
-			out = append(out, o.Route.Paths...)
-		}
-	}
-	return out
-}
-
 func denyAtGateway(p *intent.Publication) []rule {
-	others := otherPaths(p)
 	base := requests{hosts: authorities(p.Host.Name)}
-	if p.Closed {
-		s := scope{operations: operations(base, p.Route.Paths, others)}
-		if len(s.operations) == 0 {
-			return nil
-		}
-		return []rule{s.rule(p.Origin, ReasonPolicy)}
+	if !p.Closed {
+		// The plain port answers by itself: token rules leave it alone.
+		base.ports = ports(p.Host.Ingress.HTTPS)
 	}
-	// The plain port answers by itself: token rules leave it alone.
-	base.ports = ports(p.Host.Ingress.HTTPS)
-	all := scope{operations: operations(base, p.Route.Paths, others)}
-	if p.CORS == nil {
-		return append(methodRules(p.Route, base, others, nil), tokenRules(all, []intent.Requirement{p.Requirement})...)
+	all := scope{operations: operations(base, p.Route, p.Host.Paths)}
+	switch {
+	case len(all.operations) == 0:
+		return nil
+	case p.Closed:
+		return []rule{all.rule(p.Origin, ReasonPolicy)}
+	case p.CORS == nil:
+		return append(methodRules(p.Route, base, p.Host.Paths, nil), tokenRules(all, []intent.Requirement{p.Requirement})...)
 	}
 	// A preflight carries no token: it is answered by the gateway, never
 	// forwarded. Whatever else is OPTIONS is held to the rules.
-	out := methodRules(p.Route, base, others, []string{"OPTIONS"})
+	out := methodRules(p.Route, base, p.Host.Paths, []string{"OPTIONS"})
 	tokens := base
 	tokens.notMethods = []string{"OPTIONS"}
-	out = append(out, tokenRules(scope{operations: operations(tokens, p.Route.Paths, others)}, []intent.Requirement{p.Requirement})...)
-	return append(out, notPreflight(p, base, others)...)
+	out = append(out, tokenRules(scope{operations: operations(tokens, p.Route, p.Host.Paths)}, []intent.Requirement{p.Requirement})...)
+	return append(out, notPreflight(p, base)...)
 }
 
 // preflightHeaders are what makes an OPTIONS request a preflight.
@@ -222,10 +210,10 @@ var preflightHeaders = []string{"origin", "access-control-request-method"}
 
 // notPreflight denies OPTIONS requests that lack what makes a preflight
 // (WHATWG Fetch), where the route does not serve OPTIONS or asks for a token.
-func notPreflight(p *intent.Publication, base requests, others []intent.Path) []rule {
+func notPreflight(p *intent.Publication, base requests) []rule {
 	served := p.Route.Methods == nil || slices.Contains(p.Route.Methods, "OPTIONS")
 	base.methods = []string{"OPTIONS"}
-	s := scope{operations: operations(base, p.Route.Paths, others)}
+	s := scope{operations: operations(base, p.Route, p.Host.Paths)}
 	var out []rule
 	for _, header := range preflightHeaders {
 		missing := &securityapi.Condition{Key: "request.headers[" + header + "]", NotValues: []string{present}}
@@ -247,12 +235,12 @@ func field(o model.Origin, name string) model.Origin {
 }
 
 // methodRules deny the methods that a route does not list.
-func methodRules(route *intent.Route, base requests, others []intent.Path, except []string) []rule {
+func methodRules(route *intent.Route, base requests, table *intent.PathTable, except []string) []rule {
 	if route.Methods == nil {
 		return nil
 	}
 	base.notMethods = slices.Concat(route.Methods, except)
-	s := scope{operations: operations(base, route.Paths, others)}
+	s := scope{operations: operations(base, route, table)}
 	return []rule{s.rule(field(route.Origin, "methods"), ReasonMethod)}
 }
 
@@ -262,6 +250,9 @@ func allowAtGateway(p *intent.Publication) []rule {
 	if p.CORS != nil && base.methods != nil {
 		base.methods = slices.Concat(base.methods, []string{"OPTIONS"})
 	}
-	s := scope{operations: operations(base, p.Route.Paths, otherPaths(p))}
+	s := scope{operations: operations(base, p.Route, p.Host.Paths)}
+	if len(s.operations) == 0 {
+		return nil
+	}
 	return []rule{s.rule(p.Origin, ReasonRoute)}
 }

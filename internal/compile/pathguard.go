@@ -4,6 +4,9 @@
 package compile
 
 import (
+	"fmt"
+	"strings"
+
 	networkingapi "istio.io/api/networking/v1alpha3"
 	networkingv1alpha3 "istio.io/client-go/pkg/apis/networking/v1alpha3"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -13,6 +16,25 @@ import (
 	"github.com/trellis-mesh/trellis/internal/intent"
 	"github.com/trellis-mesh/trellis/internal/model"
 )
+
+// oddPath matches paths that gateway and application may read differently:
+// encoded or doubled slashes, backslashes, path parameters, NUL, dot segments,
+// double encoding, and bytes that begin no character (overlong UTF-8). Proxies
+// decode letters, digits and -._~ before they match, and leave other characters
+// as they are: where a route's path holds such a one, its encoded form would be
+// read as that route by the application alone, and is odd too. RE2, and the
+// whole path has to match.
+func oddPath(tables ...*intent.PathTable) string {
+	var encoded strings.Builder
+	for _, c := range intent.Characters("!$&'+,:@=", tables...) {
+		hex := fmt.Sprintf("%02X", c)
+		if lower := strings.ToLower(hex); lower != hex {
+			hex = hex[:1] + "[" + lower[1:] + hex[1:] + "]"
+		}
+		encoded.WriteString("|%" + hex)
+	}
+	return `.*(//|\\|;|%2[fF]|%5[cC]|%3[bB]|%00|%2[eE]|%25[0-9a-fA-F]{2}|%[cC][01]|/\.\.?(/|$)` + encoded.String() + `).*`
+}
 
 // pathGuard refuses odd paths at the application's own proxy. Requests from
 // inside the mesh never pass the gateway's routes, and AuthorizationPolicy can
@@ -33,7 +55,7 @@ func (b *builder) pathGuard(a *intent.Application, owners []model.Reference) {
 			"rules": map[string]any{
 				"action": "DENY",
 				"policies": map[string]any{id: map[string]any{
-					"permissions": []any{map[string]any{"url_path": map[string]any{"path": map[string]any{"safe_regex": map[string]any{"regex": oddPath}}}}},
+					"permissions": []any{map[string]any{"url_path": map[string]any{"path": map[string]any{"safe_regex": map[string]any{"regex": oddPath(a.AllPaths()...)}}}}},
 					"principals":  []any{map[string]any{"any": true}},
 				}},
 			},

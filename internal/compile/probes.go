@@ -4,6 +4,8 @@
 package compile
 
 import (
+	"strings"
+
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/intent"
 )
@@ -21,10 +23,11 @@ func (b *builder) probes(out *Outcome) {
 		}
 		for _, h := range in.Hosts {
 			for _, p := range h.Publications {
-				if p.Unpublished || len(p.Route.Paths) == 0 {
+				path, ok := witness(p)
+				if p.Unpublished || !ok {
 					continue
 				}
-				probe := probeOf(p)
+				probe := probeOf(p, path)
 				a, i := out.Applications[p.Application.Ref], out.Ingresses[in.Ref]
 				a.Probes = append(a.Probes, probe)
 				i.Probes = append(i.Probes, probe)
@@ -33,12 +36,31 @@ func (b *builder) probes(out *Outcome) {
 	}
 }
 
-func probeOf(p *intent.Publication) Probe {
+// witness is a request path that the publication's route decides, if there is one
+// that is easily found: another route may state the same path exactly, or all of
+// what is below.
+func witness(p *intent.Publication) (string, bool) {
+	for _, path := range p.Route.Paths {
+		candidates := []string{path.Value}
+		if path.Prefix {
+			below := strings.TrimSuffix(path.Value, "/") + "/"
+			candidates = append(candidates, below, below+"trellis-probe")
+		}
+		for _, request := range candidates {
+			if p.Host.Paths.Decides(request, path, p.Route) {
+				return request, true
+			}
+		}
+	}
+	return "", false
+}
+
+func probeOf(p *intent.Publication, path string) Probe {
 	in := p.Host.Ingress
 	probe := Probe{
 		Application: p.Application.Ref, Route: p.Route.Name,
 		Gateway: WorkloadSelector(in.Pods), Port: in.HTTPS.Target,
-		Host: p.Host.Name, Method: "GET", Path: p.Route.Paths[0].Value,
+		Host: p.Host.Name, Method: "GET", Path: path,
 		Expect: ExpectOpen, Fingerprint: in.Fingerprint,
 	}
 	if len(p.Route.Methods) > 0 {

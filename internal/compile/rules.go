@@ -49,21 +49,28 @@ func (s scope) rule(at model.Origin, reason Reason, when ...*securityapi.Conditi
 
 // requests says which requests a rule is about, but for the paths.
 type requests struct {
-	hosts, ports, methods, notMethods []string
+	hosts, notHosts, ports, notPorts, methods, notMethods []string
 }
 
-// operations says in Istio's terms: these paths, on these hosts and ports,
-// where the longest path decides. Each path gets what has to be taken out of it
-// and no more: taking one path's exceptions out of another would let requests
-// escape.
-func operations(base requests, paths, others []intent.Path) []*securityapi.Operation {
+// operations says in Istio's terms: the paths of a route, on these hosts and
+// ports, where the longest path of the table decides. Each path gets what has to
+// be taken out of it and no more: taking one path's exceptions out of another
+// would let requests escape. Without operations there must be no rule: it would
+// be about everything.
+func operations(base requests, route *intent.Route, table *intent.PathTable) []*securityapi.Operation {
 	with := func() *securityapi.Operation {
-		return &securityapi.Operation{Hosts: base.hosts, Ports: base.ports, Methods: base.methods, NotMethods: base.notMethods}
+		return &securityapi.Operation{
+			Hosts: base.hosts, NotHosts: base.notHosts, Ports: base.ports, NotPorts: base.notPorts,
+			Methods: base.methods, NotMethods: base.notMethods,
+		}
 	}
 	var out []*securityapi.Operation
 	var plain *securityapi.Operation
-	for _, p := range paths {
-		subtract := intent.Subtract(p, others)
+	for _, p := range route.Paths {
+		subtract, some := table.Subtract(p, route)
+		if !some {
+			continue
+		}
 		if len(subtract) > 0 {
 			o := with()
 			o.Paths = pathPatterns(p)
@@ -204,8 +211,8 @@ func (b *builder) policy(namespace, name string, selector map[string]string, act
 
 func decimal(n int32) string { return strconv.Itoa(int(n)) }
 
-// ports is the port list of an operation; none when the port is unknown, which
-// closes more, never less.
+// ports is the port list of an operation; none when the port is unknown: that
+// restricts more.
 func ports(p intent.Port) []string {
 	if p.Target == 0 {
 		return nil

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/util/validation"
+
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/model"
 )
@@ -67,6 +69,12 @@ func (r *resolver) resolvePeer(a *Application, c *Caller, spec *v1alpha1.Caller,
 	case p.Application != nil:
 		return r.resolvePeerApplication(a, c, *p.Application, field(at, "application"))
 	case p.ServiceAccount != nil:
+		if len(validation.IsDNS1123Subdomain(p.ServiceAccount.Name)) > 0 {
+			r.refuse(field(at, "serviceAccount.name"), refusal{"PeerInvalid",
+				fmt.Sprintf("%s cannot be the name of a ServiceAccount (lower-case letters, digits, dashes and dots); caller %s is not let in", quoted(p.ServiceAccount.Name), spec.Name),
+				"API trellis.dev/v1alpha1", "name one account, or say peer: {namespace: …} if a whole namespace is meant"})
+			return false
+		}
 		if p.ServiceAccount.Name == "default" {
 			r.refuse(field(at, "serviceAccount.name"), refusal{"IdentityDefault",
 				fmt.Sprintf("every workload of namespace %s may run as its service account default; caller %s is not let in", p.ServiceAccount.Namespace, spec.Name),
@@ -74,7 +82,7 @@ func (r *resolver) resolvePeer(a *Application, c *Caller, spec *v1alpha1.Caller,
 			return false
 		}
 		c.Identity = &model.Identity{TrustDomain: r.snapshot.Mesh().TrustDomain, Namespace: string(p.ServiceAccount.Namespace), ServiceAccount: p.ServiceAccount.Name}
-	case p.Namespace != nil:
+	case p.Namespace != nil && p.Namespace.Name != "":
 		c.Namespace = string(p.Namespace.Name)
 	case p.Any != nil:
 		c.Any = true
@@ -149,7 +157,7 @@ func (r *resolver) checkTokens(a *Application) {
 			continue
 		}
 		for _, in := range ingresses {
-			if q, ok := r.requirement(a, route, in); ok {
+			if q, ok := r.requirement(route, in); ok && a.checks(q) {
 				route.InMesh = append(route.InMesh, q)
 			}
 		}
@@ -159,36 +167,6 @@ func (r *resolver) checkTokens(a *Application) {
 				a.Ref.String(), "set authentication: Waived on the callers (mutual TLS then admits them), or mode: None, or expose the Application"})
 		}
 	}
-}
-
-// clientsNeedTelling reports whether Istio's automatic mutual TLS would leave
-// clients of a STRICT workload on plaintext: it looks at the namespace's and
-// the mesh's setting alone (facts: pilot BestEffortInferServiceMTLSMode). A
-// DestinationRule of somebody else for the same host is theirs to change.
-func (r *resolver) clientsNeedTelling(a *Application) bool {
-	mesh := r.snapshot.Mesh()
-	mode := ""
-	for _, namespace := range []string{mesh.RootNamespace, a.Ref.Namespace} {
-		for _, f := range r.snapshot.Foreign("PeerAuthentication") {
-			if f.Ref.Namespace == namespace && len(f.Selector) == 0 && f.Mode != "" && f.Mode != "UNSET" {
-				mode = f.Mode
-				break
-			}
-		}
-	}
-	if mesh.AutoMutualTLS && mode != "DISABLE" {
-		return false
-	}
-	host := a.ServiceHost(mesh)
-	for _, f := range r.snapshot.Foreign("DestinationRule") {
-		if slices.Contains(f.Hosts, host) {
-			r.warn(field(a.Origin, "spec.access.mutualTLS"), refusal{"ForeignDestinationRule",
-				fmt.Sprintf("clients would not use mutual TLS by themselves, and %s decides for them", f.Ref),
-				f.Ref.String(), "set trafficPolicy.tls.mode: ISTIO_MUTUAL there"})
-			return false
-		}
-	}
-	return true
 }
 
 // ServiceHost is the name by which the mesh knows the Application's Service.

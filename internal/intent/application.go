@@ -36,7 +36,7 @@ func (r *resolver) resolveApplication(app *v1alpha1.Application) {
 	r.resolvePorts(a, service)
 	r.resolveRoutes(a)
 	r.checkRawPaths(a)
-	a.ClientMutualTLS = a.mutualTLS() == v1alpha1.MutualTLSStrict && r.clientsNeedTelling(a)
+	r.resolveMutualTLS(a)
 }
 
 // checkName refuses names that do not fit where generated objects carry them.
@@ -50,13 +50,6 @@ func (r *resolver) checkName(origin model.Origin) bool {
 		fmt.Sprintf("%s: the name of an %s is one DNS label of at most 63 characters, since generated names and labels are made from it; nothing is generated", quoted(name), origin.Object.Kind),
 		"API trellis.dev/v1alpha1", "use a shorter name without dots"})
 	return false
-}
-
-func (a *Application) mutualTLS() v1alpha1.MutualTLSMode {
-	if a.Spec.Access == nil {
-		return ""
-	}
-	return a.Spec.Access.MutualTLS
 }
 
 // resolveService finds the Service that names the workload.

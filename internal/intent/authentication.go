@@ -32,17 +32,17 @@ func sameAuthentication(a, b *v1alpha1.Authentication) bool {
 
 // requirement resolves what a route asks on the hosts of an ingress. It returns
 // false when it cannot be met: the route is then closed there.
-func (r *resolver) requirement(a *Application, route *Route, in *Ingress) (Requirement, bool) {
+func (r *resolver) requirement(route *Route, in *Ingress) (Requirement, bool) {
 	at := field(route.Origin, "authentication")
 	q := Requirement{Mode: route.Mode, Issuers: issuers(in), Origin: at}
 	if route.Mode == v1alpha1.AuthenticationNone {
 		return q, true
 	}
-	spec := a.routeSpec(route).Authentication
+	spec := route.Spec.Authentication
 	if spec == nil {
 		spec = &v1alpha1.Authentication{}
 	}
-	provider := r.provider(a, route, spec, in, at)
+	provider := r.provider(route, spec, in, at)
 	if provider == nil {
 		return q, false
 	}
@@ -82,7 +82,7 @@ func issuers(in *Ingress) []string {
 }
 
 // provider finds the identity provider that a route is checked against.
-func (r *resolver) provider(a *Application, route *Route, spec *v1alpha1.Authentication, in *Ingress, at model.Origin) *Provider {
+func (r *resolver) provider(route *Route, spec *v1alpha1.Authentication, in *Ingress, at model.Origin) *Provider {
 	if spec.Provider != "" {
 		if p := in.Providers[string(spec.Provider)]; p != nil {
 			return p
@@ -109,13 +109,4 @@ func providerList(in *Ingress) string {
 		return "none"
 	}
 	return strings.Join(list, ", ")
-}
-
-func (a *Application) routeSpec(route *Route) *v1alpha1.Route {
-	for i := range a.Spec.Routes {
-		if string(a.Spec.Routes[i].Name) == route.Name {
-			return &a.Spec.Routes[i]
-		}
-	}
-	return &v1alpha1.Route{}
 }

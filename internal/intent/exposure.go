@@ -10,6 +10,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/model"
@@ -64,7 +65,7 @@ func (r *resolver) exposureIngress(a *Application, spec *v1alpha1.Exposure, at m
 			in.Ref.String(), "ask the platform to admit the namespace in spec.applications, or to label it as that asks"})
 		return nil
 	}
-	return r.usable(a, in, at)
+	return r.usable(in, at)
 }
 
 func (r *resolver) onlyIngress(a *Application, at model.Origin) *Ingress {
@@ -76,7 +77,7 @@ func (r *resolver) onlyIngress(a *Application, at model.Origin) *Ingress {
 	}
 	switch len(admitting) {
 	case 1:
-		return r.usable(a, admitting[0], at)
+		return r.usable(admitting[0], at)
 	case 0:
 		r.refuse(at, refusal{"NamespaceNotAdmitted",
 			fmt.Sprintf("no SecureIngress admits Applications of namespace %s; nothing is published", a.Ref.Namespace),
@@ -91,7 +92,7 @@ func (r *resolver) onlyIngress(a *Application, at model.Origin) *Ingress {
 
 // usable reports a closed ingress to the Application too: its routes are not
 // served, and that is not the Application's fault.
-func (r *resolver) usable(a *Application, in *Ingress, at model.Origin) *Ingress {
+func (r *resolver) usable(in *Ingress, at model.Origin) *Ingress {
 	if in.Closed {
 		r.refuse(at, refusal{"IngressNotAccepted",
 			fmt.Sprintf("%s is not accepted, so nothing is served there", in.Ref), in.Ref.String(), "see the problems of " + in.Ref.String() + "; they are the platform's to solve"})
@@ -99,8 +100,19 @@ func (r *resolver) usable(a *Application, in *Ingress, at model.Origin) *Ingress
 	return in
 }
 
-// admissions are the entries of an ingress that admit a namespace.
+// admission is a namespace at an ingress.
+type admission struct {
+	namespace string
+	ingress   *Ingress
+}
+
+// admissions are the entries of an ingress that admit a namespace. A namespace
+// that is not known has no labels, and is admitted only where all are.
 func (r *resolver) admissions(a *Application, in *Ingress) []*v1alpha1.ApplicationAdmission {
+	k := admission{a.Ref.Namespace, in}
+	if out, ok := r.admitted[k]; ok {
+		return out
+	}
 	ns, _ := r.snapshot.Namespace(a.Ref.Namespace)
 	var out []*v1alpha1.ApplicationAdmission
 	for i := range in.Spec.Applications {
@@ -110,6 +122,7 @@ func (r *resolver) admissions(a *Application, in *Ingress) []*v1alpha1.Applicati
 			out = append(out, entry)
 		}
 	}
+	r.admitted[k] = out
 	return out
 }
 
@@ -117,14 +130,15 @@ func (r *resolver) admissions(a *Application, in *Ingress) []*v1alpha1.Applicati
 type exposedHost struct{ name, domain string }
 
 func (r *resolver) exposureHosts(a *Application, spec *v1alpha1.Exposure, in *Ingress, at model.Origin) []exposedHost {
-	hostnames := stringsOf(spec.Hostnames)
+	hostnames := spec.Hostnames
 	if len(hostnames) == 0 {
-		hostnames = []string{a.Ref.Name}
+		hostnames = []v1alpha1.Hostname{v1alpha1.Hostname(a.Ref.Name)}
 	}
 	domains := r.exposureDomains(spec, in, at)
 	admitted := r.admissions(a, in)
 	var out []exposedHost
-	for i, name := range hostnames {
+	for i, hostname := range hostnames {
+		name := string(hostname)
 		where := field(at, "hostnames[%d]", i)
 		if len(spec.Hostnames) == 0 {
 			where = at
@@ -137,8 +151,9 @@ func (r *resolver) exposureHosts(a *Application, spec *v1alpha1.Exposure, in *In
 			if name != "@" {
 				host = name + "." + domain
 			}
-			if len(host) > 253 {
-				r.refuse(where, refusal{"HostTooLong", fmt.Sprintf("host %s has more than 253 characters", quoted(host)), "RFC 1035", "use a shorter name"})
+			if len(validation.IsDNS1123Subdomain(host)) > 0 {
+				r.refuse(where, refusal{"HostInvalid", fmt.Sprintf("%s cannot be a host name; it is not published", quoted(host)),
+					"RFC 1123", "use labels of lower-case letters, digits and dashes, at most 253 characters together with the domain; an internationalised name as its A-label (xn--…)"})
 				continue
 			}
 			if r.covered(host, in, where) {
@@ -170,7 +185,7 @@ func (r *resolver) exposureDomains(spec *v1alpha1.Exposure, in *Ingress, at mode
 func (r *resolver) mayUse(name string, admitted []*v1alpha1.ApplicationAdmission, in *Ingress, at model.Origin, a *Application) bool {
 	for i := range in.Spec.Applications {
 		entry := &in.Spec.Applications[i]
-		if entry.Reserved && slices.Contains(entry.Hostnames, name) && !slices.Contains(admitted, entry) {
+		if entry.Reserved && lists(entry, name) && !slices.Contains(admitted, entry) && !reservedFor(name, admitted) {
 			r.refuse(at, refusal{"HostnameNotAdmitted",
 				fmt.Sprintf("%s reserves the name %s for others (spec.applications %s); it is not published", in.Ref, name, entry.Name),
 				in.Ref.String(), "use another name, or ask the platform"})
@@ -178,7 +193,7 @@ func (r *resolver) mayUse(name string, admitted []*v1alpha1.ApplicationAdmission
 		}
 	}
 	for _, entry := range admitted {
-		if slices.Contains(entry.Hostnames, name) || (name != "@" && slices.Contains(entry.Hostnames, "*")) {
+		if lists(entry, name) {
 			return true
 		}
 	}
@@ -186,6 +201,19 @@ func (r *resolver) mayUse(name string, admitted []*v1alpha1.ApplicationAdmission
 		fmt.Sprintf("%s does not let namespace %s use the name %s; it is not published", in.Ref, a.Ref.Namespace, name),
 		in.Ref.String(), "use a name that spec.applications of the ingress lists, or ask the platform"})
 	return false
+}
+
+// lists reports whether an entry is about a name: "*" is every one but "@".
+func lists(entry *v1alpha1.ApplicationAdmission, name string) bool {
+	return slices.Contains(entry.Hostnames, name) || (name != "@" && slices.Contains(entry.Hostnames, "*"))
+}
+
+// reservedFor reports whether an entry of the namespace reserves the very name:
+// that goes before another entry's "*".
+func reservedFor(name string, admitted []*v1alpha1.ApplicationAdmission) bool {
+	return slices.ContainsFunc(admitted, func(e *v1alpha1.ApplicationAdmission) bool {
+		return e.Reserved && slices.Contains(e.Hostnames, name)
+	})
 }
 
 // covered reports whether the ingress's certificate is good for a host. A host
@@ -226,19 +254,18 @@ func (r *resolver) publish(a *Application, in *Ingress, h exposedHost, spec *v1a
 		Host: host, Application: a, Route: a.Routes[k], Exposure: string(spec.Name),
 		Domain: h.domain, CORS: spec.CORS, Origin: at,
 	}
-	q, ok := r.requirement(a, p.Route, in)
+	q, ok := r.requirement(p.Route, in)
 	p.Requirement = q
 	p.Closed = !ok || p.Route.Closed || a.Closed
 	r.hosts[h.name] = append(r.hosts[h.name], p)
 }
 
 func (in *Ingress) host(name string) *Host {
-	for _, h := range in.Hosts {
-		if h.Name == name {
-			return h
-		}
+	if h := in.byName[name]; h != nil {
+		return h
 	}
 	h := &Host{Name: name, Ingress: in}
+	in.byName[name] = h
 	in.Hosts = append(in.Hosts, h)
 	return h
 }

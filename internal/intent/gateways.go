@@ -15,15 +15,7 @@ import (
 // settleSharedGateways looks at ingresses that configure the same pods. They
 // must agree on what belongs to the pods; where they do not, all are closed.
 func (r *resolver) settleSharedGateways() {
-	groups := make(map[string][]*Ingress)
-	for _, in := range r.graph.Ingresses {
-		if in.Pods.Selector != nil {
-			key := podsKey(in.Pods)
-			groups[key] = append(groups[key], in)
-		}
-	}
-	for _, key := range slices.Sorted(maps.Keys(groups)) {
-		group := groups[key]
+	for _, group := range r.groupGateways() {
 		if len(group) == 1 {
 			continue
 		}
@@ -33,14 +25,43 @@ func (r *resolver) settleSharedGateways() {
 	}
 }
 
-// podsKey identifies a set of pods by how they are selected.
-func podsKey(p Pods) string {
-	var b strings.Builder
-	b.WriteString(p.Namespace)
-	for _, k := range slices.Sorted(maps.Keys(p.Selector)) {
-		fmt.Fprintf(&b, "\x00%s=%s", k, p.Selector[k])
+// groupGateways puts ingresses together that may configure the same pods: one
+// selects what the other asks for, or both select a pod that is there.
+func (r *resolver) groupGateways() [][]*Ingress {
+	var groups [][]*Ingress
+	for _, in := range r.graph.Ingresses {
+		if in.Pods.Selector == nil {
+			continue
+		}
+		joined := []*Ingress{in}
+		groups = slices.DeleteFunc(groups, func(group []*Ingress) bool {
+			shared := slices.ContainsFunc(group, func(o *Ingress) bool { return r.samePods(in, o) })
+			if shared {
+				joined = append(joined, group...)
+			}
+			return shared
+		})
+		slices.SortFunc(joined, func(a, b *Ingress) int { return a.Ref.Compare(b.Ref) })
+		groups = append(groups, joined)
 	}
-	return b.String()
+	for i, group := range groups {
+		for _, in := range group {
+			in.gateway = i
+		}
+	}
+	return groups
+}
+
+func (r *resolver) samePods(a, b *Ingress) bool {
+	if a.Pods.Namespace != b.Pods.Namespace {
+		return false
+	}
+	if model.Selects(a.Pods.Selector, b.Pods.Selector) || model.Selects(b.Pods.Selector, a.Pods.Selector) {
+		return true
+	}
+	return slices.ContainsFunc(r.snapshot.Selected(a.Pods.Namespace, a.Pods.Selector), func(w model.Workload) bool {
+		return model.Selects(b.Pods.Selector, w.Labels)
+	})
 }
 
 func (r *resolver) settleExclusive(group []*Ingress) {
@@ -137,7 +158,7 @@ func (r *resolver) reportForeign(in *Ingress) {
 	}
 	gateways := make(map[string]bool)
 	for _, f := range r.snapshot.Foreign("Gateway") {
-		if model.Selects(f.Selector, in.Pods.Selector) {
+		if r.selectsPods(f.Selector, in) {
 			gateways[f.Ref.Namespace+"/"+f.Ref.Name] = true
 			r.warn(at, refusal{"ForeignRoute",
 				fmt.Sprintf("%s opens ports on pods that are exclusive to this ingress", f.Ref),
@@ -158,5 +179,12 @@ func (r *resolver) appliesTo(f model.Foreign, in *Ingress) bool {
 	if f.Ref.Namespace != in.Pods.Namespace && f.Ref.Namespace != r.snapshot.Mesh().RootNamespace {
 		return false
 	}
-	return len(f.Selector) == 0 || model.Selects(f.Selector, in.Pods.Selector)
+	return len(f.Selector) == 0 || r.selectsPods(f.Selector, in)
+}
+
+// selectsPods looks at what the gateway's Service asks for and at the pods
+// themselves: they may have more labels.
+func (r *resolver) selectsPods(selector map[string]string, in *Ingress) bool {
+	return model.Selects(selector, in.Pods.Selector) ||
+		slices.ContainsFunc(r.snapshot.Selected(in.Pods.Namespace, in.Pods.Selector), func(w model.Workload) bool { return model.Selects(selector, w.Labels) })
 }

@@ -10,6 +10,8 @@
 package intent
 
 import (
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
@@ -53,6 +55,15 @@ type Port struct {
 	Origin   model.Origin
 }
 
+// key is equal for ports that are one to the proxy: two ports of a Service may
+// have one target.
+func (p Port) key() string {
+	if p.Target != 0 {
+		return strconv.Itoa(int(p.Target))
+	}
+	return p.Name
+}
+
 // Ingress is one SecureIngress.
 type Ingress struct {
 	Ref    model.Reference
@@ -71,6 +82,11 @@ type Ingress struct {
 	// Fingerprint of the certificate that is to be served.
 	Fingerprint string
 	Hosts       []*Host
+
+	// byName finds Hosts while they are collected.
+	byName map[string]*Host
+	// gateway is the same number for ingresses on the same pods.
+	gateway int
 }
 
 // Provider is an identity provider of an Ingress.
@@ -87,6 +103,8 @@ type Host struct {
 	Publications []*Publication
 	// RawPaths lets odd paths through.
 	RawPaths bool
+	// Paths are those of all its publications, closed ones included.
+	Paths *PathTable
 }
 
 // Publication is one route on one host.
@@ -123,7 +141,10 @@ type Application struct {
 	Routes []*Route
 	// Publications on all hosts, in order.
 	Publications []*Publication
-	Callers      []*Caller
+	// Providers are the identity providers of its ingresses whose tokens its own
+	// proxy can check: issuers with different keys are left out.
+	Providers []*Provider
+	Callers   []*Caller
 	// TrustDomain of the mesh that its callers are in.
 	TrustDomain string
 	// RawPaths lets odd paths through to the workload.
@@ -131,11 +152,30 @@ type Application struct {
 	// ClientMutualTLS is true when clients would not use mutual TLS by
 	// themselves although the workload demands it.
 	ClientMutualTLS bool
+
+	// tables are the paths of each port, by the port's key.
+	tables map[string]*PathTable
+}
+
+// PathsOn are the paths of all routes on a port.
+func (a *Application) PathsOn(p Port) *PathTable { return a.tables[p.key()] }
+
+// AllPaths are those of all ports, in the order of the routes.
+func (a *Application) AllPaths() []*PathTable {
+	var out []*PathTable
+	for _, route := range a.Routes {
+		if t := a.PathsOn(route.Port); !slices.Contains(out, t) {
+			out = append(out, t)
+		}
+	}
+	return out
 }
 
 // Route is one route of an Application.
 type Route struct {
-	Name   string
+	Name string
+	// Spec is what was stated. Read only.
+	Spec   *v1alpha1.Route
 	Port   Port
 	Paths  []Path
 	Origin model.Origin

@@ -30,8 +30,9 @@ func (r *resolver) settleHosts() {
 			slices.SortFunc(h.Publications, comparePublications)
 			r.settleEqualPaths(h)
 			r.settleHostRawPaths(h)
-			r.limitEntries(h)
 			closeUnpublished(h)
+			r.limitEntries(h)
+			h.Paths = newPathTable(routesOf(h))
 			for _, p := range h.Publications {
 				p.Application.Publications = append(p.Application.Publications, p)
 			}
@@ -122,21 +123,18 @@ func consents(owner string, publications []*Publication, other model.Reference) 
 // settleHostOnSharedPods closes a host that two ingresses publish on the same
 // pods: one of their routes would win, and nobody could say which.
 func (r *resolver) settleHostOnSharedPods(name string, publications []*Publication) {
-	byPods := make(map[string][]*Ingress)
+	byPods := make(map[int][]*Ingress)
 	for _, p := range publications {
 		in := p.Host.Ingress
-		if in.Pods.Selector == nil {
-			continue
-		}
-		if k := podsKey(in.Pods); !slices.Contains(byPods[k], in) {
-			byPods[k] = append(byPods[k], in)
+		if in.Pods.Selector != nil && !slices.Contains(byPods[in.gateway], in) {
+			byPods[in.gateway] = append(byPods[in.gateway], in)
 		}
 	}
 	for _, p := range publications {
 		if p.Host.Ingress.Pods.Selector == nil {
 			continue
 		}
-		all := byPods[podsKey(p.Host.Ingress.Pods)]
+		all := byPods[p.Host.Ingress.gateway]
 		if len(all) < 2 {
 			continue
 		}
@@ -178,27 +176,6 @@ func (r *resolver) settleEqualPaths(h *Host) {
 	}
 }
 
-// settleHostRawPaths lets odd paths through a host only where every route asks
-// the same.
-func (r *resolver) settleHostRawPaths(h *Host) {
-	for _, p := range h.Publications {
-		if !p.Application.RawPaths {
-			continue
-		}
-		for _, o := range h.Publications {
-			if sameAuthentication(p.Application.routeSpec(p.Route).Authentication, o.Application.routeSpec(o.Route).Authentication) {
-				continue
-			}
-			p.Closed = true
-			r.refuse(p.Origin, refusal{"RawPathsRefused",
-				fmt.Sprintf("%s takes raw paths, and route %s of %s on host %s asks different authentication; the route is closed there", p.Application.Ref, o.Route.Name, o.Application.Ref, h.Name),
-				p.Application.Ref.String(), "drop rawPaths, or publish the Applications on different hosts"})
-			return
-		}
-	}
-	h.RawPaths = slices.ContainsFunc(h.Publications, func(p *Publication) bool { return p.Application.RawPaths && !p.Closed })
-}
-
 // limitEntries closes a host that would cost every proxy too much.
 func (r *resolver) limitEntries(h *Host) {
 	entries := 0
@@ -213,60 +190,11 @@ func (r *resolver) limitEntries(h *Host) {
 	}
 	for _, p := range h.Publications {
 		p.Closed = true
+		if p.Unpublished {
+			continue
+		}
 		r.refuse(p.Origin, refusal{"TooManyRoutes",
-			fmt.Sprintf("host %s has %d entries (paths, and one more each with CORS), and a host has at most %d; it is closed", h.Name, entries, MaxHostEntries),
+			fmt.Sprintf("host %s has %d entries (paths, those of unpublished routes below them, and one more each with CORS), and a host has at most %d; it is closed", h.Name, entries, MaxHostEntries),
 			"API trellis.dev/v1alpha1", "publish on more hosts, or join paths into prefixes"})
 	}
-}
-
-// closeUnpublished adds the routes of an Application that are not published on
-// a host but lie under a path of it that is: without that, the shorter path
-// would serve them.
-func closeUnpublished(h *Host) {
-	published := make(map[*Application]map[*Route]bool)
-	var order []*Application
-	var all []Path
-	owner := make(map[Path]served)
-	for _, p := range h.Publications {
-		if published[p.Application] == nil {
-			published[p.Application] = make(map[*Route]bool)
-			order = append(order, p.Application)
-		}
-		published[p.Application][p.Route] = true
-		for _, path := range p.Route.Paths {
-			all = append(all, path)
-			owner[path] = served{p.Application, p.Route.Port.Name}
-		}
-	}
-	slices.SortFunc(all, MoreSpecific)
-	for _, a := range order {
-		for _, route := range a.Routes {
-			if published[a][route] || !coveredBy(a, route, all, owner) {
-				continue
-			}
-			h.Publications = append(h.Publications, &Publication{
-				Host: h, Application: a, Route: route, Closed: true, Unpublished: true,
-				Requirement: Requirement{Mode: route.Mode, Origin: route.Origin}, Origin: route.Origin,
-			})
-		}
-	}
-	slices.SortFunc(h.Publications, comparePublications)
-}
-
-// served is what answers a path: a port of an Application.
-type served struct {
-	application *Application
-	port        string
-}
-
-// coveredBy reports whether a request for one of the route's paths would be
-// answered by a published path of the same Application and port.
-func coveredBy(a *Application, route *Route, all []Path, owner map[Path]served) bool {
-	for _, p := range route.Paths {
-		k := slices.IndexFunc(all, func(q Path) bool { return q.contains(p) || q.Matches(p.Value) })
-		if k >= 0 && owner[all[k]].application == a && owner[all[k]].port == route.Port.Name {
-			return true
-		}
-	}
-	return false
 }

@@ -16,7 +16,7 @@ func (r *resolver) resolveIngress(in *v1alpha1.SecureIngress) {
 	origin := r.ingressOrigin(in)
 	ingress := &Ingress{
 		Ref: origin.Object, Origin: origin, Spec: &in.Spec,
-		Providers: make(map[string]*Provider),
+		Providers: make(map[string]*Provider), byName: make(map[string]*Host),
 	}
 	r.graph.Ingresses = append(r.graph.Ingresses, ingress)
 	r.ingresses[model.Name{Namespace: in.Namespace, Name: in.Name}] = ingress
@@ -72,7 +72,9 @@ func (r *resolver) gatewayPort(in *Ingress, s model.Service, pods []model.Worklo
 	for i := range s.Ports {
 		p := &s.Ports[i]
 		declared := declaredProtocol(*p)
-		if declared == protocol || (p.Number == number && (declared == "" || declared == "tcp")) {
+		// Istio's own chart calls the plain port http2.
+		plain := protocol == "http" && declared == "http2"
+		if declared == protocol || (p.Number == number && (declared == "" || declared == "tcp" || plain)) {
 			if found == nil || p.Number == number {
 				found = p
 			}
@@ -162,6 +164,12 @@ func (r *resolver) checkDomains(in *Ingress) {
 func (r *resolver) resolveProvider(in *Ingress, i int) {
 	p := &in.Spec.IdentityProviders[i]
 	at := field(in.Origin, "spec.identityProviders[%d]", i)
+	if (p.JWKS == "") == (p.JWKSURI == "") {
+		r.refuse(at, refusal{"KeysInvalid",
+			fmt.Sprintf("identity provider %s states both or neither of jwksURI and jwks, so whose keys count is not clear; routes that need its tokens are closed", p.Name),
+			"API trellis.dev/v1alpha1", "set exactly one of jwksURI and jwks"})
+		return
+	}
 	if problem := checkKeys(p.JWKS); problem != "" {
 		r.refuse(field(at, "jwks"), refusal{"KeysInvalid",
 			fmt.Sprintf("the keys of identity provider %s cannot be read: %s; routes that need its tokens are closed", p.Name, problem),

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/url"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/trellis-mesh/trellis/internal/model"
@@ -64,31 +63,6 @@ func MoreSpecific(a, b Path) int {
 }
 
 func (p Path) same(q Path) bool { return p.Value == q.Value && p.Prefix == q.Prefix }
-
-// Subtract returns what of others must be taken out of p so that the longest
-// path decides: those inside p that are more specific, without those that
-// another one already takes out.
-func Subtract(p Path, others []Path) []Path {
-	if !p.Prefix {
-		return nil
-	}
-	var inside []Path
-	for _, q := range others {
-		if p.contains(q) && !p.same(q) {
-			inside = append(inside, q)
-		}
-	}
-	// Shorter ones first, so that one pass finds the outermost.
-	slices.SortFunc(inside, func(a, b Path) int { return MoreSpecific(b, a) })
-	var out []Path
-	for _, q := range inside {
-		covered := slices.ContainsFunc(out, func(o Path) bool { return o.contains(q) })
-		if !covered {
-			out = append(out, q)
-		}
-	}
-	return out
-}
 
 // checkPath says what is wrong with a path that somebody wrote; empty when
 // nothing is. Paths are literal: what a proxy or a back end might read as

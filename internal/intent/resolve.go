@@ -20,9 +20,11 @@ type resolver struct {
 	ingresses map[model.Name]*Ingress
 	// applications by namespace and name, resolved or not.
 	applications map[model.Name]*Application
-	// names are the hosts under a claim, each with its publications on every
-	// ingress.
+	// hosts are those under a claim, each with its publications on every ingress.
 	hosts map[string][]*Publication
+	// admitted remembers what admissions found.
+	admitted map[admission][]*v1alpha1.ApplicationAdmission
+	others   otherSettings
 }
 
 // Resolve turns a Snapshot into a Graph. It never fails: what is wrong is
@@ -34,6 +36,8 @@ func Resolve(s *model.Snapshot) *Graph {
 		ingresses:    make(map[model.Name]*Ingress),
 		applications: make(map[model.Name]*Application),
 		hosts:        make(map[string][]*Publication),
+		admitted:     make(map[admission][]*v1alpha1.ApplicationAdmission),
+		others:       newOtherSettings(s),
 	}
 	for _, in := range s.SecureIngresses() {
 		r.resolveIngress(in)
@@ -48,6 +52,7 @@ func Resolve(s *model.Snapshot) *Graph {
 	}
 	r.settleHosts()
 	for _, app := range r.graph.Applications {
+		r.resolveProviders(app)
 		r.resolveAccess(app)
 	}
 	r.reportIngresses()

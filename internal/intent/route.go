@@ -25,18 +25,30 @@ func (r *resolver) resolveRoutes(a *Application) {
 		a.Routes = append(a.Routes, r.resolveRoute(a, i))
 	}
 	r.checkRepeatedPaths(a)
+	byPort := make(map[string][]*Route)
+	for _, route := range a.Routes {
+		byPort[route.Port.key()] = append(byPort[route.Port.key()], route)
+	}
+	a.tables = make(map[string]*PathTable, len(byPort))
+	for key, routes := range byPort {
+		a.tables[key] = newPathTable(routes)
+	}
 }
 
 func (r *resolver) resolveRoute(a *Application, i int) *Route {
 	spec := &a.Spec.Routes[i]
 	at := field(a.Origin, "spec.routes[%d]", i)
-	route := &Route{Name: string(spec.Name), Origin: at, Mode: modeOf(spec.Authentication)}
+	route := &Route{Name: string(spec.Name), Spec: spec, Origin: at, Mode: modeOf(spec.Authentication)}
 	if spec.Timeout != nil {
 		route.Timeout = spec.Timeout.Duration
 	}
 	r.resolveRoutePort(a, route, spec, at)
 	for j, p := range spec.Paths {
 		r.resolvePath(a, route, p, j)
+	}
+	if len(spec.Paths) == 0 {
+		route.Closed = true
+		r.refuse(field(at, "paths"), refusal{"PathInvalid", fmt.Sprintf("route %s has no paths; it is closed", spec.Name), "API trellis.dev/v1alpha1", "list at least one path"})
 	}
 	route.Methods = routeMethods(spec, route.Port.Protocol)
 	if route.Port.Protocol == v1alpha1.ProtocolGRPC && slices.ContainsFunc(spec.Methods, func(m v1alpha1.Method) bool { return m != "POST" }) {
@@ -141,7 +153,7 @@ func (r *resolver) checkRepeatedPaths(a *Application) {
 	first := make(map[key]*Route)
 	for _, route := range a.Routes {
 		for _, p := range route.Paths {
-			k := key{route.Port.Name, p.Value, p.Prefix}
+			k := key{route.Port.key(), p.Value, p.Prefix}
 			other, ok := first[k]
 			if !ok {
 				first[k] = route
@@ -152,28 +164,18 @@ func (r *resolver) checkRepeatedPaths(a *Application) {
 				continue
 			}
 			other.Closed, route.Closed = true, true
-			r.refuse(p.Origin, refusal{"PathConflict",
-				fmt.Sprintf("routes %s and %s both state the path %q, so it is not clear what it needs; both are closed", other.Name, route.Name, p.Value),
-				a.Ref.String(), "keep the path in one of them"})
+			r.refuse(p.Origin, conflict(a, other, route, p))
 		}
 	}
 }
 
-// checkRawPaths lets odd paths through only where it cannot matter which route
-// the application reads them as.
-func (r *resolver) checkRawPaths(a *Application) {
-	raw := slices.IndexFunc(a.Spec.Routes, func(s v1alpha1.Route) bool { return s.RawPaths })
-	if raw < 0 || len(a.Routes) == 0 {
-		return
+// conflict says why two routes of an Application with one path are closed.
+func conflict(a *Application, other, route *Route, p Path) refusal {
+	message := fmt.Sprintf("routes %s and %s both state the path %q, so it is not clear what it needs; both are closed", other.Name, route.Name, p.Value)
+	fix := "keep the path in one of them"
+	if p.Guess || slices.ContainsFunc(other.Paths, func(q Path) bool { return q.Guess && q.same(p) }) {
+		message = fmt.Sprintf("one of routes %s and %s has a path that cannot be used and may have meant something below %q, which the other one states; both are closed, since the other may ask less", other.Name, route.Name, p.Value)
+		fix = "correct the path that cannot be used"
 	}
-	for i := range a.Spec.Routes {
-		if !sameAuthentication(a.Spec.Routes[raw].Authentication, a.Spec.Routes[i].Authentication) {
-			a.Routes[raw].Closed = true
-			r.refuse(field(a.Origin, "spec.routes[%d].rawPaths", raw), refusal{"RawPathsRefused",
-				fmt.Sprintf("routes %s and %s ask different authentication, and an odd path may be read as either; the route is closed", a.Spec.Routes[raw].Name, a.Spec.Routes[i].Name),
-				a.Ref.String(), "drop rawPaths, or ask the same authentication on every route"})
-			return
-		}
-	}
-	a.RawPaths = true
+	return refusal{"PathConflict", message, a.Ref.String(), fix}
 }
