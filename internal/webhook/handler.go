@@ -1,0 +1,174 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/compile"
+	"github.com/trellis-mesh/trellis/internal/model"
+)
+
+// concurrency is how many changes are judged at once: a change among thousands
+// of Applications is a matter of milliseconds, and the rest of the operator
+// wants to live.
+const concurrency = 4
+
+// Handler answers admission reviews. It is safe for concurrent use.
+type Handler struct {
+	input func() (model.Input, error)
+	slots chan struct{}
+}
+
+var _ admission.Handler = (*Handler)(nil)
+
+// New makes a Handler. input returns what the cluster states now; nobody may
+// change what it has returned. An error means that this is not known yet, and
+// the answer is then to try again.
+func New(input func() (model.Input, error)) *Handler {
+	return &Handler{input: input, slots: make(chan struct{}, concurrency)}
+}
+
+// registrar is a webhook server as far as it matters here.
+type registrar interface {
+	Register(path string, hook http.Handler)
+}
+
+// Register serves the three paths that the chart registers.
+func (h *Handler) Register(server registrar) {
+	for _, kind := range []string{"application", "hostclaim", "secureingress"} {
+		server.Register("/validate-trellis-dev-v1alpha1-"+kind, &admission.Webhook{Handler: h})
+	}
+}
+
+// Handle implements admission.Handler. It answers within the request's deadline.
+func (h *Handler) Handle(ctx context.Context, request admission.Request) admission.Response {
+	candidate, old, err := decode(request)
+	if err != nil {
+		return admission.Errored(http.StatusBadRequest, err)
+	}
+	if candidate == nil || !matters(candidate, old) {
+		return admission.Allowed("")
+	}
+	select {
+	case h.slots <- struct{}{}:
+		defer func() { <-h.slots }()
+	case <-ctx.Done():
+		return later("Trellis has more changes to check than it can in time; try again.")
+	}
+	input, err := h.input()
+	if err != nil {
+		return later(fmt.Sprintf("Trellis cannot check this yet: %s; try again in a moment.", err))
+	}
+	ref := model.Reference{
+		Cluster: input.Mesh.Cluster, Group: v1alpha1.GroupName, Kind: request.Kind.Kind,
+		Namespace: candidate.GetNamespace(), Name: candidate.GetName(),
+	}
+	before, after := inputs(input, ref, candidate, old)
+	return response(ref, judge(ref, foundIn(before, old), foundIn(after, candidate)))
+}
+
+// foundIn compiles as things are, and once more as they will be when the
+// candidate's Service has come, if it has not.
+func foundIn(in model.Input, object client.Object) []model.Finding {
+	found := findings(in)
+	a, ok := object.(*v1alpha1.Application)
+	if !ok {
+		return found
+	}
+	assumed := assume(in, a)
+	if len(assumed.Services) == len(in.Services) {
+		return found
+	}
+	return model.SortFindings(append(found, findings(assumed)...))
+}
+
+// inputs are what the cluster states without the change and with it. The old
+// object is what the API server says it is, whatever the caches have seen.
+func inputs(in model.Input, ref model.Reference, candidate, old client.Object) (before, after model.Input) {
+	rest := without(in, ref)
+	if a, ok := candidate.(*v1alpha1.Application); ok {
+		related := []*v1alpha1.Application{a}
+		if o, ok := old.(*v1alpha1.Application); ok {
+			related = append(related, o)
+		}
+		rest = narrow(rest, related...)
+	}
+	before, after = rest, with(rest, candidate)
+	if old != nil {
+		before = with(rest, old)
+	}
+	return before, after
+}
+
+func findings(in model.Input) []model.Finding {
+	return compile.Compile(model.NewSnapshot(in)).Findings
+}
+
+// decode reads the object and, of an update, what it was. No object: there is
+// nothing to check.
+func decode(request admission.Request) (candidate, old client.Object, err error) {
+	if request.Operation != admissionv1.Create && request.Operation != admissionv1.Update {
+		return nil, nil, nil
+	}
+	if candidate, err = decodeOne(request.Kind.Kind, request.Object.Raw); err != nil {
+		return nil, nil, err
+	}
+	// The API server fills in the namespace only after admission of some clients'
+	// requests.
+	if candidate.GetNamespace() == "" {
+		candidate.SetNamespace(request.Namespace)
+	}
+	if candidate.GetName() == "" {
+		candidate.SetName(request.Name)
+	}
+	if request.Operation == admissionv1.Update {
+		old, err = decodeOne(request.Kind.Kind, request.OldObject.Raw)
+	}
+	return candidate, old, err
+}
+
+func decodeOne(kind string, raw []byte) (client.Object, error) {
+	var object client.Object
+	switch kind {
+	case "Application":
+		object = &v1alpha1.Application{}
+	case "SecureIngress":
+		object = &v1alpha1.SecureIngress{}
+	case "HostClaim":
+		object = &v1alpha1.HostClaim{}
+	default:
+		return nil, fmt.Errorf("reading the object: kind %q is not one of Trellis", kind)
+	}
+	if err := json.Unmarshal(raw, object); err != nil {
+		return nil, fmt.Errorf("reading the object: %w", err)
+	}
+	return object, nil
+}
+
+// matters tells whether a change can change what is generated: not so when the
+// statement is the same, and not when the object is on its way out.
+func matters(candidate, old client.Object) bool {
+	if candidate.GetDeletionTimestamp() != nil {
+		return false
+	}
+	switch o := old.(type) {
+	case *v1alpha1.Application:
+		return !apiequality.Semantic.DeepEqual(o.Spec, candidate.(*v1alpha1.Application).Spec)
+	case *v1alpha1.SecureIngress:
+		return !apiequality.Semantic.DeepEqual(o.Spec, candidate.(*v1alpha1.SecureIngress).Spec)
+	case *v1alpha1.HostClaim:
+		return !apiequality.Semantic.DeepEqual(o.Spec, candidate.(*v1alpha1.HostClaim).Spec)
+	}
+	return true
+}
