@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/trellis-mesh/trellis/internal/cli"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
@@ -31,19 +30,10 @@ func TestTheReferenceIsWhatHelpSays(t *testing.T) {
 			fmt.Fprintf(&page, "\nExamples:\n\n```sh\n%s\n```\n", unindented(cmd.Example))
 		}
 		if cmd.Flags().HasFlags() {
-			page.WriteString("\n| Flag | |\n| --- | --- |\n")
-			cmd.Flags().VisitAll(func(f *pflag.Flag) { fmt.Fprintf(&page, "| %s | %s |\n", flagName(f), f.Usage) })
+			fmt.Fprintf(&page, "\nFlags:\n\n```\n%s```\n", unindented(cmd.Flags().FlagUsages()))
 		}
 	})
 	golden(t, "../../docs/reference/cli.md", page.String())
-}
-
-func flagName(f *pflag.Flag) string {
-	name := "`--" + f.Name + "`"
-	if f.Shorthand != "" {
-		name = "`-" + f.Shorthand + "`, " + name
-	}
-	return name
 }
 
 func unindented(text string) string {

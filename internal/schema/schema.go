@@ -12,6 +12,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -57,6 +58,11 @@ type kind struct {
 	schema     validation.SchemaValidator
 	rules      *cel.Validator
 }
+
+// Embedded is the one Checker of a process, made by New when it is first asked for.
+func Embedded() (*Checker, error) { return embedded() }
+
+var embedded = sync.OnceValues(New)
 
 // New compiles the embedded definitions. An error is a fault of the build.
 func New() (*Checker, error) {

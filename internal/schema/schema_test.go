@@ -20,7 +20,7 @@ var update = flag.Bool("update", false, "rewrite golden files")
 
 func checker(t testing.TB) *schema.Checker {
 	t.Helper()
-	c, err := schema.New()
+	c, err := schema.Embedded()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func TestWhatAnAPIServerRefusesIsRefusedWithAFix(t *testing.T) {
 		{"dns", ingress + "  dns: {providerRef: {name: x}}\n"},
 		{"identity providers", ingress + "  identityProviders:\n  - {name: a, issuer: x, audiences: ['*']}\n  - {name: b, issuer: z, audiences: [b], jwksURI: 'http://b'}\n"},
 		{"two default providers", ingress + "  identityProviders:\n  - {name: a, issuer: x, audiences: [a], default: true, jwks: '{}'}\n  - {name: b, issuer: z, audiences: [b], default: true, jwks: '{}'}\n"},
-		{"a kind that is misspelt", with(application, "Application", "Aplication")},
+		{"a kind that is misspelt", with(application, "Application", "Applicaton")},
 		{"a kind of another version", with(application, "Application", "DNSProvider")},
 		{"a version that does not exist", with(application, "v1alpha1", "v1")},
 		{"a claim in upper case", "apiVersion: trellis.dev/v1alpha1\nkind: HostClaim\nmetadata: {name: Shop.example.com}\nspec: {namespace: shop}\n"},

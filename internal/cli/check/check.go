@@ -70,7 +70,7 @@ that cannot be opened, or a fault of Trellis. 2: errors.`,
 			return nil
 		},
 	}
-	o.AddFlags(cmd.Flags())
+	o.AddFlags(cmd)
 	cmd.Flags().StringVarP(&o.Output, "output", "o", "text", "format: "+strings.Join(report.Formats, ", "))
 	// Cobra's registration fails only for a flag that is not there.
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(slices.Clone(report.Formats), cobra.ShellCompDirectiveNoFileComp))

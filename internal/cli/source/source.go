@@ -14,7 +14,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/compile"
@@ -39,7 +39,8 @@ type Options struct {
 }
 
 // AddFlags registers the flags of Options.
-func (o *Options) AddFlags(flags *pflag.FlagSet) {
+func (o *Options) AddFlags(cmd *cobra.Command) {
+	flags := cmd.Flags()
 	d := model.DefaultMesh()
 	flags.StringArrayVarP(&o.Files, "filename", "f", nil, `file or directory with YAML or JSON documents, or "-" for standard input; may be repeated`)
 	flags.StringVar(&o.TrustDomain, "trust-domain", "", fmt.Sprintf("trust domain of the mesh (default: what the ConfigMap istio says, or %s)", d.TrustDomain))
@@ -64,7 +65,7 @@ func (o *Options) Compile(ctx context.Context, stdin io.Reader) (*Compiled, erro
 	if len(o.Files) == 0 {
 		return nil, ErrNoFiles
 	}
-	checker, err := schema.New()
+	checker, err := schema.Embedded()
 	if err != nil {
 		return nil, err
 	}

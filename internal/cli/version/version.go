@@ -1,7 +1,9 @@
 // Copyright The Trellis Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package version is the command `trellis version`.
+// Package version is the command `trellis version`: which build this is, and
+// which version of the API it reads. What a build knows of itself is from
+// internal/version.
 package version
 
 import (
