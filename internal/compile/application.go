@@ -81,6 +81,7 @@ func applicationRules(a *intent.Application) (deny, allow []rule) {
 			deny = append(deny, tcpRules(a, p)...)
 		}
 	}
+	deny = append(deny, unverifiedAtApplication(a)...)
 	for _, c := range a.Callers {
 		allow = append(allow, allowCaller(a, c)...)
 	}

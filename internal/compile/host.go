@@ -6,8 +6,10 @@ package compile
 import (
 	"cmp"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	networkingapi "istio.io/api/networking/v1alpha3"
@@ -112,15 +114,22 @@ func plainEntries(e *entries, h *intent.Host) {
 func tokenMatches(in *intent.Ingress, port uint32) []*networkingapi.HTTPMatchRequest {
 	headers := map[string]string{"authorization": `(?i)bearer .*`}
 	queries := make(map[string]bool)
+	var cookies []string
 	for _, p := range providersOf(in) {
 		for _, s := range p.Spec.TokenSources {
 			switch {
 			case s.Header != nil && string(s.Header.Name) != "authorization":
 				headers[string(s.Header.Name)] = ".*"
+			case s.Cookie != "":
+				cookies = append(cookies, regexp.QuoteMeta(s.Cookie))
 			case s.Query != "":
 				queries[s.Query] = true
 			}
 		}
+	}
+	if len(cookies) > 0 {
+		slices.Sort(cookies)
+		headers["cookie"] = `(.*;)?\s*(` + strings.Join(slices.Compact(cookies), "|") + `)=.+`
 	}
 	var out []*networkingapi.HTTPMatchRequest
 	for _, name := range slices.Sorted(maps.Keys(headers)) {

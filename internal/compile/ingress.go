@@ -27,6 +27,7 @@ func (b *builder) ingress(in *intent.Ingress) {
 	}
 	owners := []model.Reference{in.Ref}
 	b.requestAuthentication(in.Pods, ingressName(in.Ref.Name, ""), providersOf(in), owners)
+	b.unverifiedAtGateway(in, owners)
 	if in.Spec.Gateway.Exclusive {
 		b.exclusive(in, owners)
 	}
