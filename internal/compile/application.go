@@ -53,7 +53,7 @@ func (b *builder) peerAuthentication(a *intent.Application, owners []model.Refer
 	}
 	value.Spec.Selector = &typeapi.WorkloadSelector{MatchLabels: a.Pods.Selector}
 	value.Spec.Mtls = &securityapi.PeerAuthentication_MutualTLS{Mode: mode}
-	b.object(value, "PeerAuthentication", "security.istio.io", owners, []stamp{{part(a.Origin, "spec.access.mutualTLS"), ReasonPeerTLS}})
+	b.object(value, "PeerAuthentication", "security.istio.io", owners, []stamp{{below(&a.Origin, "spec.access.mutualTLS"), ReasonPeerTLS}})
 }
 
 // destinationRule tells clients to use mutual TLS where they would not by
@@ -68,22 +68,26 @@ func (b *builder) destinationRule(a *intent.Application, owners []model.Referenc
 	}
 	value.Spec.Host = a.ServiceHost(b.snapshot.Mesh())
 	value.Spec.TrafficPolicy = &networkingapi.TrafficPolicy{Tls: &networkingapi.ClientTLSSettings{Mode: networkingapi.ClientTLSSettings_ISTIO_MUTUAL}}
-	b.object(value, "DestinationRule", "networking.istio.io", owners, []stamp{{part(a.Origin, "spec.access.mutualTLS"), ReasonPeerTLS}})
+	b.object(value, "DestinationRule", "networking.istio.io", owners, []stamp{{below(&a.Origin, "spec.access.mutualTLS"), ReasonPeerTLS}})
 }
 
 func applicationRules(a *intent.Application) (deny, allow []rule) {
-	for _, v := range views(a) {
-		deny = append(deny, v.deny()...)
-		allow = append(allow, v.allowGateways()...)
+	byRoute := make(map[*intent.Route]*routeView, len(a.Routes))
+	for _, v := range views(a, byRoute) {
+		if len(v.covered) > 0 {
+			deny = append(deny, v.deny()...)
+			allow = append(allow, v.allowGateways()...)
+		}
 	}
-	for _, p := range a.Ports {
+	for i := range a.Ports {
+		p := &a.Ports[i]
 		if p.Protocol == v1alpha1.ProtocolTCP && p.Target != 0 {
 			deny = append(deny, tcpRules(a, p)...)
 		}
 	}
 	deny = append(deny, unverifiedAtApplication(a)...)
 	for _, c := range a.Callers {
-		allow = append(allow, allowCaller(a, c)...)
+		allow = append(allow, allowCaller(a, c, byRoute)...)
 	}
 	return deny, allow
 }
@@ -92,8 +96,8 @@ func applicationRules(a *intent.Application) (deny, allow []rule) {
 type routeView struct {
 	app   *intent.Application
 	route *intent.Route
-	// paths are all paths on the route's port.
-	paths *intent.PathTable
+	// covered are its paths, where the longest path on its port decides.
+	covered coverage
 	// published are the open publications of the route.
 	published []*intent.Publication
 	// gateways are the principals through which it is published.
@@ -102,12 +106,12 @@ type routeView struct {
 	waived, needing []*intent.Caller
 }
 
-// views are those of all routes of an Application, in order.
-func views(a *intent.Application) []*routeView {
-	byRoute := make(map[*intent.Route]*routeView, len(a.Routes))
+// views are those of all routes of an Application, in order. They are put into
+// byRoute, too.
+func views(a *intent.Application, byRoute map[*intent.Route]*routeView) []*routeView {
 	out := make([]*routeView, 0, len(a.Routes))
 	for _, route := range a.Routes {
-		v := &routeView{app: a, route: route, paths: a.PathsOn(route.Port)}
+		v := &routeView{app: a, route: route, covered: cover(route, a.PathsOn(route.Port))}
 		byRoute[route] = v
 		out = append(out, v)
 	}
@@ -153,18 +157,11 @@ func principals(callers []*intent.Caller, trustDomain string) (list []string, an
 // and tokens that do not do.
 func (v *routeView) deny() []rule {
 	if v.route.Closed {
-		s := scope{operations: operations(closedPort(v.app, v.route), v.route, v.paths)}
-		if len(s.operations) == 0 {
-			return nil
-		}
-		return []rule{s.rule(v.route.Origin, ReasonPolicy)}
+		return []rule{scope{to: v.covered.on(closedPort(v.app, v.route))}.rule(at(&v.route.Origin), ReasonPolicy)}
 	}
 	base := requests{ports: ports(v.route.Port)}
-	s := scope{operations: operations(base, v.route, v.paths)}
-	if len(s.operations) == 0 {
-		return nil
-	}
-	out := methodRules(v.route, base, v.paths, nil)
+	s := scope{to: v.covered.on(base)}
+	out := methodRules(v.route, v.covered, base, nil)
 	out = append(out, v.denyCallers(s)...)
 	return append(out, v.denyTokens(s, base)...)
 }
@@ -197,7 +194,7 @@ func (v *routeView) denyCallers(s scope) []rule {
 	list = append(list, v.gateways...)
 	slices.Sort(list)
 	s.from = notFrom(slices.Compact(list))
-	return []rule{s.rule(part(v.app.Origin, "spec.access.callers"), ReasonCaller)}
+	return []rule{s.rule(below(&v.app.Origin, "spec.access.callers"), ReasonCaller)}
 }
 
 func notFrom(principals []string) []*securityapi.Rule_From {
@@ -215,11 +212,14 @@ func from(principals []string) []*securityapi.Rule_From {
 // and the mesh ask the same, one set of rules holds for all; else each host has
 // its own, for requests that come through its gateway, and the mesh one more.
 func (v *routeView) denyTokens(s scope, base requests) []rule {
-	var all []intent.Requirement
+	var all []*intent.Requirement
 	for _, p := range v.published {
-		all = append(all, p.Requirement)
+		all = append(all, &p.Requirement)
 	}
-	all = append(all, v.route.InMesh...)
+	inMesh := len(all)
+	for i := range v.route.InMesh {
+		all = append(all, &v.route.InMesh[i])
+	}
 	waived, everybody := principals(v.waived, v.app.TrustDomain)
 	if len(all) == 0 {
 		return v.denyWithoutProvider(s, waived, everybody)
@@ -237,7 +237,7 @@ func (v *routeView) denyTokens(s scope, base requests) []rule {
 				s.from = append(s.from, from(v.gateways)...)
 			}
 		}
-		return tokenRules(s, all[:1])
+		return tokenRules(s, all[0])
 	}
 	out := v.denyTokensAtHosts(base)
 	if everybody || len(v.route.InMesh) == 0 {
@@ -246,30 +246,28 @@ func (v *routeView) denyTokens(s scope, base requests) []rule {
 	exempt := slices.Concat(waived, v.gateways)
 	slices.Sort(exempt)
 	s.from = notFrom(slices.Compact(exempt))
-	return append(out, tokenRules(s, v.route.InMesh)...)
+	return append(out, tokenRules(s, all[inMesh:]...)...)
 }
 
 // denyTokensAtHosts are the rules for requests that gateways bring: what each
 // host asks, and on hosts that are not ours what any of the gateway's asks.
 func (v *routeView) denyTokensAtHosts(base requests) []rule {
 	hosts := make(map[string][]string)
-	asked := make(map[string][]intent.Requirement)
+	asked := make(map[string][]*intent.Requirement)
 	var out []rule
 	for _, p := range v.published {
 		who := p.Host.Ingress.Identity.Principal()
 		hosts[who] = append(hosts[who], p.Host.Name)
-		asked[who] = append(asked[who], p.Requirement)
+		asked[who] = append(asked[who], &p.Requirement)
 		host := base
 		host.hosts = authorities(p.Host.Name)
-		at := scope{operations: operations(host, v.route, v.paths), from: from([]string{who})}
-		out = append(out, tokenRules(at, []intent.Requirement{p.Requirement})...)
+		out = append(out, tokenRules(scope{to: v.covered.on(host), from: from([]string{who})}, &p.Requirement)...)
 	}
 	for _, who := range v.gateways {
 		others := base
 		slices.Sort(hosts[who])
 		others.notHosts = authorities(slices.Compact(hosts[who])...)
-		at := scope{operations: operations(others, v.route, v.paths), from: from([]string{who})}
-		out = append(out, tokenRules(at, asked[who])...)
+		out = append(out, tokenRules(scope{to: v.covered.on(others), from: from([]string{who})}, asked[who]...)...)
 	}
 	return out
 }
@@ -281,10 +279,10 @@ func (v *routeView) denyWithoutProvider(s scope, waived []string, everybody bool
 		return nil
 	}
 	s.from = notFrom(waived)
-	return []rule{s.rule(field(v.route.Origin, "authentication"), ReasonPolicy)}
+	return []rule{s.rule(below(&v.route.Origin, "authentication"), ReasonPolicy)}
 }
 
-func alike(all []intent.Requirement) bool {
+func alike(all []*intent.Requirement) bool {
 	for _, q := range all[1:] {
 		if q.Issuer != all[0].Issuer || q.ScopeClaim != all[0].ScopeClaim ||
 			!slices.Equal(q.Audiences, all[0].Audiences) || !slices.Equal(q.Issuers, all[0].Issuers) {
@@ -298,11 +296,11 @@ func alike(all []intent.Requirement) bool {
 // own hosts.
 func (v *routeView) allowGateways() []rule {
 	hosts := make(map[string][]string)
-	origin := make(map[string]model.Origin)
+	origin := make(map[string]place)
 	for _, p := range v.published {
 		who := p.Host.Ingress.Identity.Principal()
 		if len(hosts[who]) == 0 {
-			origin[who] = p.Origin
+			origin[who] = at(&p.Origin)
 		}
 		hosts[who] = append(hosts[who], p.Host.Name)
 	}
@@ -311,17 +309,14 @@ func (v *routeView) allowGateways() []rule {
 		list := hosts[who]
 		slices.Sort(list)
 		base := requests{hosts: authorities(slices.Compact(list)...), ports: ports(v.route.Port), methods: v.route.Methods}
-		s := scope{operations: operations(base, v.route, v.paths), from: from([]string{who})}
-		if len(s.operations) > 0 {
-			out = append(out, s.rule(origin[who], ReasonRoute))
-		}
+		out = append(out, scope{to: v.covered.on(base), from: from([]string{who})}.rule(origin[who], ReasonRoute))
 	}
 	return out
 }
 
 // allowCaller lets one caller in: one rule for what has paths, one for TCP,
 // where a rule with paths would not count.
-func allowCaller(a *intent.Application, c *intent.Caller) []rule {
+func allowCaller(a *intent.Application, c *intent.Caller, byRoute map[*intent.Route]*routeView) []rule {
 	list, any := principals([]*intent.Caller{c}, a.TrustDomain)
 	var who []*securityapi.Rule_From
 	switch {
@@ -335,25 +330,26 @@ func allowCaller(a *intent.Application, c *intent.Caller) []rule {
 	for _, route := range c.Routes {
 		if !route.Closed {
 			base := requests{ports: ports(route.Port), methods: route.Methods}
-			http.operations = append(http.operations, operations(base, route, a.PathsOn(route.Port))...)
+			http.to = append(http.to, byRoute[route].covered.on(base)...)
 		}
 	}
 	var out []rule
-	if len(http.operations) > 0 {
-		out = append(out, http.rule(c.Origin, ReasonCaller))
+	if len(http.to) > 0 {
+		out = append(out, http.rule(at(&c.Origin), ReasonCaller))
 	}
 	if len(c.TCP) > 0 {
-		s := scope{from: who, operations: []*securityapi.Operation{{}}}
+		everything := &securityapi.Operation{}
 		for _, p := range c.TCP {
-			s.operations[0].Ports = append(s.operations[0].Ports, decimal(p.Target))
+			everything.Ports = append(everything.Ports, decimal(p.Target))
 		}
-		out = append(out, s.rule(c.Origin, ReasonCaller))
+		s := scope{from: who, to: []*securityapi.Rule_To{{Operation: everything}}}
+		out = append(out, s.rule(at(&c.Origin), ReasonCaller))
 	}
 	return out
 }
 
 // tcpRules refuse whoever is not let in on a TCP port.
-func tcpRules(a *intent.Application, p intent.Port) []rule {
+func tcpRules(a *intent.Application, p *intent.Port) []rule {
 	var callers []*intent.Caller
 	for _, c := range a.Callers {
 		if slices.ContainsFunc(c.TCP, func(o intent.Port) bool { return o.Name == p.Name }) {
@@ -364,6 +360,6 @@ func tcpRules(a *intent.Application, p intent.Port) []rule {
 	if any {
 		return nil
 	}
-	s := scope{from: notFrom(list), operations: []*securityapi.Operation{{Ports: []string{decimal(p.Target)}}}}
-	return []rule{s.rule(p.Origin, ReasonCaller)}
+	s := scope{from: notFrom(list), to: []*securityapi.Rule_To{{Operation: &securityapi.Operation{Ports: []string{decimal(p.Target)}}}}}
+	return []rule{s.rule(at(&p.Origin), ReasonCaller)}
 }

@@ -32,6 +32,8 @@ type builder struct {
 // is wrong is closed, and a finding says so.
 func Compile(s *model.Snapshot) *Outcome {
 	b := &builder{snapshot: s, graph: intent.Resolve(s)}
+	// An Application makes about eight objects.
+	b.objects = make([]Object, 0, len(b.graph.Claims)+8*len(b.graph.Applications))
 	for _, claim := range b.graph.Claims {
 		b.claim(claim)
 	}

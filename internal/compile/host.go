@@ -34,7 +34,7 @@ type entries struct {
 	stamps []stamp
 }
 
-func (e *entries) add(at model.Origin, reason Reason, route *networkingapi.HTTPRoute) {
+func (e *entries) add(at place, reason Reason, route *networkingapi.HTTPRoute) {
 	e.routes = append(e.routes, route)
 	e.stamps = append(e.stamps, stamp{at, reason})
 }
@@ -48,10 +48,10 @@ func (b *builder) virtualService(h *intent.Host) {
 	b.probeEntry(&e, in)
 	plainEntries(&e, h)
 	if !h.RawPaths {
-		e.add(part(in.Origin, ""), ReasonPath, answer("odd-path", 400, "this path can be read in more than one way\n",
+		e.add(below(&in.Origin, ""), ReasonPath, answer("odd-path", 400, "this path can be read in more than one way\n",
 			&networkingapi.HTTPMatchRequest{Uri: regex(oddPath(h.Paths)), Port: uint32(in.HTTPS.Number)}))
 	}
-	e.add(part(in.Origin, ""), ReasonPath, answer("acme-challenge", 404, "", prefixMatches(intent.AcmePath, 0)...))
+	e.add(below(&in.Origin, ""), ReasonPath, answer("acme-challenge", 404, "", prefixMatches(intent.AcmePath, 0)...))
 	b.routeEntries(&e, h)
 	addSecurityHeader(&e, in)
 
@@ -76,7 +76,7 @@ func (b *builder) probeEntry(e *entries, in *intent.Ingress) {
 	if key == "" {
 		return
 	}
-	e.add(part(in.Origin, ""), ReasonProbe, answer("probe", 418, "", &networkingapi.HTTPMatchRequest{
+	e.add(below(&in.Origin, ""), ReasonProbe, answer("probe", 418, "", &networkingapi.HTTPMatchRequest{
 		Headers: map[string]*networkingapi.StringMatch{ProbeHeader: exact(key)},
 		Port:    uint32(in.HTTPS.Number),
 	}))
@@ -90,14 +90,14 @@ func plainEntries(e *entries, h *intent.Host) {
 	if port == 0 {
 		return
 	}
-	at := part(in.Origin, "spec.insecureRequests")
-	e.add(at, ReasonPlain, answer("acme-challenge-plain", 404, "", prefixMatches(intent.AcmePath, port)...))
+	where := below(&in.Origin, "spec.insecureRequests")
+	e.add(where, ReasonPlain, answer("acme-challenge-plain", 404, "", prefixMatches(intent.AcmePath, port)...))
 	if in.Spec.InsecureRequests == v1alpha1.InsecureRequestsReject {
-		e.add(at, ReasonPlain, answer("plain-refused", 403, "this host is served over HTTPS alone\n", &networkingapi.HTTPMatchRequest{Port: port}))
+		e.add(where, ReasonPlain, answer("plain-refused", 403, "this host is served over HTTPS alone\n", &networkingapi.HTTPMatchRequest{Port: port}))
 		return
 	}
-	e.add(at, ReasonPlain, answer("plain-token", 400, "a token was sent over plain HTTP; consider it leaked, and use HTTPS\n", tokenMatches(in, port)...))
-	e.add(at, ReasonPlain, &networkingapi.HTTPRoute{
+	e.add(where, ReasonPlain, answer("plain-token", 400, "a token was sent over plain HTTP; consider it leaked, and use HTTPS\n", tokenMatches(in, port)...))
+	e.add(where, ReasonPlain, &networkingapi.HTTPRoute{
 		Name:  "plain-redirect",
 		Match: []*networkingapi.HTTPMatchRequest{{Port: port}},
 		Redirect: &networkingapi.HTTPRedirect{
@@ -156,6 +156,8 @@ func (b *builder) routeEntries(e *entries, h *intent.Host) {
 			all = append(all, hostPath{path, p})
 		}
 	}
+	e.routes = slices.Grow(e.routes, 2*len(all))
+	e.stamps = slices.Grow(e.stamps, 2*len(all))
 	slices.SortStableFunc(all, func(x, y hostPath) int {
 		return cmp.Or(intent.MoreSpecific(x.path, y.path), compareBool(x.path.Guess, y.path.Guess))
 	})
@@ -164,9 +166,9 @@ func (b *builder) routeEntries(e *entries, h *intent.Host) {
 		name := p.Application.Ref.Namespace + "/" + p.Application.Ref.Name + "/" + p.Route.Name
 		switch {
 		case p.Unpublished:
-			e.add(p.Origin, ReasonPolicy, answer(name, 404, "", pathMatches(hp.path, h.Ingress)...))
+			e.add(at(&p.Origin), ReasonPolicy, answer(name, 404, "", pathMatches(hp.path, h.Ingress)...))
 		case p.Closed:
-			e.add(p.Origin, ReasonPolicy, answer(name, 403, "this route is closed; its Application's status says why\n", pathMatches(hp.path, h.Ingress)...))
+			e.add(at(&p.Origin), ReasonPolicy, answer(name, 403, "this route is closed; its Application's status says why\n", pathMatches(hp.path, h.Ingress)...))
 		default:
 			b.openRoute(e, hp, name)
 		}
@@ -177,7 +179,7 @@ func (b *builder) openRoute(e *entries, hp hostPath, name string) {
 	p := hp.publication
 	cors := corsPolicy(p)
 	if cors != nil {
-		e.add(field(p.Origin, "cors"), ReasonMethod, answer(name, 400, "an empty header makes no preflight\n", emptyPreflight(hp.path, p.Host.Ingress)...))
+		e.add(below(&p.Origin, "cors"), ReasonMethod, answer(name, 400, "an empty header makes no preflight\n", emptyPreflight(hp.path, p.Host.Ingress)...))
 	}
 	route := &networkingapi.HTTPRoute{
 		Name:  name,
@@ -191,7 +193,7 @@ func (b *builder) openRoute(e *entries, hp hostPath, name string) {
 	if p.Route.Timeout > 0 {
 		route.Timeout = durationpb.New(p.Route.Timeout)
 	}
-	e.add(p.Origin, ReasonRoute, route)
+	e.add(at(&p.Origin), ReasonRoute, route)
 }
 
 // emptyPreflight matches OPTIONS requests whose preflight headers are there and

@@ -65,7 +65,7 @@ func (b *builder) requestAuthentication(pods intent.Pods, name string, providers
 	var stamps []stamp
 	for _, p := range providers {
 		value.Spec.JwtRules = append(value.Spec.JwtRules, jwtRule(p.Spec))
-		stamps = append(stamps, stamp{p.Origin, ReasonKeys})
+		stamps = append(stamps, stamp{at(&p.Origin), ReasonKeys})
 	}
 	b.object(value, "RequestAuthentication", "security.istio.io", owners, stamps)
 }
@@ -118,14 +118,14 @@ func (b *builder) gateway(in *intent.Ingress, owners []model.Reference) {
 			MinProtocolVersion: minimumVersion(in.Spec.TLS.MinimumVersion),
 		},
 	}}
-	stamps := []stamp{{part(in.Origin, "spec.tls"), ReasonTLS}}
+	stamps := []stamp{{below(&in.Origin, "spec.tls"), ReasonTLS}}
 	if in.HTTP.Number != 0 {
 		value.Spec.Servers = append(value.Spec.Servers, &networkingapi.Server{
 			Name:  "http",
 			Port:  &networkingapi.Port{Number: uint32(in.HTTP.Number), Name: "http-" + in.Ref.Name, Protocol: "HTTP"},
 			Hosts: hosts,
 		})
-		stamps = append(stamps, stamp{part(in.Origin, "spec.insecureRequests"), ReasonPlain})
+		stamps = append(stamps, stamp{below(&in.Origin, "spec.insecureRequests"), ReasonPlain})
 	}
 	b.object(value, "Gateway", "networking.istio.io", owners, stamps)
 }
@@ -135,11 +135,6 @@ func minimumVersion(v v1alpha1.TLSVersion) networkingapi.ServerTLSSettings_TLSPr
 		return networkingapi.ServerTLSSettings_TLSV1_3
 	}
 	return networkingapi.ServerTLSSettings_TLSV1_2
-}
-
-func part(o model.Origin, field string) model.Origin {
-	o.Field = field
-	return o
 }
 
 // exclusive turns on default deny on the gateway's pods, by an ALLOW policy that
@@ -152,8 +147,8 @@ func (b *builder) exclusive(in *intent.Ingress, owners []model.Reference) {
 		for _, h := range in.Hosts {
 			hosts = append(hosts, h.Name)
 		}
-		s := scope{operations: []*securityapi.Operation{{Hosts: authorities(hosts...), Ports: ports(in.HTTP)}}}
-		rules = append(rules, s.rule(part(in.Origin, "spec.insecureRequests"), ReasonPlain))
+		s := scope{to: []*securityapi.Rule_To{{Operation: &securityapi.Operation{Hosts: authorities(hosts...), Ports: ports(in.HTTP)}}}}
+		rules = append(rules, s.rule(below(&in.Origin, "spec.insecureRequests"), ReasonPlain))
 	}
 	b.policy(in.Pods.Namespace, ingressName(in.Ref.Name, "-allow"), in.Pods.Selector, securityapi.AuthorizationPolicy_ALLOW, rules, owners)
 }
@@ -162,15 +157,20 @@ func (b *builder) exclusive(in *intent.Ingress, owners []model.Reference) {
 // it, so that a change of one leaves those of the others as they are.
 func (b *builder) hostPolicies(h *intent.Host) {
 	in := h.Ingress
+	base := requests{hosts: authorities(h.Name)}
 	for i := 0; i < len(h.Publications); {
 		app := h.Publications[i].Application
 		j := i
 		var deny, allow []rule
 		for ; j < len(h.Publications) && h.Publications[j].Application == app; j++ {
 			p := h.Publications[j]
-			deny = append(deny, denyAtGateway(p)...)
+			covered := cover(p.Route, h.Paths)
+			if len(covered) == 0 {
+				continue
+			}
+			deny = append(deny, denyAtGateway(p, covered, base)...)
 			if in.Spec.Gateway.Exclusive && !p.Closed {
-				allow = append(allow, allowAtGateway(p)...)
+				allow = append(allow, allowAtGateway(p, covered, base))
 			}
 		}
 		owners := []model.Reference{app.Ref, in.Ref}
@@ -182,28 +182,22 @@ func (b *builder) hostPolicies(h *intent.Host) {
 	}
 }
 
-func denyAtGateway(p *intent.Publication) []rule {
-	base := requests{hosts: authorities(p.Host.Name)}
-	if !p.Closed {
-		// The plain port answers by itself: token rules leave it alone.
-		base.ports = ports(p.Host.Ingress.HTTPS)
+func denyAtGateway(p *intent.Publication, covered coverage, base requests) []rule {
+	if p.Closed {
+		return []rule{scope{to: covered.on(base)}.rule(at(&p.Origin), ReasonPolicy)}
 	}
-	all := scope{operations: operations(base, p.Route, p.Host.Paths)}
-	switch {
-	case len(all.operations) == 0:
-		return nil
-	case p.Closed:
-		return []rule{all.rule(p.Origin, ReasonPolicy)}
-	case p.CORS == nil:
-		return append(methodRules(p.Route, base, p.Host.Paths, nil), tokenRules(all, []intent.Requirement{p.Requirement})...)
+	// The plain port answers by itself: token rules leave it alone.
+	base.ports = ports(p.Host.Ingress.HTTPS)
+	if p.CORS == nil {
+		return append(methodRules(p.Route, covered, base, nil), tokenRules(scope{to: covered.on(base)}, &p.Requirement)...)
 	}
 	// A preflight carries no token: it is answered by the gateway, never
 	// forwarded. Whatever else is OPTIONS is held to the rules.
-	out := methodRules(p.Route, base, p.Host.Paths, []string{"OPTIONS"})
+	out := methodRules(p.Route, covered, base, []string{"OPTIONS"})
 	tokens := base
 	tokens.notMethods = []string{"OPTIONS"}
-	out = append(out, tokenRules(scope{operations: operations(tokens, p.Route, p.Host.Paths)}, []intent.Requirement{p.Requirement})...)
-	return append(out, notPreflight(p, base)...)
+	out = append(out, tokenRules(scope{to: covered.on(tokens)}, &p.Requirement)...)
+	return append(out, notPreflight(p, covered, base)...)
 }
 
 // preflightHeaders are what makes an OPTIONS request a preflight.
@@ -211,18 +205,18 @@ var preflightHeaders = []string{"origin", "access-control-request-method"}
 
 // notPreflight denies OPTIONS requests that lack what makes a preflight
 // (WHATWG Fetch), where the route does not serve OPTIONS or asks for a token.
-func notPreflight(p *intent.Publication, base requests) []rule {
+func notPreflight(p *intent.Publication, covered coverage, base requests) []rule {
 	served := p.Route.Methods == nil || slices.Contains(p.Route.Methods, "OPTIONS")
 	base.methods = []string{"OPTIONS"}
-	s := scope{operations: operations(base, p.Route, p.Host.Paths)}
+	s := scope{to: covered.on(base)}
 	var out []rule
 	for _, header := range preflightHeaders {
 		missing := &securityapi.Condition{Key: "request.headers[" + header + "]", NotValues: []string{present}}
 		if !served {
-			out = append(out, s.rule(field(p.Route.Origin, "methods"), ReasonMethod, missing))
+			out = append(out, s.rule(below(&p.Route.Origin, "methods"), ReasonMethod, missing))
 			continue
 		}
-		for _, r := range tokenRules(s, []intent.Requirement{p.Requirement}) {
+		for _, r := range tokenRules(s, &p.Requirement) {
 			r.value.When = append(r.value.When, missing)
 			out = append(out, r)
 		}
@@ -230,30 +224,23 @@ func notPreflight(p *intent.Publication, base requests) []rule {
 	return out
 }
 
-func field(o model.Origin, name string) model.Origin {
-	o.Field += "." + name
-	return o
-}
-
 // methodRules deny the methods that a route does not list.
-func methodRules(route *intent.Route, base requests, table *intent.PathTable, except []string) []rule {
+func methodRules(route *intent.Route, covered coverage, base requests, except []string) []rule {
 	if route.Methods == nil {
 		return nil
 	}
-	base.notMethods = slices.Concat(route.Methods, except)
-	s := scope{operations: operations(base, route, table)}
-	return []rule{s.rule(field(route.Origin, "methods"), ReasonMethod)}
+	base.notMethods = route.Methods
+	if len(except) > 0 {
+		base.notMethods = slices.Concat(route.Methods, except)
+	}
+	return []rule{scope{to: covered.on(base)}.rule(below(&route.Origin, "methods"), ReasonMethod)}
 }
 
 // allowAtGateway lets a route's requests through default deny.
-func allowAtGateway(p *intent.Publication) []rule {
-	base := requests{hosts: authorities(p.Host.Name), methods: p.Route.Methods}
+func allowAtGateway(p *intent.Publication, covered coverage, base requests) rule {
+	base.methods = p.Route.Methods
 	if p.CORS != nil && base.methods != nil {
 		base.methods = slices.Concat(base.methods, []string{"OPTIONS"})
 	}
-	s := scope{operations: operations(base, p.Route, p.Host.Paths)}
-	if len(s.operations) == 0 {
-		return nil
-	}
-	return []rule{s.rule(p.Origin, ReasonRoute)}
+	return scope{to: covered.on(base)}.rule(at(&p.Origin), ReasonRoute)
 }

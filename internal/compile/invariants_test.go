@@ -120,7 +120,7 @@ func checkRules(t *testing.T, o compile.Object) {
 			t.Errorf("%s rule %d is about every request of the pods", o.Ref, i)
 		}
 		for _, to := range r.To {
-			if len(to.Operation.Paths) == 0 && len(to.Operation.Ports) == 0 {
+			if len(to.Operation.Paths)+len(to.Operation.Ports)+len(to.Operation.Hosts) == 0 {
 				t.Errorf("%s rule %d has an operation about every request of the pods", o.Ref, i)
 			}
 		}

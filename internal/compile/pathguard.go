@@ -78,5 +78,5 @@ func (b *builder) pathGuard(a *intent.Application, owners []model.Reference) {
 		},
 		Patch: &networkingapi.EnvoyFilter_Patch{Operation: networkingapi.EnvoyFilter_Patch_INSERT_FIRST, Value: filter},
 	}}
-	b.object(value, "EnvoyFilter", "networking.istio.io", owners, []stamp{{part(a.Origin, "spec.routes"), ReasonPath}})
+	b.object(value, "EnvoyFilter", "networking.istio.io", owners, []stamp{{below(&a.Origin, "spec.routes"), ReasonPath}})
 }

@@ -21,6 +21,11 @@ func (b *builder) probes(out *Outcome) {
 		if in.Closed || in.HTTPS.Target == 0 {
 			continue
 		}
+		published := 0
+		for _, h := range in.Hosts {
+			published += len(h.Publications)
+		}
+		out.Ingresses[in.Ref].Probes = make([]Probe, 0, published)
 		for _, h := range in.Hosts {
 			for _, p := range h.Publications {
 				path, ok := witness(p)
@@ -29,6 +34,9 @@ func (b *builder) probes(out *Outcome) {
 				}
 				probe := probeOf(p, path)
 				a, i := out.Applications[p.Application.Ref], out.Ingresses[in.Ref]
+				if a.Probes == nil {
+					a.Probes = make([]Probe, 0, len(p.Application.Publications))
+				}
 				a.Probes = append(a.Probes, probe)
 				i.Probes = append(i.Probes, probe)
 			}

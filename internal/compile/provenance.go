@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -37,9 +38,30 @@ const (
 	ReasonPeerTLS Reason = "MutualTLS"
 )
 
+// place is where something was stated: an origin, or a field below it.
+type place struct {
+	origin *model.Origin
+	below  string
+}
+
+func at(o *model.Origin) place { return place{origin: o} }
+
+func below(o *model.Origin, field string) place { return place{o, field} }
+
+func (p place) field() string {
+	switch {
+	case p.below == "":
+		return p.origin.Field
+	case p.origin.Field == "":
+		return p.below
+	default:
+		return p.origin.Field + "." + p.below
+	}
+}
+
 // stamp is the origin and reason of one generated rule.
 type stamp struct {
-	origin model.Origin
+	place  place
 	reason Reason
 }
 
@@ -86,29 +108,76 @@ func (p *ProvenanceRule) UnmarshalJSON(data []byte) error {
 
 // provenance interns the stamps of an object's rules.
 func provenance(stamps []stamp) Provenance {
-	var p Provenance
-	objects, fields, sources := interner(&p.Objects), interner(&p.Fields), interner(&p.Sources)
+	p := Provenance{Rules: make([]ProvenanceRule, 0, len(stamps))}
+	var objects, fields, sources interner
+	var last model.Reference
+	object := -1
 	for _, s := range stamps {
-		rule := ProvenanceRule{Object: objects(s.origin.Object.String()), Field: fields(s.origin.Field), Source: -1, Layer: s.origin.Layer, Reason: s.reason}
-		if s.origin.Source != "" {
-			rule.Source = sources(s.origin.Source)
+		o := s.place.origin
+		if object < 0 || o.Object != last {
+			last, object = o.Object, objects.number(o.Object.String())
+		}
+		rule := ProvenanceRule{Object: object, Field: fields.number(s.place.field()), Source: -1, Layer: o.Layer, Reason: s.reason}
+		if o.Source != "" {
+			rule.Source = sources.number(o.Source)
 		}
 		p.Rules = append(p.Rules, rule)
 	}
+	p.Objects, p.Fields, p.Sources = objects.list, fields.list, sources.list
 	return p
 }
 
-func interner(list *[]string) func(string) int {
-	seen := make(map[string]int)
-	return func(s string) int {
-		i, ok := seen[s]
-		if !ok {
-			i = len(*list)
-			seen[s] = i
-			*list = append(*list, s)
+// interner numbers strings in the order in which they come.
+type interner struct {
+	list  []string
+	index map[string]int
+}
+
+func (x *interner) number(s string) int {
+	// Most objects have few, and looking through them is cheaper than a map.
+	const few = 16
+	if x.index == nil {
+		if i := slices.Index(x.list, s); i >= 0 {
+			return i
 		}
+	} else if i, ok := x.index[s]; ok {
 		return i
 	}
+	x.list = append(x.list, s)
+	switch {
+	case x.index != nil:
+		x.index[s] = len(x.list) - 1
+	case len(x.list) > few:
+		x.index = make(map[string]int)
+		for i, v := range x.list {
+			x.index[v] = i
+		}
+	}
+	return len(x.list) - 1
+}
+
+// text is the provenance as JSON, what json.Marshal would write. There is one
+// for every object, and reflection would take a quarter of a compilation.
+func (p Provenance) text() ([]byte, error) {
+	head, err := json.Marshal(Provenance{Objects: p.Objects, Fields: p.Fields, Sources: p.Sources, ConfigMap: p.ConfigMap})
+	if err != nil || len(p.Rules) == 0 {
+		return head, err
+	}
+	out := make([]byte, 0, len(head)+len(p.Rules)*40)
+	out = append(out, head[:len(head)-1]...)
+	out = append(out, `,"rules":[`...)
+	for i, r := range p.Rules {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(out, '[')
+		for _, n := range []int{r.Object, r.Field, r.Source} {
+			out = append(strconv.AppendInt(out, int64(n), 10), ',')
+		}
+		out = append(strconv.AppendQuote(out, string(r.Layer)), ',')
+		out = append(strconv.AppendQuote(out, string(r.Reason)), ']')
+	}
+	return append(out, "]}"...), nil
 }
 
 // Rule is the origin of rule i in words that a person can use, and its reason.
@@ -130,10 +199,8 @@ const maxAnnotation = 128 << 10
 // object finishes a generated object: labels, provenance, and a ConfigMap for
 // the provenance where it is too large.
 func (b *builder) object(value Resource, kind, group string, owners []model.Reference, stamps []stamp) {
-	owners = slices.Clone(owners)
 	value.SetLabels(ownerLabels(owners))
-	p := provenance(stamps)
-	text, err := json.Marshal(p)
+	text, err := provenance(stamps).text()
 	if err != nil {
 		b.broken = append(b.broken, fmt.Errorf("encoding the origin of %s %s/%s, %w", kind, value.GetNamespace(), value.GetName(), err))
 		return

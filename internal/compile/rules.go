@@ -31,20 +31,16 @@ type rule struct {
 	stamp stamp
 }
 
-// scope is which requests rules are about.
+// scope is which requests rules are about. The rules of a scope share it.
 type scope struct {
-	// operations are joined by or.
-	operations []*securityapi.Operation
+	// to are operations, joined by or.
+	to []*securityapi.Rule_To
 	// from limits who; nil is everybody.
 	from []*securityapi.Rule_From
 }
 
-func (s scope) rule(at model.Origin, reason Reason, when ...*securityapi.Condition) rule {
-	value := &securityapi.Rule{From: s.from, When: when}
-	for _, o := range s.operations {
-		value.To = append(value.To, &securityapi.Rule_To{Operation: o})
-	}
-	return rule{value, stamp{at, reason}}
+func (s scope) rule(at place, reason Reason, when ...*securityapi.Condition) rule {
+	return rule{&securityapi.Rule{From: s.from, To: s.to, When: when}, stamp{at, reason}}
 }
 
 // requests says which requests a rule is about, but for the paths.
@@ -52,53 +48,63 @@ type requests struct {
 	hosts, notHosts, ports, notPorts, methods, notMethods []string
 }
 
-// operations says in Istio's terms: the paths of a route, on these hosts and
-// ports, where the longest path of the table decides. Each path gets what has to
-// be taken out of it and no more: taking one path's exceptions out of another
-// would let requests escape. Without operations there must be no rule: it would
-// be about everything.
-func operations(base requests, route *intent.Route, table *intent.PathTable) []*securityapi.Operation {
-	with := func() *securityapi.Operation {
-		return &securityapi.Operation{
-			Hosts: base.hosts, NotHosts: base.notHosts, Ports: base.ports, NotPorts: base.notPorts,
-			Methods: base.methods, NotMethods: base.notMethods,
-		}
-	}
-	var out []*securityapi.Operation
-	var plain *securityapi.Operation
+// coverage are the requests of a route by their paths, in Istio's terms. An
+// empty one must make no rule: that would be about everything.
+type coverage []stretch
+
+// stretch is some paths and what is taken out of them.
+type stretch struct{ paths, notPaths []string }
+
+// cover writes the paths of a route where the longest path of the table decides.
+// Each path gets what has to be taken out of it and no more: taking one path's
+// exceptions out of another would let requests escape.
+func cover(route *intent.Route, table *intent.PathTable) coverage {
+	var out coverage
+	plain := -1
 	for _, p := range route.Paths {
 		subtract, some := table.Subtract(p, route)
-		if !some {
+		switch {
+		case !some:
 			continue
-		}
-		if len(subtract) > 0 {
-			o := with()
-			o.Paths = pathPatterns(p)
+		case len(subtract) > 0:
+			one := stretch{paths: pathPatterns(nil, p), notPaths: make([]string, 0, 2*len(subtract))}
 			for _, q := range subtract {
-				o.NotPaths = append(o.NotPaths, pathPatterns(q)...)
+				one.notPaths = pathPatterns(one.notPaths, q)
 			}
-			out = append(out, o)
+			out = append(out, one)
 			continue
+		case plain < 0:
+			plain = len(out)
+			out = append(out, stretch{})
 		}
-		if plain == nil {
-			plain = with()
-			out = append(out, plain)
-		}
-		plain.Paths = append(plain.Paths, pathPatterns(p)...)
+		out[plain].paths = pathPatterns(out[plain].paths, p)
 	}
 	return out
 }
 
-// pathPatterns writes a path as AuthorizationPolicy does: a trailing asterisk
-// is a prefix.
-func pathPatterns(p intent.Path) []string {
+// on are the operations for these paths on hosts, ports and methods.
+func (c coverage) on(base requests) []*securityapi.Rule_To {
+	out := make([]*securityapi.Rule_To, 0, len(c))
+	for _, one := range c {
+		out = append(out, &securityapi.Rule_To{Operation: &securityapi.Operation{
+			Hosts: base.hosts, NotHosts: base.notHosts, Ports: base.ports, NotPorts: base.notPorts,
+			Methods: base.methods, NotMethods: base.notMethods,
+			Paths: one.paths, NotPaths: one.notPaths,
+		}})
+	}
+	return out
+}
+
+// pathPatterns appends a path as AuthorizationPolicy writes it: a trailing
+// asterisk is a prefix.
+func pathPatterns(to []string, p intent.Path) []string {
 	switch {
 	case !p.Prefix:
-		return []string{p.Value}
+		return append(to, p.Value)
 	case p.Value == "/":
-		return []string{"/*"}
+		return append(to, "/*")
 	default:
-		return []string{p.Value, p.Value + "/*"}
+		return append(to, p.Value, p.Value+"/*")
 	}
 }
 
@@ -124,7 +130,7 @@ func claim(path ...string) string {
 // tokenRules deny what does not meet a requirement. Several requirements are
 // joined by or, by issuer: a token must meet that of its own issuer. The rules
 // exclude each other, so that a denial has one reason.
-func tokenRules(s scope, requirements []intent.Requirement) []rule {
+func tokenRules(s scope, requirements ...*intent.Requirement) []rule {
 	if len(requirements) == 0 {
 		return nil
 	}
@@ -132,20 +138,20 @@ func tokenRules(s scope, requirements []intent.Requirement) []rule {
 	accepted := issuersOf(requirements)
 	foreign := &securityapi.Condition{Key: issuerClaim, Values: []string{present}, NotValues: accepted}
 	if first.Mode == v1alpha1.AuthenticationNone {
-		return []rule{s.rule(first.Origin, ReasonIssuer, foreign)}
+		return []rule{s.rule(at(&first.Origin), ReasonIssuer, foreign)}
 	}
-	var out []rule
+	out := make([]rule, 0, 3+len(first.Scopes)+len(first.Claims))
 	if first.Mode == v1alpha1.AuthenticationRequired {
-		out = append(out, s.rule(first.Origin, ReasonNoToken, &securityapi.Condition{Key: issuerClaim, NotValues: []string{present}}))
+		out = append(out, s.rule(at(&first.Origin), ReasonNoToken, &securityapi.Condition{Key: issuerClaim, NotValues: []string{present}}))
 	}
-	out = append(out, s.rule(first.Origin, ReasonIssuer, foreign))
+	out = append(out, s.rule(at(&first.Origin), ReasonIssuer, foreign))
 	for _, q := range byIssuer(requirements) {
-		out = append(out, issuerRules(s, q)...)
+		out = issuerRules(out, s, q)
 	}
 	return out
 }
 
-func issuersOf(requirements []intent.Requirement) []string {
+func issuersOf(requirements []*intent.Requirement) []string {
 	var out []string
 	for _, q := range requirements {
 		if q.Mode == v1alpha1.AuthenticationNone {
@@ -159,12 +165,16 @@ func issuersOf(requirements []intent.Requirement) []string {
 }
 
 // byIssuer joins requirements of one issuer: the audiences of all of them.
-func byIssuer(requirements []intent.Requirement) []intent.Requirement {
-	var out []intent.Requirement
+func byIssuer(requirements []*intent.Requirement) []*intent.Requirement {
+	if len(requirements) == 1 {
+		return requirements
+	}
+	var out []*intent.Requirement
 	for _, q := range requirements {
-		i := slices.IndexFunc(out, func(o intent.Requirement) bool { return o.Issuer == q.Issuer && o.ScopeClaim == q.ScopeClaim })
+		i := slices.IndexFunc(out, func(o *intent.Requirement) bool { return o.Issuer == q.Issuer && o.ScopeClaim == q.ScopeClaim })
 		if i < 0 {
-			out = append(out, q)
+			one := *q
+			out = append(out, &one)
 			continue
 		}
 		joined := slices.Concat(out[i].Audiences, q.Audiences)
@@ -174,16 +184,20 @@ func byIssuer(requirements []intent.Requirement) []intent.Requirement {
 	return out
 }
 
-func issuerRules(s scope, q intent.Requirement) []rule {
+func issuerRules(out []rule, s scope, q *intent.Requirement) []rule {
 	issuer := &securityapi.Condition{Key: issuerClaim, Values: []string{q.Issuer}}
+	out = append(out, s.rule(at(&q.Origin), ReasonAudience, issuer, &securityapi.Condition{Key: audienceClaim, NotValues: q.Audiences}))
+	if len(q.Scopes)+len(q.Claims) == 0 {
+		return out
+	}
 	audience := &securityapi.Condition{Key: audienceClaim, Values: q.Audiences}
-	out := []rule{s.rule(q.Origin, ReasonAudience, issuer, &securityapi.Condition{Key: audienceClaim, NotValues: q.Audiences})}
 	for _, name := range q.Scopes {
-		out = append(out, s.rule(q.Origin, ReasonScope, issuer, audience,
+		out = append(out, s.rule(at(&q.Origin), ReasonScope, issuer, audience,
 			&securityapi.Condition{Key: claim(q.ScopeClaim), NotValues: []string{name}}))
 	}
-	for _, c := range q.Claims {
-		out = append(out, s.rule(c.Origin, ReasonClaim, issuer, audience,
+	for i := range q.Claims {
+		c := &q.Claims[i]
+		out = append(out, s.rule(at(&c.Origin), ReasonClaim, issuer, audience,
 			&securityapi.Condition{Key: claim(c.Path...), NotValues: c.AnyOf}))
 	}
 	return out
@@ -201,6 +215,7 @@ func (b *builder) policy(namespace, name string, selector map[string]string, act
 	}
 	value.Spec.Selector = &typeapi.WorkloadSelector{MatchLabels: selector}
 	value.Spec.Action = action
+	value.Spec.Rules = make([]*securityapi.Rule, 0, len(rules))
 	stamps := make([]stamp, 0, len(rules))
 	for _, r := range rules {
 		value.Spec.Rules = append(value.Spec.Rules, r.value)

@@ -22,7 +22,8 @@ import (
 // told from other queries here.
 func unverifiedRules(base requests, providers []*intent.Provider) []rule {
 	base.methods = []string{"OPTIONS"}
-	s := scope{operations: []*securityapi.Operation{{Hosts: base.hosts, Ports: base.ports, Methods: base.methods}}}
+	everyPath := coverage{{}}
+	s := scope{to: everyPath.on(base)}
 	carriers := tokenHeaders(providers)
 	var out []rule
 	for _, header := range slices.Sorted(maps.Keys(carriers)) {
@@ -38,11 +39,11 @@ func unverifiedRules(base requests, providers []*intent.Provider) []rule {
 
 // tokenHeaders are the request headers that may carry a token, each with the
 // provider that says so first.
-func tokenHeaders(providers []*intent.Provider) map[string]model.Origin {
-	out := make(map[string]model.Origin)
+func tokenHeaders(providers []*intent.Provider) map[string]place {
+	out := make(map[string]place)
 	add := func(header string, p *intent.Provider) {
 		if _, ok := out[header]; !ok {
-			out[header] = p.Origin
+			out[header] = at(&p.Origin)
 		}
 	}
 	for _, p := range providers {
