@@ -29,6 +29,11 @@ const (
 	MaxFileBytes = 16 << 20
 	// MaxTotalBytes is the size of all files together.
 	MaxTotalBytes = 256 << 20
+	// MaxObjectBytes is the size of one object outside of a list: what an API
+	// server takes in one request.
+	MaxObjectBytes = 3 << 20
+	// maxRepeated is how many repeated keys of one object are told.
+	maxRepeated = 50
 	// MaxDocuments is the number of objects of all files together, those of
 	// lists included.
 	MaxDocuments = 100_000

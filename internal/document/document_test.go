@@ -188,6 +188,24 @@ func TestWhatIsTooLargeIsRefused(t *testing.T) {
 			t.Errorf("%v %s", err, brief(set.Findings))
 		}
 	})
+	t.Run("an object", func(t *testing.T) {
+		set := read(t, "---\napiVersion: x/v1\nkind: Thing\nmetadata: {name: a}\nspec: "+strings.Repeat("a", document.MaxObjectBytes)+"\n---\napiVersion: x/v1\nkind: Thing\nmetadata: {name: b}\n")
+		if brief(set.Findings) != "stdin:1 TooLarge " || len(set.Objects) != 1 {
+			t.Errorf("%d objects, %s", len(set.Objects), brief(set.Findings))
+		}
+	})
+	t.Run("but not a list of that size", func(t *testing.T) {
+		set := read(t, "apiVersion: v1\nkind: List\nitems:\n"+strings.Repeat("- {apiVersion: v1, kind: Other}\n", 1+document.MaxObjectBytes/30))
+		if len(set.Findings) != 1 || !strings.Contains(set.Findings[0].Message, "more than 100000 objects") {
+			t.Errorf("%+v", set.Findings)
+		}
+	})
+	t.Run("what is said about repeated keys", func(t *testing.T) {
+		set := read(t, "apiVersion: x/v1\nkind: Thing\nmetadata: {name: a}\nspec:\n"+strings.Repeat("  k: 1\n", 1000))
+		if len(set.Findings) != 51 || !strings.Contains(set.Findings[50].Message, "949 more repeated keys") {
+			t.Errorf("%d findings", len(set.Findings))
+		}
+	})
 	t.Run("too many objects", func(t *testing.T) {
 		set := read(t, strings.Repeat("--- {apiVersion: v1, kind: Other}\n", document.MaxDocuments+5))
 		if want := fmt.Sprintf("stdin:%d TooLarge ", document.MaxDocuments+1); brief(set.Findings) != want {

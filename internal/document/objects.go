@@ -70,6 +70,16 @@ func nextDocument(raw []byte) int {
 }
 
 func (s *Set) parseText(t *text, options Options) {
+	// A list's kind ends with its name. Looking for the word costs nothing, and
+	// reading megabytes of something else does.
+	if len(t.raw) > MaxObjectBytes && !bytes.Contains(t.raw, []byte("List")) {
+		s.add(model.Finding{
+			Severity: model.SeverityError, Position: t.line(1), Reason: ReasonTooLarge,
+			Message: fmt.Sprintf("the document has more than the %d MiB that an API server takes", MaxObjectBytes>>20),
+			Owner:   owner, Fix: "split the object",
+		})
+		return
+	}
 	root, second, err := parse(t.raw)
 	if errors.Is(err, io.EOF) || (err == nil && (root == nil || root.Tag == "!!null")) {
 		return
@@ -151,7 +161,16 @@ func (s *Set) object(t *text, node *yaml.Node, item int, kind schema.GroupVersio
 	if !seen {
 		s.index[o.Ref] = located{text: t, node: node}
 	}
+	before := len(s.Findings)
 	o.Refused = s.duplicateKeys(t, o.Ref, node, "") || seen
+	if n := len(s.Findings) - before; n > maxRepeated {
+		s.Findings = s.Findings[:before+maxRepeated]
+		s.add(model.Finding{
+			Severity: model.SeverityError, Object: o.Ref, Position: o.Position, Reason: ReasonDuplicateKey,
+			Message: fmt.Sprintf("there are %d more repeated keys in this object", n-maxRepeated),
+			Owner:   owner, Fix: "remove those that are listed and check again",
+		})
+	}
 	if seen {
 		s.add(model.Finding{
 			Severity: model.SeverityError, Object: o.Ref, Position: o.Position, Reason: ReasonDuplicateObject,

@@ -30,10 +30,14 @@ func (k *kind) explain(value map[string]any, unknown []string, errs field.ErrorL
 		return slices.ContainsFunc(long, func(list string) bool { return strings.HasPrefix(path, list+"[") })
 	}
 	var findings []model.Finding
+	unknown = slices.DeleteFunc(unknown, tooLong)
+	slices.Sort(unknown)
+	if len(unknown) > maxUnknown {
+		findings = append(findings, more(len(unknown)-maxUnknown))
+		unknown = unknown[:maxUnknown]
+	}
 	for _, path := range unknown {
-		if !tooLong(path) {
-			findings = append(findings, k.unknownField(path))
-		}
+		findings = append(findings, k.unknownField(path))
 	}
 	precise := k.references(value, long)
 	for _, err := range errs {

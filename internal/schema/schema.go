@@ -167,8 +167,12 @@ func (c *Checker) Read(ctx context.Context, set *document.Set) ([]Object, []mode
 	return objects, findings
 }
 
-// maxFindings is how many findings about one object's shape are told.
-const maxFindings = 100
+// How many findings about one object's shape are told, and how many of them may
+// be about unknown fields.
+const (
+	maxFindings = 50
+	maxUnknown  = 25
+)
 
 // bounded keeps what a person can read. The rest shows once these are dealt with.
 func bounded(findings []model.Finding) []model.Finding {
@@ -179,12 +183,16 @@ func bounded(findings []model.Finding) []model.Finding {
 	if len(findings) <= maxFindings {
 		return findings
 	}
-	more := model.Finding{
+	return append(findings[:maxFindings:maxFindings], more(len(findings)-maxFindings))
+}
+
+// more stands for the findings that are left out.
+func more(n int) model.Finding {
+	return model.Finding{
 		Severity: model.SeverityError, Reason: ReasonSchemaInvalid, Owner: owner,
-		Message: fmt.Sprintf("there are %d more problems in this object", len(findings)-maxFindings),
+		Message: fmt.Sprintf("there are %d more problems in this object", n),
 		Fix:     "correct those that are listed and check again",
 	}
-	return append(findings[:maxFindings:maxFindings], more)
 }
 
 // check gives the typed object, or what is wrong with it.
