@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -64,64 +65,31 @@ func with(text, old, replacement string) string {
 	return strings.Replace(text, old, replacement, 1)
 }
 
+// TestWhatAnAPIServerRefusesIsRefusedWithAFix reads one document a case. That an
+// API server does refuse each is tested in test/e2e/schema.
 func TestWhatAnAPIServerRefusesIsRefusedWithAFix(t *testing.T) {
 	c := checker(t)
-	cases := []struct{ name, text string }{
-		{"an unknown field near a known one", application + "  exposure: []\n"},
-		{"an unknown field near nothing", with(application, "protocol: HTTP", "protocol: HTTP, quality: 1")},
-		{"a field that other versions have", application + "  tests: []\n"},
-		{"text where a number should be", with(application, "port: 80", "port: \"80\"")},
-		{"a number where text should be", with(application, "service: shop", "service: 5")},
-		{"a number out of range", with(application, "port: 80", "port: 800000")},
-		{"a field that is missing", with(application, "  service: shop\n", "")},
-		{"a field without a value", with(application, "service: shop", "service:")},
-		{"a value that is not one of those", with(application, "protocol: HTTP", "protocol: http")},
-		{"metadata of the wrong type", with(application, "name: shop, n", "name: shop, labels: {a: 1}, n")},
-		{"an unknown field in metadata", with(application, "name: shop, n", "name: shop, lables: {}, n")},
-		{"a name in upper case", with(application, "name: shop", "name: Shop")},
-		{"a name of 253 characters", with(application, "name: shop,", "name: "+strings.Repeat("a", 253)+",")},
-		{"a name with a dot", with(application, "name: shop,", "name: a.b,")},
-		{"a repeated name in a list", application + "  routes: [{name: a, port: web, paths: [{exact: /}]},\n    {name: a, port: web, paths: [{exact: /}]}]\n"},
-		{"a repeated value in a set", application + "  routes: [{name: a, port: web, paths: [{exact: /}], methods: [GET, GET]}]\n"},
-		{"names that nothing has", application + "  routes: [{name: pages, port: wep, paths: [{exact: /}]}]\n  exposures: [{name: a, routes: [pages, page, nothing]}]\n  access: {callers: [{name: x, peer: {any: {}}, routes: [zzz]}]}\n"},
-		{"names that nothing has, beside what blocks other rules", with(application, "protocol: HTTP", "protocol: http") + "  exposures: [{name: a, routes: [x]}]\n"},
-		{"both of two choices, and neither", application + "  routes:\n  - {name: a, port: web, paths: [{exact: /, prefix: /}]}\n  - {name: b, port: web, paths: [{}]}\n"},
-		{"several peers", application + "  access: {callers: [{name: x, peer: {any: {}, namespace: {name: x}}}]}\n"},
-		{"requirements where no token is asked", application + "  routes: [{name: a, port: web, paths: [{exact: /}], authentication: {mode: None, scopes: [a]}}]\n"},
-		{"durations", application + "  routes:\n  - {name: a, port: web, paths: [{exact: /}], timeout: 1 day}\n  - {name: b, port: web, paths: [{exact: /}], timeout: 25h}\n"},
-		{"10,000 routes", application + "  routes:\n" + strings.Repeat("  - {name: a, nonsense: 1}\n", 10_000)},
-		{"17 paths", application + "  routes:\n  - name: a\n    port: web\n    paths:\n" + strings.Repeat("    - {exact: /a}\n", 17)},
-		{"17 exposures", application + "  routes: [{name: a, port: web, paths: [{exact: /}]}]\n  exposures:\n" + strings.Repeat("  - {name: a, routes: [a]}\n", 17)},
-		{"a domain with other letters", with(ingress, "example.com", "bücher.Example")},
-		{"a domain in upper case", with(ingress, "example.com", "Example.COM")},
-		{"host names", application + "  routes: [{name: a, port: web, paths: [{exact: /}]}]\n  exposures: [{name: a, routes: [a], hostnames: [bücher, Shop, ok, 'a..b']}]\n"},
-		{"origins", application + "  routes: [{name: a, port: web, paths: [{exact: /}]}]\n  exposures: [{name: a, routes: [a], cors: {origins: ['https://bücher.example', '*']}}]\n"},
-		{"no source for the certificate", with(ingress, "secretName: wildcard", "minimumVersion: TLSv1_3")},
-		{"an e-mail address in place of a certificate", with(ingress, "secretName: wildcard", "email: ops@example.com")},
-		{"both sources for the certificate", with(ingress, "secretName: wildcard", "secretName: wildcard, email: ops@example.com")},
-		{"an old version of TLS", with(ingress, "secretName: wildcard", "secretName: wildcard, minimumVersion: TLSv1_0")},
-		{"dns", ingress + "  dns: {providerRef: {name: x}}\n"},
-		{"identity providers", ingress + "  identityProviders:\n  - {name: a, issuer: x, audiences: ['*']}\n  - {name: b, issuer: z, audiences: [b], jwksURI: 'http://b'}\n"},
-		{"two default providers", ingress + "  identityProviders:\n  - {name: a, issuer: x, audiences: [a], default: true, jwks: '{}'}\n  - {name: b, issuer: z, audiences: [b], default: true, jwks: '{}'}\n"},
-		{"a kind that is misspelt", with(application, "Application", "Applicaton")},
-		{"a kind of another version", with(application, "Application", "DNSProvider")},
-		{"a version that does not exist", with(application, "v1alpha1", "v1")},
-		{"a claim in upper case", "apiVersion: trellis.dev/v1alpha1\nkind: HostClaim\nmetadata: {name: Shop.example.com}\nspec: {namespace: shop}\n"},
-		{"a Service that cannot be read", "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: {}}\n"},
-		{"an Istio object that cannot be read", "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: a}\nspec: {servers: {}}\n"},
+	files, err := filepath.Glob("testdata/cases/*.yaml")
+	if err != nil || len(files) < 30 {
+		t.Fatalf("%d cases: %v", len(files), err)
 	}
 	var got strings.Builder
-	for _, x := range cases {
-		fmt.Fprintf(&got, "%s\n", x.name)
-		objects, findings := read(t, c, x.text)
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := strings.TrimSuffix(filepath.Base(file), ".yaml")
+		fmt.Fprintf(&got, "%s\n", name)
+		objects, findings := read(t, c, string(raw))
 		for _, f := range findings {
 			if f.Owner == "" || f.Severity != model.SeverityError || f.Object.Name == "" {
-				t.Errorf("%s: incomplete: %+v", x.name, f)
+				t.Errorf("%s: incomplete: %+v", name, f)
 			}
 			fmt.Fprintf(&got, "\tline %d %s %s\n\t\twhat: %s\n\t\tfix:  %s\n", f.Position.Line, f.Field, f.Reason, f.Message, f.Fix)
 		}
 		if len(findings) == 0 || len(objects) != 0 {
-			t.Errorf("%s: %d findings, and %d objects were taken", x.name, len(findings), len(objects))
+			t.Errorf("%s: %d findings, and %d objects were taken", name, len(findings), len(objects))
 		}
 	}
 	const golden = "testdata/refusals.txt"
