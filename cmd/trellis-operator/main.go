@@ -105,6 +105,8 @@ func parse(arguments []string, environment func(string) string, out io.Writer) (
 	f.StringVar(&o.Istiod.MeshConfigMap, "mesh-config-map", "istio", "ConfigMap with the mesh's configuration, in istiod's namespace")
 	f.StringVar(&o.HealthAddress, "health-address", ":8081", "where /healthz and /readyz answer; empty: nowhere")
 	f.StringVar(&o.MetricsAddress, "metrics-address", ":8080", "where /metrics answers; empty: nowhere")
+	f.StringVar(&o.WebhookAddress, "webhook-address", ":9443", "where admission requests are answered; empty: nowhere")
+	f.StringVar(&o.WebhookURL, "webhook-url", "", "https://HOST:PORT where API servers reach an operator outside the cluster")
 	if err := f.Parse(arguments); err != nil {
 		return o, l, err
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -167,11 +168,13 @@ func (r *Reconciler) renew(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("gathering: %w", err)
 	}
-	for _, b := range state.Blockers {
-		r.log.Warn("nothing can be applied", "reason", b.Reason, "message", b.Message, "fix", b.Fix)
-	}
 	if !state.Synced {
 		return nil
+	}
+	if r.last == nil || !slices.Equal(r.last.state.Blockers, state.Blockers) {
+		for _, b := range state.Blockers {
+			r.log.Warn("nothing can be applied", "reason", b.Reason, "message", b.Message, "fix", b.Fix)
+		}
 	}
 	done, err := r.rebuild(ctx, state)
 	if err != nil {

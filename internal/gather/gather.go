@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
@@ -214,7 +213,7 @@ type Blocker struct {
 // State is the cluster at one moment.
 type State struct {
 	// Synced is false while something has not been read for the first time; then
-	// nothing else is set but the Blockers.
+	// nothing else is set.
 	Synced bool
 	// Blockers are why nothing may be compiled and applied; statuses say so.
 	Blockers []Blocker
@@ -233,10 +232,35 @@ func (g *Gatherer) Gather() (State, error) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	state := State{Blockers: g.blockers(), Synced: g.unread() == nil}
-	if !state.Synced {
-		return state, nil
+	if g.unread() != nil {
+		return State{}, nil
 	}
+	state := State{Synced: true, Blockers: g.blockers()}
+	state.Input, state.Findings = g.input()
+	for _, w := range g.watches {
+		for _, e := range w.entries() {
+			if e.live != nil {
+				state.Live = append(state.Live, *e.live)
+			}
+		}
+	}
+	state.Live = g.ledger.Merge(state.Live)
+	return state, nil
+}
+
+// Input is what a Snapshot is made from at this moment, and an error as long as
+// something has not been read.
+func (g *Gatherer) Input() (model.Input, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err := g.unread(); err != nil {
+		return model.Input{}, err
+	}
+	in, _ := g.input()
+	return in, nil
+}
+
+func (g *Gatherer) input() (model.Input, []model.Finding) {
 	b := load.NewBuilder(g.options.Mesh)
 	var certificates []model.Certificate
 	for _, name := range slices.Sorted(maps.Keys(g.watches)) {
@@ -244,20 +268,15 @@ func (g *Gatherer) Gather() (State, error) {
 			if e.object != nil && !leaving(e) {
 				b.Add(e.object)
 			}
-			if e.live != nil {
-				state.Live = append(state.Live, *e.live)
-			}
 			if e.certificate != nil {
 				certificates = append(certificates, *e.certificate)
 			}
 		}
 	}
-	state.Live = g.ledger.Merge(state.Live)
-	state.Input = b.Input()
-	state.Input.ProbeKey = g.options.ProbeKey
-	state.Input.Certificates = certificates
-	g.unreadable(&state)
-	return state, nil
+	in := b.Input()
+	in.ProbeKey = g.options.ProbeKey
+	in.Certificates = certificates
+	return in, g.unreadable(&in)
 }
 
 // leaving reports whether an object of Trellis's own kinds is being deleted; it
@@ -301,28 +320,28 @@ func (g *Gatherer) blockers() []Blocker {
 
 // unreadable says which Secrets may not be read, and makes them known as such,
 // so that they are not taken for missing.
-func (g *Gatherer) unreadable(state *State) {
-	for _, in := range g.ingresses() {
-		w := g.watches[g.secret(in.Namespace, in.Spec.TLS.SecretName).name]
+func (g *Gatherer) unreadable(in *model.Input) []model.Finding {
+	var findings []model.Finding
+	for _, ingress := range g.ingresses() {
+		namespace, secret := ingress.Namespace, ingress.Spec.TLS.SecretName
+		w := g.watches[g.secret(namespace, secret).name]
 		if w == nil || w.refusal() == nil {
 			continue
 		}
-		cluster := state.Input.Mesh.Cluster
-		state.Input.Certificates = append(state.Input.Certificates, model.Certificate{
-			Ref:     model.Reference{Cluster: cluster, Kind: "Secret", Namespace: in.Namespace, Name: in.Spec.TLS.SecretName},
+		in.Certificates = append(in.Certificates, model.Certificate{
+			Ref:     model.Reference{Cluster: in.Mesh.Cluster, Kind: "Secret", Namespace: namespace, Name: secret},
 			Problem: "the operator may not read it",
 		})
-		state.Findings = append(state.Findings, model.Finding{
+		findings = append(findings, model.Finding{
 			Severity: model.SeverityError,
-			Object:   model.Reference{Cluster: cluster, Group: v1alpha1.GroupName, Kind: "SecureIngress", Namespace: in.Namespace, Name: in.Name},
+			Object:   model.Reference{Cluster: in.Mesh.Cluster, Group: v1alpha1.GroupName, Kind: "SecureIngress", Namespace: namespace, Name: ingress.Name},
 			Field:    "spec.tls.secretName",
 			Reason:   "SecretUnreadable",
 			Message: fmt.Sprintf("the operator may not read Secrets in namespace %s, so it cannot check the certificate; every host of this ingress is closed",
-				in.Namespace),
-			Owner: "the operator's rights in namespace " + in.Namespace,
-			Fix:   fmt.Sprintf("add %s to the value gatewayNamespaces of the chart trellis and upgrade it", in.Namespace),
+				namespace),
+			Owner: "the operator's rights in namespace " + namespace,
+			Fix:   fmt.Sprintf("add %s to the value gatewayNamespaces of the chart trellis and upgrade it", namespace),
 		})
 	}
+	return findings
 }
-
-var _ metav1.ObjectMetaAccessor = (*entry)(nil)

@@ -15,9 +15,11 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/go-logr/logr"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -37,6 +39,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/istiod"
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/probe"
+	"github.com/trellis-mesh/trellis/internal/webhook"
 )
 
 // Options configure an operator.
@@ -51,6 +54,10 @@ type Options struct {
 	Istiod Istiod
 	// Addresses to listen on; empty or "0" for none.
 	HealthAddress, MetricsAddress string
+	// WebhookAddress is where admission requests are answered; empty for nowhere.
+	// WebhookURL is where API servers reach it, when that is not the chart's
+	// Service.
+	WebhookAddress, WebhookURL string
 	// LeaderElect makes it wait until no other replica works.
 	LeaderElect bool
 	// Log is required.
@@ -120,7 +127,7 @@ func Run(ctx context.Context, config *rest.Config, o Options) error {
 
 func newScheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
-	if err := errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+	if err := errors.Join(corev1.AddToScheme(scheme), admissionregistrationv1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return nil, fmt.Errorf("registering kinds: %w", err)
 	}
 	return scheme, nil
@@ -173,8 +180,40 @@ func assemble(m ctrl.Manager, direct client.WithWatch, o Options, key string) er
 	return errors.Join(
 		m.Add(watched),
 		loop.SetupWithManager(m),
+		admission(m, direct, watched, o),
 		m.AddHealthzCheck("ping", healthz.Ping),
 		m.AddReadyzCheck("synced", func(*http.Request) error { return watched.Synced() }),
+	)
+}
+
+// registration is the name of the chart's ValidatingWebhookConfiguration.
+const registration = "trellis"
+
+// admission adds the webhook, unless it is off.
+func admission(m ctrl.Manager, direct client.Client, watched *gather.Gatherer, o Options) error {
+	if o.WebhookAddress == "" {
+		return nil
+	}
+	names := webhook.ServiceNames(o.Namespace)
+	if o.WebhookURL != "" {
+		parsed, err := url.Parse(o.WebhookURL)
+		if err != nil || parsed.Hostname() == "" {
+			return fmt.Errorf("reading the webhook's URL: %q names no host", o.WebhookURL)
+		}
+		names = append(names, parsed.Hostname())
+	}
+	identity := webhook.NewIdentity(webhook.IdentityConfig{
+		Client: direct, Namespace: o.Namespace, Registration: registration, Names: names,
+		Clock: o.Clock, Random: rand.Reader, Log: o.Log.With("part", "webhook"),
+	})
+	server, err := webhook.NewServer(o.WebhookAddress, identity, webhook.New(watched.Input))
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		m.Add(identity), m.Add(server),
+		m.AddReadyzCheck("certificate", identity.Check),
+		m.AddReadyzCheck("webhook", server.StartedChecker()),
 	)
 }
 

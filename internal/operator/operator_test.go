@@ -299,16 +299,15 @@ func TestIstioMayComeLater(t *testing.T) {
 func TestAHostIsReleasedSevenDaysAfterItsLastUser(t *testing.T) {
 	w := newWorld(t, server)
 	turned := testingclock.NewFakeClock(time.Now())
-	w.options.Clock = turned
+	w.options.Clock, w.options.Prober = turned, &prober{clock: turned}
 	// Time stands still but for what the loop waits for.
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	go func() {
-		for ctx.Err() == nil {
+		for tick := time.NewTicker(5 * time.Millisecond); ctx.Err() == nil; <-tick.C {
 			if turned.HasWaiters() {
 				turned.Step(50 * time.Millisecond)
 			}
-			time.Sleep(5 * time.Millisecond)
 		}
 	}()
 	w.start()
@@ -360,14 +359,11 @@ func TestAHostIsReleasedSevenDaysAfterItsLastUser(t *testing.T) {
 
 func TestAnUnreadableSecretClosesItsIngressAndSaysWhichValueOfTheChart(t *testing.T) {
 	w := newWorld(t, server)
+	// Everything but Secrets.
 	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: w.gateway}, Rules: []rbacv1.PolicyRule{
-		{APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: []string{"*"}},
-	}}
-	// Everything but Secrets: RBAC only adds, so the groups are listed.
-	role.Rules = []rbacv1.PolicyRule{
 		{APIGroups: []string{"trellis.dev", "networking.istio.io", "security.istio.io", "apiextensions.k8s.io", "events.k8s.io"}, Resources: []string{"*"}, Verbs: []string{"*"}},
 		{APIGroups: []string{""}, Resources: []string{"namespaces", "services", "pods", "configmaps", "events"}, Verbs: []string{"*"}},
-	}
+	}}
 	w.create(role)
 	config, err := server.ServiceAccountConfig(t.Context(), w.gateway, "limited")
 	if err != nil {

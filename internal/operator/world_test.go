@@ -116,7 +116,7 @@ func newWorld(t *testing.T, s *stack.Stack) *world {
 		Namespace: w.gateway, ServiceAccount: "trellis-operator", Mesh: model.DefaultMesh(),
 		Istiod: operator.Istiod{Namespace: "istio-system", MeshConfigMap: "istio"},
 		Log:    slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo})),
-		Clock:  clock.RealClock{}, Programmed: &programmed{}, Prober: &prober{}, Client: w.counting,
+		Clock:  clock.RealClock{}, Programmed: &programmed{}, Prober: &prober{clock: clock.RealClock{}}, Client: w.counting,
 	}
 	for _, namespace := range []string{w.shop, w.gateway} {
 		if err := s.Namespace(t.Context(), namespace, map[string]string{"exposure": "public"}); err != nil {
@@ -450,6 +450,7 @@ func (p *programmed) Run(ctx context.Context, report func([]controller.Verdict))
 
 // prober says that every probe was answered as expected.
 type prober struct {
+	clock  clock.Clock
 	mu     sync.Mutex
 	report func([]controller.ProbeResult)
 	last   []controller.ProbeResult
@@ -461,7 +462,7 @@ func (p *prober) Follow(_ *model.Snapshot, targets []controller.ProbeTarget) {
 	p.last = nil
 	for _, t := range targets {
 		for _, probe := range t.Probes {
-			p.last = append(p.last, controller.ProbeResult{Owner: t.Owner, Probe: probe, Status: metav1.ConditionTrue, Reason: "AsStated", At: time.Now()})
+			p.last = append(p.last, controller.ProbeResult{Owner: t.Owner, Probe: probe, Status: metav1.ConditionTrue, Reason: "AsStated", At: p.clock.Now()})
 		}
 	}
 	if p.report != nil {
