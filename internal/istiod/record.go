@@ -29,7 +29,6 @@ const (
 
 // proxyRecord is what has been learned of one workload's proxy.
 type proxyRecord struct {
-	connection connection
 	// seen is what the last dump showed of each object.
 	seen map[model.Reference]sighting
 	// confirmed is the spec of each object that the proxy has acknowledged.

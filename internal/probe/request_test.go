@@ -53,8 +53,16 @@ func (g *gateway) fingerprint() string {
 func (g *gateway) probe() compile.Probe {
 	return compile.Probe{
 		Route: "api", Host: "shop.example.com", Method: http.MethodGet, Path: "/api/v1", Expect: compile.ExpectRefused,
-		Port: int32(g.Listener.Addr().(*net.TCPAddr).Port), Fingerprint: g.fingerprint(),
+		Port: portOf(g.Listener), Fingerprint: g.fingerprint(),
 	}
+}
+
+func portOf(listener net.Listener) int32 {
+	address, ok := listener.Addr().(*net.TCPAddr)
+	if !ok {
+		return 0
+	}
+	return int32(address.Port)
 }
 
 func newPods() *pods {
@@ -148,7 +156,7 @@ func TestAPodThatCannotBeAskedLeavesThingsUnknown(t *testing.T) {
 		t.Fatal(err)
 	}
 	probe := g.probe()
-	probe.Port = int32(listener.Addr().(*net.TCPAddr).Port)
+	probe.Port = portOf(listener)
 	_ = listener.Close()
 	if got := newPods().ask(t.Context(), probe, "key", "127.0.0.1"); got.status != metav1.ConditionUnknown || got.reason != ReasonUnreachable {
 		t.Errorf("a pod that does not listen: got %+v, want Unreachable", got)
@@ -170,7 +178,7 @@ func TestAGatewayThatEndsTheHandshakeDoesNotServeTheHost(t *testing.T) {
 			_ = conn.Close()
 		}
 	}()
-	probe := compile.Probe{Host: "shop.example.com", Method: "GET", Path: "/", Port: int32(listener.Addr().(*net.TCPAddr).Port)}
+	probe := compile.Probe{Host: "shop.example.com", Method: "GET", Path: "/", Port: portOf(listener)}
 	if got := newPods().ask(t.Context(), probe, "key", "127.0.0.1"); got.status != metav1.ConditionFalse || got.reason != ReasonNotServed {
 		t.Errorf("got %+v, want NotServed", got)
 	}

@@ -170,9 +170,10 @@ func (s *schedule) Swap(i, j int) {
 }
 
 func (s *schedule) Push(x any) {
-	t := x.(*task)
-	t.place = len(s.waiting)
-	s.waiting = append(s.waiting, t)
+	if t, ok := x.(*task); ok {
+		t.place = len(s.waiting)
+		s.waiting = append(s.waiting, t)
+	}
 }
 
 func (s *schedule) Pop() any {

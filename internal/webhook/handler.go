@@ -162,13 +162,18 @@ func matters(candidate, old client.Object) bool {
 	if candidate.GetDeletionTimestamp() != nil {
 		return false
 	}
-	switch o := old.(type) {
+	return old == nil || !apiequality.Semantic.DeepEqual(statement(old), statement(candidate))
+}
+
+// statement is the spec, whatever the kind.
+func statement(object client.Object) any {
+	switch o := object.(type) {
 	case *v1alpha1.Application:
-		return !apiequality.Semantic.DeepEqual(o.Spec, candidate.(*v1alpha1.Application).Spec)
+		return o.Spec
 	case *v1alpha1.SecureIngress:
-		return !apiequality.Semantic.DeepEqual(o.Spec, candidate.(*v1alpha1.SecureIngress).Spec)
+		return o.Spec
 	case *v1alpha1.HostClaim:
-		return !apiequality.Semantic.DeepEqual(o.Spec, candidate.(*v1alpha1.HostClaim).Spec)
+		return o.Spec
 	}
-	return true
+	return nil
 }

@@ -34,7 +34,7 @@ var refusals = []refusal{
 	{reason: "PeerInvalid"},
 	{reason: "RawPathsRefused"},
 	{reason: "TooManyRoutes"},
-	{reason: "HostTooLong"},
+	{reason: "HostInvalid"},
 	{reason: "DomainRepeated"},
 	{reason: "KeysInvalid"},
 	{reason: "IdentityDefault", prefix: "spec.access.callers", suffix: ".serviceAccount.name"},

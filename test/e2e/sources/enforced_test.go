@@ -120,7 +120,11 @@ func remove(t *testing.T, which func(compile.Object) bool, outcome *compile.Outc
 	removed := 0
 	for _, object := range outcome.Objects {
 		if which(object) {
-			must(t, shared.Client().Delete(t.Context(), object.Value.(client.Object)))
+			value, ok := object.Value.(client.Object)
+			if !ok {
+				t.Fatalf("%s is no object", object.Ref)
+			}
+			must(t, shared.Client().Delete(t.Context(), value))
 			removed++
 		}
 	}
