@@ -52,9 +52,49 @@ type need struct {
 	objects []*recogniser
 }
 
-// newPlan joins targets with the objects that were written and the workloads
-// that they select.
-func newPlan(snapshot *model.Snapshot, targets []controller.ProgrammedTarget, objects []compile.Object) (*plan, error) {
+// newPlan joins targets with the workloads that they select.
+func newPlan(snapshot *model.Snapshot, targets []controller.ProgrammedTarget, known map[model.Reference]*recogniser) *plan {
+	p := &plan{proxies: map[proxyKey]*proxyPlan{}}
+	for _, target := range targets {
+		p.owners = append(p.owners, p.owner(snapshot, target, known))
+	}
+	return p
+}
+
+// written keeps the recognisers of what was written, so that only a write costs
+// reading it, and not every change of a pod.
+type written struct {
+	versions    map[model.Reference]controller.Written
+	recognisers map[model.Reference]*recogniser
+}
+
+func newWritten() *written {
+	return &written{versions: map[model.Reference]controller.Written{}}
+}
+
+// update asks for the objects when one of them has been written since.
+func (w *written) update(f *followed, objects func(*model.Snapshot) []compile.Object) error {
+	versions := make(map[model.Reference]controller.Written, len(w.versions))
+	changed := false
+	for _, target := range f.targets {
+		for _, o := range target.Objects {
+			versions[o.Ref] = o
+			was, ok := w.versions[o.Ref]
+			changed = changed || !ok || was != o
+		}
+	}
+	if !changed {
+		return nil
+	}
+	recognisers, err := recogniseAll(objects(f.snapshot))
+	if err != nil {
+		return err
+	}
+	w.versions, w.recognisers = versions, recognisers
+	return nil
+}
+
+func recogniseAll(objects []compile.Object) (map[model.Reference]*recogniser, error) {
 	doors := gateways{}
 	for _, object := range objects {
 		if g, ok := object.Value.(*networkingv1.Gateway); ok {
@@ -71,11 +111,7 @@ func newPlan(snapshot *model.Snapshot, targets []controller.ProgrammedTarget, ob
 			known[object.Ref] = r
 		}
 	}
-	p := &plan{proxies: map[proxyKey]*proxyPlan{}}
-	for _, target := range targets {
-		p.owners = append(p.owners, p.owner(snapshot, target, known))
-	}
-	return p, nil
+	return known, nil
 }
 
 func (p *plan) owner(snapshot *model.Snapshot, target controller.ProgrammedTarget, known map[model.Reference]*recogniser) ownerPlan {

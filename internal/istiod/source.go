@@ -95,15 +95,14 @@ func (s *Source) Run(ctx context.Context, report func([]controller.Verdict)) err
 	w := newWatch(s.config)
 	defer w.close()
 	log := logr.FromContextOrDiscard(ctx).WithName("istiod")
-	said := newReported()
+	said, known := newReported(), newWritten()
 	p := &plan{}
 	for ctx.Err() == nil {
 		if f := s.take(); f != nil {
-			next, err := newPlan(f.snapshot, f.targets, s.config.Objects(f.snapshot))
-			if err != nil {
+			if err := known.update(f, s.config.Objects); err != nil {
 				log.Error(err, "reading what was written")
 			} else {
-				p = next
+				p = newPlan(f.snapshot, f.targets, known.recognisers)
 			}
 		}
 		waiting := false

@@ -7,13 +7,16 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
+	"sigs.k8s.io/yaml"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/compile"
@@ -188,4 +191,104 @@ func pool(t *testing.T) *x509.CertPool {
 		t.Fatal("the certificate's Secret holds no certificate")
 	}
 	return pool
+}
+
+// What istiod sends is compared with what was written, not only looked for by
+// name: a change that istiod has not seen is never taken for acknowledged.
+func TestProgrammedIsNotTrueOfWhatWasOnlyPlanned(t *testing.T) {
+	shared.apply(t.Context(), t, stated(t))
+	for _, test := range []struct {
+		name   string
+		change func(statement)
+	}{
+		{"a route that needs no token any more", func(s statement) {
+			s.application.Spec.Routes[1].Authentication = &v1alpha1.Authentication{Mode: v1alpha1.AuthenticationNone}
+		}},
+		{"a route that asks for a scope", func(s statement) {
+			s.application.Spec.Routes[1].Authentication = &v1alpha1.Authentication{Scopes: []v1alpha1.ClaimValue{"read"}}
+		}},
+		{"another path", func(s statement) {
+			path := "/api/v2"
+			s.application.Spec.Routes[1].Paths[0].Prefix = &path
+		}},
+		{"another method", func(s statement) {
+			s.application.Spec.Routes[0].Methods = append(s.application.Spec.Routes[0].Methods, "HEAD")
+		}},
+		{"another route", func(s statement) {
+			s.application.Spec.Exposures[0].Routes = s.application.Spec.Exposures[0].Routes[:1]
+		}},
+		{"another host", func(s statement) {
+			s.application.Spec.Exposures[0].Hostnames = append(s.application.Spec.Exposures[0].Hostnames, "other")
+		}},
+		{"another audience", func(s statement) {
+			s.ingress.Spec.IdentityProviders[0].Audiences = append(s.ingress.Spec.IdentityProviders[0].Audiences, "desk")
+		}},
+		{"another caller", func(s statement) {
+			s.application.Spec.Access.Callers = []v1alpha1.Caller{{
+				Name: "probes", Peer: v1alpha1.Peer{ServiceAccount: &v1alpha1.NamespacedName{Name: "prometheus", Namespace: "monitoring"}},
+			}}
+		}},
+		{"a permissive application", func(s statement) { s.application.Spec.Access.MutualTLS = v1alpha1.MutualTLSPermissive }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := stated(t)
+			test.change(s)
+			snapshot := shared.snapshot(t.Context(), t, s)
+			outcome := compile.Compile(snapshot)
+			now, written := time.Now(), map[model.Reference]time.Time{}
+			for _, object := range outcome.Objects {
+				written[object.Ref] = now
+			}
+			source, b := follow(t, config(t, operatorNamespace))
+			source.Follow(snapshot, targets(outcome, written))
+			ref := only(t, outcome)
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			must(t, stack.Until(ctx, "what is missing to be named", func(context.Context) error {
+				v := b.of(ref)
+				if !strings.Contains(v.Message, " is not as written ") && !strings.Contains(v.Message, " is not in what is sent ") {
+					return fmt.Errorf("it is %s %s: %s", v.Status, v.Reason, v.Message)
+				}
+				return nil
+			}))
+			t.Log(b.of(ref).Message)
+		})
+	}
+}
+
+const refusedByEnvoy = `
+apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {name: broken, namespace: istio-ingress}
+spec:
+  workloadSelector: {labels: {istio: ingressgateway}}
+  configPatches:
+  - applyTo: HTTP_FILTER
+    match: {context: GATEWAY, listener: {filterChain: {filter: {name: envoy.filters.network.http_connection_manager}}}}
+    patch:
+      operation: INSERT_FIRST
+      value:
+        name: broken
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC
+          rules: {policies: {p: {permissions: [{url_path: {path: {safe_regex: {regex: "("}}}}], principals: [{any: true}]}}}
+`
+
+func TestProgrammedNamesAProxyThatRefuses(t *testing.T) {
+	source, b := follow(t, config(t, operatorNamespace))
+	must(t, shared.Apply(t.Context(), []byte(refusedByEnvoy)))
+	broken := &unstructured.Unstructured{}
+	must(t, yaml.Unmarshal([]byte(refusedByEnvoy), &broken.Object))
+	s := stated(t)
+	s.application.Spec.Routes[1].Authentication = &v1alpha1.Authentication{Scopes: []v1alpha1.ClaimValue{"read"}}
+	snapshot, outcome, targets := shared.apply(t.Context(), t, s)
+	source.Follow(snapshot, targets)
+	v := await(t, b, only(t, outcome), targets[0].LastWrite(), metav1.ConditionFalse, istiod.ReasonRejected)
+	if !strings.Contains(v.Message, "Pod istio-ingress/ingressgateway") || !strings.Contains(v.Message, "istiod-") {
+		t.Errorf("the message names neither proxy nor replica: %s", v.Message)
+	}
+	t.Log(v.Message)
+	must(t, shared.Client().Delete(t.Context(), broken))
+	await(t, b, only(t, outcome), targets[0].LastWrite(), metav1.ConditionTrue, istiod.ReasonAcknowledged)
 }
