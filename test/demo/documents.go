@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -50,8 +51,8 @@ func (d *demo) applyDocuments(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := d.kubectl(ctx, nil, "wait", "--for=condition=Ready", "--timeout=90s", "tapp,singress", "--all", "-A"); err != nil {
-		return fmt.Errorf("%w; see kubectl get tapp,singress -A -o yaml and %s", err, d.stack.Logs())
+	if err := d.awaitReady(ctx); err != nil {
+		return err
 	}
 	d.view.line("Ready, which includes seen working in the data plane, %.1f s after the first Application", time.Since(started).Seconds())
 	return nil
@@ -108,7 +109,21 @@ func (d *demo) applyAndMeasure(ctx context.Context, document []byte, what string
 	return nil
 }
 
+// awaitReady waits as a pipeline would. When it waits in vain, the story shows
+// what the operator has to say.
+func (d *demo) awaitReady(ctx context.Context) error {
+	err := d.kubectl(ctx, nil, "wait", "--for=condition=Ready", "--timeout=90s", "tapp,singress", "--all", "-A")
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	return errors.Join(err, d.kubectl(ctx, nil, "get", "tapp,singress", "-A", "-o",
+		`jsonpath={range .items[*]}{.kind} {.metadata.name}{range .status.conditions[*]}{"\n  "}{.type} {.status} {.reason}: {.message}{end}{"\n"}{end}`))
+}
+
 func (d *demo) showStatus(ctx context.Context) error {
+	if err := d.awaitReady(ctx); err != nil {
+		return err
+	}
 	if err := d.kubectl(ctx, nil, "get", "tapp,singress", "-A"); err != nil {
 		return err
 	}

@@ -49,7 +49,10 @@ func run(ctx context.Context, v *view, once bool) (err error) {
 		{"Install Trellis as a user would", d.install},
 		{"The platform and three teams apply their documents", d.applyDocuments},
 		{"Ask the data plane", d.askDataPlane},
+		{"From a refusal to the line that states it", d.explain},
 		{"A change by the productpage team", d.change},
+		{"A mistake by the productpage team", d.mistake},
+		{"Somebody takes a rule away by hand", d.handEdit},
 		{"What the API server says", d.showStatus},
 	}
 	for i, chapter := range chapters {

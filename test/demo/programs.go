@@ -28,9 +28,13 @@ func (d *demo) build(ctx context.Context) error {
 	if d.dir, err = makeDirectory(filepath.Dir(d.tools)); err != nil {
 		return err
 	}
-	for _, arguments := range [][]string{{"make", "tools"}, {"make", "build"}} {
+	for _, arguments := range [][]string{
+		{"go", "run", "./tools/cmd/tools"},
+		// As make build does, but for what it takes to share its work with tests.
+		{"go", "build", "-o", "bin/", "./cmd/..."},
+	} {
 		d.view.command(strings.Join(arguments, " "))
-		if err := d.show(ctx, append(arguments, "--no-print-directory")); err != nil {
+		if err := d.show(ctx, arguments); err != nil {
 			return err
 		}
 	}
