@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -50,6 +51,11 @@ func run(ctx context.Context, arguments []string, environment func(string) strin
 	if options.Log, err = logging.logger(out); err != nil {
 		return err
 	}
+	if environment("GOGC") == "" {
+		// Between two rebuilds there is little to do and little to keep; collecting
+		// more often halves what a rebuild leaves behind.
+		debug.SetGCPercent(gcPercent)
+	}
 	ctrl.SetLogger(logr.FromSlogHandler(options.Log.Handler()))
 	kubeconfig, err := config.GetConfig()
 	if err != nil {
@@ -59,6 +65,9 @@ func run(ctx context.Context, arguments []string, environment func(string) strin
 	options.Log.Info("starting", "version", version.String())
 	return operator.Run(ctx, kubeconfig, options)
 }
+
+// gcPercent is how much garbage may be there for each byte that is in use.
+const gcPercent = 40
 
 // logging is how the operator speaks.
 type logging struct{ level, format string }

@@ -33,7 +33,7 @@ func TestEveryKindComesBackWithTheDigestThatWasSent(t *testing.T) {
 	w := newWorld(t)
 	objects := w.everyKind()
 	w.mustRun(objects)
-	desired, err := apply.Prepare(objects)
+	desired, err := new(apply.Preparer).Prepare(objects)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func TestAnObjectThatSomebodyElseMadeIsAConflictAndStaysAsItIs(t *testing.T) {
 func TestAForeignObjectThatTheCacheDoesNotShowYetIsNotTakenOver(t *testing.T) {
 	w := newWorld(t)
 	mine := w.deny("deny", "shop.example.com")
-	desired, err := apply.Prepare([]compile.Object{mine})
+	desired, err := new(apply.Preparer).Prepare([]compile.Object{mine})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -381,7 +381,7 @@ func TestACacheThatLagsBehindIsNoHandEdit(t *testing.T) {
 	w.mustRun([]compile.Object{first})
 	stale := w.live()
 	w.mustRun([]compile.Object{second})
-	desired, err := apply.Prepare([]compile.Object{second})
+	desired, err := new(apply.Preparer).Prepare([]compile.Object{second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -398,4 +398,34 @@ func TestACacheThatLagsBehindIsNoHandEdit(t *testing.T) {
 	if left := w.applier.Ledger.Merge(slices.Clone(stale)); len(left) != 0 {
 		t.Errorf("an object that was deleted is still there: %+v", left)
 	}
+}
+
+func TestARememberedDigestIsTheOneOfTheObjectAsItIsNow(t *testing.T) {
+	w := newWorld(t)
+	var p apply.Preparer
+	for name, objects := range map[string][]compile.Object{
+		"as before": w.everyKind(), "with another rule": {w.deny("deny", "a.example.com", "b.example.com")},
+		"with one less": {w.deny("deny", "a.example.com")}, "with another annotation": {annotated(w.deny("deny", "a.example.com"))},
+	} {
+		for range 2 {
+			remembered, err := p.Prepare(objects)
+			if err != nil {
+				t.Fatal(err)
+			}
+			afresh, err := new(apply.Preparer).Prepare(objects)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range afresh {
+				if remembered[i].Digest != afresh[i].Digest {
+					t.Errorf("%s: %s has another digest than without a memory", name, afresh[i].Ref)
+				}
+			}
+		}
+	}
+}
+
+func annotated(o compile.Object) compile.Object {
+	o.Value.SetAnnotations(map[string]string{compile.AnnotationOrigin: "another"})
+	return o
 }

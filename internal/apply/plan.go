@@ -12,13 +12,6 @@ import (
 	"github.com/trellis-mesh/trellis/internal/model"
 )
 
-// Desired is one object as it is to be. Its body is encoded again when it is
-// written: most objects never are, and bodies are what takes memory.
-type Desired struct {
-	compile.Object
-	Digest Digest
-}
-
 // Frozen reports whether what was made for these owners is to be left as it is.
 type Frozen func(owners []model.Reference) bool
 
@@ -178,21 +171,4 @@ func (p *Plan) sort() {
 	byRef := func(a, b Live) int { return a.Ref.Compare(b.Ref) }
 	slices.SortFunc(p.unroute, byRef)
 	slices.SortFunc(p.release, byRef)
-}
-
-// Prepare computes the digests of generated objects.
-func Prepare(objects []compile.Object) ([]Desired, error) {
-	out := make([]Desired, 0, len(objects))
-	for _, o := range objects {
-		manifest, err := o.Manifest()
-		if err != nil {
-			return nil, fmt.Errorf("preparing %s: %w", o.Ref, err)
-		}
-		digest, err := DigestOf(manifest)
-		if err != nil {
-			return nil, fmt.Errorf("preparing %s: %w", o.Ref, err)
-		}
-		out = append(out, Desired{Object: o, Digest: digest})
-	}
-	return out, nil
 }

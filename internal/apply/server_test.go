@@ -192,7 +192,7 @@ func never([]model.Reference) bool { return false }
 // run makes a plan and carries it out, as the operator does.
 func (w *world) run(objects []compile.Object, frozen apply.Frozen) (*apply.Plan, apply.Result, error) {
 	w.t.Helper()
-	desired, err := apply.Prepare(objects)
+	desired, err := new(apply.Preparer).Prepare(objects)
 	if err != nil {
 		w.t.Fatal(err)
 	}

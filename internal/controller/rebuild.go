@@ -27,7 +27,7 @@ func (r *Reconciler) rebuild(ctx context.Context, state gather.State) (*round, e
 	if outcome.Err != nil {
 		return nil, fmt.Errorf("compiling: %w", outcome.Err)
 	}
-	desired, err := apply.Prepare(outcome.Objects)
+	desired, err := r.preparer.Prepare(outcome.Objects)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +126,7 @@ func (r *Reconciler) withoutRoutesOf(in model.Input, desired []apply.Desired, wi
 		return nil, fmt.Errorf("compiling without what cannot be protected: %w", outcome.Err)
 	}
 	routes := slices.DeleteFunc(outcome.Objects, func(o compile.Object) bool { return !apply.Routes(o.Ref) })
-	prepared, err := apply.Prepare(routes)
+	prepared, err := new(apply.Preparer).Prepare(routes)
 	if err != nil {
 		return nil, err
 	}

@@ -66,6 +66,7 @@ type Reconciler struct {
 	client     client.Client
 	ledger     *apply.Ledger
 	applier    *apply.Applier
+	preparer   apply.Preparer
 	programmed ProgrammedSource
 	prober     Prober
 	statuses   *statusWriter
