@@ -25,14 +25,25 @@ type Answer struct {
 	Header http.Header `json:"header"`
 }
 
+// Headers of a Backend's answer, which say what it was even to HEAD.
+const (
+	HeaderApplication = "X-Application"
+	HeaderPort        = "X-Port"
+	HeaderTarget      = "X-Target"
+	HeaderMethod      = "X-Method"
+)
+
 // Backend serves everything with 200 and an Answer, as an application would that
 // checks nothing itself. A WebSocket upgrade is answered 101.
 func Backend(application, port string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set(HeaderApplication, application)
+		w.Header().Set(HeaderPort, port)
+		w.Header().Set(HeaderTarget, r.RequestURI)
+		w.Header().Set(HeaderMethod, r.Method)
 		if strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
 			w.Header().Set("Connection", "Upgrade")
 			w.Header().Set("Upgrade", "websocket")
-			w.Header().Set("X-Application", application)
 			w.WriteHeader(http.StatusSwitchingProtocols)
 			return
 		}
@@ -49,7 +60,8 @@ func Backend(application, port string) http.Handler {
 // Python's http.server; with parameters removed before decoding, as by Java
 // servlets; with backslashes as slashes, as on Windows; cut at a NUL, as in C;
 // and decoded twice, as behind one more proxy. Dot segments and empty segments
-// are removed in all but the first. Repetitions are left out.
+// are removed in all but the first; a slash at the end stays, since it makes
+// another path everywhere. Repetitions are left out.
 func Readings(target string) []string {
 	if rest, ok := strings.CutPrefix(target, "http://"); ok {
 		_, rest, _ = strings.Cut(rest, "/")
@@ -64,6 +76,9 @@ func Readings(target string) []string {
 		strings.ReplaceAll(decode(once), "\\", "/"),
 	} {
 		clean := path.Clean("/" + reading)
+		if strings.HasSuffix(reading, "/") && clean != "/" {
+			clean += "/"
+		}
 		if !slices.Contains(out, clean) {
 			out = append(out, clean)
 		}

@@ -20,7 +20,7 @@ func TestBackEndsReadOddPathsInMoreThanOneWay(t *testing.T) {
 		{"/open/%252e%252e%252fapi", "/api"},
 		{"/api%00.html", "/api"},
 		{"/a%zz", "/a%zz"},
-		{"/api/", "/api"},
+		{"/api/", "/api/"},
 		{"http://shop/api", "/api"},
 	} {
 		t.Run(test.target, func(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 )
 
 // withDocument applies documents for the length of a test.
-func withDocument(t *testing.T, documents string) {
+func withDocument(t testing.TB, documents string) {
 	t.Helper()
 	objects, err := parse(documents)
 	if err != nil {
