@@ -80,7 +80,7 @@ func (l literals) collect(message protoreflect.Message) {
 }
 
 // ruleLiterals are the values that a rule of an AuthorizationPolicy compares
-// with, without the asterisks that Istio turns into the kind of comparison.
+// with.
 func ruleLiterals(rule *securityapi.Rule) set {
 	out := set{}
 	for _, from := range rule.GetFrom() {
@@ -90,22 +90,47 @@ func ruleLiterals(rule *securityapi.Rule) set {
 		collectStrings(to.GetOperation(), out)
 	}
 	for _, when := range rule.GetWhen() {
-		collectStrings(when, out)
+		for _, value := range slices.Concat(when.GetValues(), when.GetNotValues()) {
+			out.add(literalsOf(kindOf[when.GetKey()], value)...)
+		}
 	}
+	delete(out, "")
 	return out
 }
 
 func collectStrings(message proto.Message, out set) {
 	message.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
-		if field.IsList() && field.Kind() == protoreflect.StringKind {
-			for i := range value.List().Len() {
-				if text := strings.Trim(value.List().Get(i).String(), "*"); text != "" {
-					out.add(text)
-				}
-			}
+		if !field.IsList() || field.Kind() != protoreflect.StringKind {
+			return true
+		}
+		kind := strings.TrimPrefix(string(field.Name()), "not_")
+		for i := range value.List().Len() {
+			out.add(literalsOf(kind, value.List().Get(i).String())...)
 		}
 		return true
 	})
+}
+
+// kindOf are the conditions whose values are like those of a source.
+var kindOf = map[string]string{
+	"request.auth.principal": "request_principals", "source.ip": "ip_blocks", "remote.ip": "remote_ip_blocks",
+}
+
+// literalsOf are what Istio makes of a value: of a request principal an issuer
+// and a subject, of a block of addresses the first, of the rest the value without
+// the asterisks, which turn into the kind of comparison.
+func literalsOf(kind, value string) []string {
+	text := strings.Trim(value, "*")
+	switch kind {
+	case "request_principals":
+		if slash := strings.LastIndex(text, "/"); slash >= 0 {
+			return []string{text[:slash], text[slash+1:]}
+		}
+	case "ip_blocks", "remote_ip_blocks":
+		address, _, _ := strings.Cut(text, "/")
+		return []string{address}
+	}
+	return []string{text}
 }
 
 // differs names one value that is in the rule and not in the policy, or the
@@ -147,15 +172,5 @@ func explained(got string, rule set) bool {
 	return false
 }
 
-// same knows the two values that Istio writes differently: a principal gets its
-// scheme, and a request principal ISSUER/SUBJECT becomes two comparisons.
-func same(got, value string) bool {
-	if got == value || got == "spiffe://"+value {
-		return true
-	}
-	if network, _, ok := strings.Cut(value, "/"); ok && got == network {
-		return true
-	}
-	slash := strings.LastIndex(value, "/")
-	return slash > 0 && (got == value[:slash] || got == value[slash+1:])
-}
+// same allows for the scheme that Istio puts before a principal.
+func same(got, value string) bool { return got == value || got == "spiffe://"+value }
