@@ -19,6 +19,7 @@ func small() (*World, *v1alpha1.SecureIngress, *v1alpha1.Application) {
 	in.Spec.Domains = []v1alpha1.IngressDomain{{Name: "main", Domain: "example.com"}}
 	in.Spec.IdentityProviders = []v1alpha1.IdentityProvider{{Name: "customers", Issuer: "https://login", Audiences: []v1alpha1.ClaimValue{"shop"}, Default: true}}
 	a := &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Name: "shop", Namespace: "shop"}}
+	a.Spec.Ports = []v1alpha1.ApplicationPort{{Name: "web", Port: 80, Protocol: v1alpha1.ProtocolHTTP}}
 	a.Spec.Routes = []v1alpha1.Route{
 		{Name: "open", Port: "web", Paths: prefix("/"), Authentication: &v1alpha1.Authentication{Mode: v1alpha1.AuthenticationNone}},
 		{Name: "api", Port: "web", Paths: prefix("/api"), Methods: []v1alpha1.Method{"GET"}},
