@@ -106,8 +106,8 @@ func (d *demo) mistake(ctx context.Context) error {
 		d.view.line("%s", d.view.style(red, fmt.Sprintf("WRONG: this ought to be refused because the name is reserved: %v", err)))
 		return nil
 	}
-	_, says, _ := strings.Cut(err.Error(), "admission webhook")
-	d.view.block("admission webhook" + says)
+	_, says, _ := strings.Cut(err.Error(), "The Application")
+	d.view.block("The Application" + says)
 	return nil
 }
 
