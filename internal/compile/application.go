@@ -224,11 +224,13 @@ func (v *routeView) denyTokens(s scope, base requests) []rule {
 	if len(all) == 0 {
 		return v.denyWithoutProvider(s, waived, everybody)
 	}
+	// Where no token is needed, those of others are refused on the hosts alone.
+	hostsAlone := everybody || v.route.Mode == v1alpha1.AuthenticationNone
 	if alike(all) {
 		switch {
-		case everybody && len(v.gateways) == 0:
+		case hostsAlone && len(v.gateways) == 0:
 			return nil
-		case everybody:
+		case hostsAlone:
 			s.from = from(v.gateways)
 		case len(waived) > 0:
 			s.from = notFrom(waived)

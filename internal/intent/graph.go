@@ -122,7 +122,8 @@ type Publication struct {
 	// route needs could not be resolved, or the route is not published here and
 	// would be covered by a shorter path that is.
 	Closed bool
-	// Unpublished tells a closed route that was never meant to be here.
+	// Unpublished tells a closed route that was never meant to be here. Its Route
+	// has only the paths that are closed.
 	Unpublished bool
 	Origin      model.Origin
 }

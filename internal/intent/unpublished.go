@@ -24,11 +24,22 @@ func closeUnpublished(h *Host) {
 	}
 	for _, a := range applications {
 		for _, route := range a.Routes {
-			if published[route] || !slices.ContainsFunc(route.Paths, func(p Path) bool { return x.servedBy(p, a, route.Port) }) {
+			if published[route] {
+				continue
+			}
+			// Only the paths that would be served: the others are somebody else's.
+			closed := *route
+			closed.Paths = nil
+			for _, p := range route.Paths {
+				if x.servedBy(p, a, route.Port) {
+					closed.Paths = append(closed.Paths, p)
+				}
+			}
+			if len(closed.Paths) == 0 {
 				continue
 			}
 			h.Publications = append(h.Publications, &Publication{
-				Host: h, Application: a, Route: route, Closed: true, Unpublished: true,
+				Host: h, Application: a, Route: &closed, Closed: true, Unpublished: true,
 				Requirement: Requirement{Mode: route.Mode, Origin: route.Origin}, Origin: route.Origin,
 			})
 		}
