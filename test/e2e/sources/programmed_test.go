@@ -292,3 +292,51 @@ func TestProgrammedNamesAProxyThatRefuses(t *testing.T) {
 	must(t, shared.Client().Delete(t.Context(), broken))
 	await(t, b, only(t, outcome), targets[0].LastWrite(), metav1.ConditionTrue, istiod.ReasonAcknowledged)
 }
+
+// fixed replicas, whatever the cluster says.
+type fixed []istiod.Replica
+
+func (f fixed) Replicas(context.Context) ([]istiod.Replica, error) { return f, nil }
+
+// The gateway's proxy is connected to one replica and the application's to the
+// other: each knows only its own.
+func TestProgrammedNeedsEveryReplica(t *testing.T) {
+	snapshot, outcome, targets := shared.apply(t.Context(), t, stated(t))
+	all, err := config(t, operatorNamespace).Replicas.Replicas(t.Context())
+	must(t, err)
+	if len(all) != 2 {
+		t.Fatalf("there are %d replicas, want 2", len(all))
+	}
+	for _, test := range []struct {
+		name     string
+		replicas fixed
+		status   metav1.ConditionStatus
+		reason   string
+	}{
+		{"one of them is not asked", fixed{all[1]}, metav1.ConditionFalse, istiod.ReasonNotConnected},
+		{"one of them is away", fixed{{Name: all[0].Name, Address: "127.0.0.1:1"}, all[1]}, metav1.ConditionUnknown, istiod.ReasonIstiodUnreachable},
+		{"both are there", fixed{all[0], all[1]}, metav1.ConditionTrue, istiod.ReasonAcknowledged},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			c := config(t, operatorNamespace)
+			c.Replicas = test.replicas
+			source, b := follow(t, c)
+			source.Follow(snapshot, targets)
+			await(t, b, only(t, outcome), targets[0].LastWrite(), test.status, test.reason)
+		})
+	}
+}
+
+func TestProgrammedIsNotTrueOfAPodWithoutAProxy(t *testing.T) {
+	_, err := shared.Application(t.Context(), stack.ApplicationOptions{Namespace: "elsewhere", Name: "bare", NoSidecar: true})
+	must(t, err)
+	_, _, targets := shared.apply(t.Context(), t, stated(t))
+	targets[0].Proxies = []compile.WorkloadSelector{{Namespace: "elsewhere", Selector: map[string]string{"app": "bare"}}}
+	source, b := follow(t, config(t, operatorNamespace))
+	source.Follow(shared.snapshot(t.Context(), t, stated(t)), targets[:1])
+	v := await(t, b, targets[0].Owner, targets[0].LastWrite(), metav1.ConditionFalse, istiod.ReasonNotConnected)
+	if !strings.Contains(v.Message, "Pod elsewhere/bare") {
+		t.Errorf("the message does not name the pod: %s", v.Message)
+	}
+}
