@@ -168,16 +168,16 @@ func (g *Requests) path() string {
 
 // twists are ways to write a path that somebody may read as another one.
 var twists = []func(g *Requests, p string) string{
-	func(g *Requests, p string) string { return replaceOne(g, p, "/", "%2f") },
-	func(g *Requests, p string) string { return replaceOne(g, p, "/", "%2F") },
-	func(g *Requests, p string) string { return replaceOne(g, p, "/", "//") },
-	func(g *Requests, p string) string { return replaceOne(g, p, "/", "/./") },
-	func(g *Requests, p string) string { return replaceOne(g, p, "/", "/x/../") },
-	func(g *Requests, p string) string { return replaceOne(g, p, "/", "\\") },
-	func(g *Requests, p string) string { return replaceOne(g, p, "/", "%5c") },
-	func(g *Requests, p string) string { return replaceOne(g, p, "/", ";x=1/") },
-	func(g *Requests, p string) string { return replaceOne(g, p, "/", "/%2e/") },
-	func(g *Requests, p string) string { return replaceOne(g, p, "/", "/;/") },
+	func(g *Requests, p string) string { return oneSlash(g, p, "%2f") },
+	func(g *Requests, p string) string { return oneSlash(g, p, "%2F") },
+	func(g *Requests, p string) string { return oneSlash(g, p, "//") },
+	func(g *Requests, p string) string { return oneSlash(g, p, "/./") },
+	func(g *Requests, p string) string { return oneSlash(g, p, "/x/../") },
+	func(g *Requests, p string) string { return oneSlash(g, p, "\\") },
+	func(g *Requests, p string) string { return oneSlash(g, p, "%5c") },
+	func(g *Requests, p string) string { return oneSlash(g, p, ";x=1/") },
+	func(g *Requests, p string) string { return oneSlash(g, p, "/%2e/") },
+	func(g *Requests, p string) string { return oneSlash(g, p, "/;/") },
 	func(g *Requests, p string) string { return p + "/.." + g.path() },
 	func(g *Requests, p string) string { return p + "/..%2f.." + g.path() },
 	func(g *Requests, p string) string { return p + "/..%2f..%2f" + strings.TrimPrefix(g.path(), "/") },
@@ -203,14 +203,15 @@ var twists = []func(g *Requests, p string) string{
 
 func (g *Requests) twist(p string) string { return twists[g.IntN(len(twists))](g, p) }
 
-func replaceOne(g *Requests, p, what, with string) string {
-	n := strings.Count(p, what)
+// oneSlash writes one of the slashes differently.
+func oneSlash(g *Requests, p, with string) string {
+	n := strings.Count(p, "/")
 	if n == 0 {
 		return p
 	}
-	parts := strings.Split(p, what)
+	parts := strings.Split(p, "/")
 	at := 1 + g.IntN(n)
-	return strings.Join(parts[:at], what) + with + strings.Join(parts[at:], what)
+	return strings.Join(parts[:at], "/") + with + strings.Join(parts[at:], "/")
 }
 
 // encodeOne writes n characters that are no slash in a format.
@@ -238,10 +239,7 @@ func (g *Requests) authority(host string) string {
 // MustServe is the Application that has to answer a request, by what the
 // documents state; nil when nothing is said about it.
 func (w *World) MustServe(r *Request) *v1alpha1.Application {
-	if !r.Plain {
-		return nil
-	}
-	if r.Ingress == nil && r.Caller.ServiceAccount == "" && r.To.Spec.Access != nil && r.To.Spec.Access.MutualTLS == v1alpha1.MutualTLSStrict {
+	if !r.Plain || r.refusedByMutualTLS() {
 		return nil
 	}
 	path, _, _ := strings.Cut(r.Target, "?")
@@ -252,21 +250,22 @@ func (w *World) MustServe(r *Request) *v1alpha1.Application {
 	if app == nil || raw(app) {
 		return nil
 	}
-	port := r.Port
-	route := longest(app, path, port)
-	if route == nil {
-		return nil
-	}
-	if r.Ingress != nil && longest(app, path, string(route.Port)) != route {
+	route := longest(app, path, r.Port)
+	if route == nil || w.closed(app, route) {
 		return nil
 	}
 	if r.Ingress == nil && modeOf(route) != v1alpha1.AuthenticationNone && len(w.ingressesOf(app)) == 0 {
 		return nil // nobody's providers are known: closed, unless the caller is waived
 	}
-	if w.mayReach(Reached{Via: r.Via, Application: app, Port: string(route.Port), Method: r.Method, Token: r.Token}, route) != "" || w.closed(app, route) {
+	reached := Reached{Via: r.Via, Application: app, Port: string(route.Port), Method: r.Method, Token: r.Token}
+	if w.mayReach(reached, route) != "" {
 		return nil
 	}
 	return app
+}
+
+func (r *Request) refusedByMutualTLS() bool {
+	return r.Ingress == nil && r.Caller.ServiceAccount == "" && r.To.Spec.Access != nil && r.To.Spec.Access.MutualTLS == v1alpha1.MutualTLSStrict
 }
 
 // winner is the Application whose published path is the longest for a request.
