@@ -4,15 +4,18 @@
 package apply_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	securityv1beta1 "istio.io/api/security/v1beta1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -23,6 +26,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/apply"
 	"github.com/trellis-mesh/trellis/internal/compile"
 	"github.com/trellis-mesh/trellis/internal/model"
+	"github.com/trellis-mesh/trellis/test/stack"
 )
 
 func gvk(group, version, kind string) schema.GroupVersionKind {
@@ -428,4 +432,79 @@ func TestARememberedDigestIsTheOneOfTheObjectAsItIsNow(t *testing.T) {
 func annotated(o compile.Object) compile.Object {
 	o.Value.SetAnnotations(map[string]string{compile.AnnotationOrigin: "another"})
 	return o
+}
+
+// alter makes the API server change every policy of the namespace on its way to
+// storage, as a policy engine of the platform might.
+func (w *world) alter() {
+	w.t.Helper()
+	match := &admissionv1.MatchResources{
+		NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": w.namespace}},
+		ResourceRules: []admissionv1.NamedRuleWithOperations{{RuleWithOperations: admissionv1.RuleWithOperations{
+			Operations: []admissionv1.OperationType{admissionv1.Create, admissionv1.Update},
+			Rule:       admissionv1.Rule{APIGroups: []string{"security.istio.io"}, APIVersions: []string{"v1"}, Resources: []string{"authorizationpolicies"}},
+		}}},
+	}
+	fail := admissionv1.Fail
+	objects := []client.Object{
+		&admissionv1.MutatingAdmissionPolicy{
+			ObjectMeta: metav1.ObjectMeta{Name: w.namespace},
+			Spec: admissionv1.MutatingAdmissionPolicySpec{
+				FailurePolicy: &fail, MatchConstraints: match, ReinvocationPolicy: admissionv1.NeverReinvocationPolicy,
+				Mutations: []admissionv1.Mutation{{PatchType: admissionv1.PatchTypeJSONPatch, JSONPatch: &admissionv1.JSONPatch{
+					Expression: `[JSONPatch{op: "add", path: "/spec/action", value: "AUDIT"}]`,
+				}}},
+			},
+		},
+		&admissionv1.MutatingAdmissionPolicyBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: w.namespace},
+			Spec:       admissionv1.MutatingAdmissionPolicyBindingSpec{PolicyName: w.namespace},
+		},
+	}
+	for _, o := range objects {
+		if err := w.client.Create(w.t.Context(), o); err != nil {
+			w.t.Fatal(err)
+		}
+		w.t.Cleanup(func() { _ = w.client.Delete(context.Background(), o) })
+	}
+	ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
+	defer cancel()
+	err := stack.Until(ctx, "the policy to be in force", func(ctx context.Context) error {
+		p := &securityv1.AuthorizationPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "canary"}}
+		p.Spec.Action = securityv1beta1.AuthorizationPolicy_DENY
+		if err := w.client.Create(ctx, p, client.DryRunAll); err != nil {
+			return err
+		}
+		if p.Spec.Action != securityv1beta1.AuthorizationPolicy_AUDIT {
+			return errors.New("it changes nothing yet")
+		}
+		return nil
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func TestWhatIsAlteredOnItsWayToStorageIsSaidAndNotFoughtForEver(t *testing.T) {
+	w := newWorld(t)
+	w.alter()
+	policy := w.deny("deny", "a.example.com")
+	_, result := w.mustRun([]compile.Object{policy})
+	if len(result.Failures) != 1 || result.Failures[0].Reason != "AlteredOnWrite" {
+		t.Fatalf("failures %+v", result.Failures)
+	}
+	before := w.writes.Load()
+	for range 3 {
+		plan, _ := w.mustRun([]compile.Object{policy})
+		if len(plan.Altered) != 1 {
+			t.Errorf("the plan does not say that the object is altered: %+v", plan)
+		}
+	}
+	if after := w.writes.Load(); after != before {
+		t.Errorf("%d more writes that cannot help", after-before)
+	}
+	w.mustRun([]compile.Object{w.deny("deny", "b.example.com")})
+	if w.writes.Load() == before {
+		t.Error("a change of what is wanted was not written")
+	}
 }

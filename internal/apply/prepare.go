@@ -46,8 +46,8 @@ func (p *Preparer) Prepare(objects []compile.Object) ([]Desired, error) {
 	next := make(map[model.Reference]prepared, len(objects))
 	var buffer []byte
 	for _, o := range objects {
-		fields, usable := [sha256.Size]byte{}, false
-		fields, buffer, usable = hashFields(o.Value, buffer)
+		fields, rest, usable := hashFields(o.Value, buffer)
+		buffer = rest
 		known, seen := p.known[o.Ref]
 		if !usable || !seen || known.fields != fields {
 			digest, err := digestOf(o)

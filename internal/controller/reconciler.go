@@ -153,8 +153,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	if r.last == nil {
 		return reconcile.Result{}, nil
 	}
-	if err := r.report(ctx, r.last); err != nil {
+	all, err := r.report(ctx, r.last)
+	if err != nil {
 		return reconcile.Result{}, err
+	}
+	if !all {
+		return reconcile.Result{RequeueAfter: time.Nanosecond}, nil
 	}
 	if len(r.last.state.Blockers) > 0 {
 		return reconcile.Result{}, nil

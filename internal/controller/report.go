@@ -14,8 +14,9 @@ import (
 	"github.com/trellis-mesh/trellis/internal/model"
 )
 
-// report brings all statuses up to date.
-func (r *Reconciler) report(ctx context.Context, done *round) error {
+// report brings all statuses up to date. It is false when it was left for
+// something more urgent, and has to be called again.
+func (r *Reconciler) report(ctx context.Context, done *round) (bool, error) {
 	began := r.clock.Now()
 	now := metav1.NewTime(began).Rfc3339Copy()
 	there := map[types.UID]bool{}
@@ -29,10 +30,10 @@ func (r *Reconciler) report(ctx context.Context, done *round) error {
 		writes = append(writes, r.ingressStatus(done, i, now))
 	}
 	r.statuses.keep(there)
-	written, err := r.statuses.write(ctx, writes)
+	written, all, err := r.statuses.write(ctx, writes, r.stale.Load)
 	r.events.accepted(done, written)
 	r.metrics.reported(r.clock.Now().Sub(began), done, len(written), r.inbox.counts())
-	return err
+	return all, err
 }
 
 func (r *Reconciler) applicationStatus(done *round, a *v1alpha1.Application, now metav1.Time) statusWrite {

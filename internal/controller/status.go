@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -86,27 +87,62 @@ func (s *statusWriter) known(uid types.UID, resourceVersion string, cached any) 
 	return w.status
 }
 
-// write writes all that differ, and returns those that it wrote.
-func (s *statusWriter) write(ctx context.Context, writes []statusWrite) ([]statusWrite, error) {
+// atLeast is how many statuses are written before anything more urgent is looked
+// for, so that they come to an end where there always is something more urgent.
+const atLeast = 4 * parallel
+
+// write writes all that differ, those of changed statements first, and returns
+// those that it wrote. It stops early, and says so, when something urgent is to
+// be done: a thousand statuses must not hold up a repair.
+func (s *statusWriter) write(ctx context.Context, writes []statusWrite, urgent func() bool) (done []statusWrite, all bool, err error) {
 	writes = slices.DeleteFunc(writes, func(w statusWrite) bool { return equality.Semantic.DeepEqual(w.was, w.is) })
+	slices.SortStableFunc(writes, func(a, b statusWrite) int { return a.rank() - b.rank() })
 	errs := make([]error, len(writes))
+	begun := 0
+	var failed atomic.Bool
 	var group sync.WaitGroup
 	slots := make(chan struct{}, max(s.parallel, 1))
 	for i, w := range writes {
 		slots <- struct{}{}
+		// An API server that is away would answer all others alike.
+		if failed.Load() || begun >= atLeast && urgent() {
+			break
+		}
+		begun++
 		group.Go(func() {
 			defer func() { <-slots }()
 			errs[i] = s.one(ctx, w)
+			if errs[i] != nil && apierrors.ReasonForError(errs[i]) == metav1.StatusReasonUnknown {
+				failed.Store(true)
+			}
 		})
 	}
 	group.Wait()
-	var done []statusWrite
-	for i, w := range writes {
+	for i, w := range writes[:begun] {
 		if errs[i] == nil {
 			done = append(done, w)
 		}
 	}
-	return done, errors.Join(errs...)
+	return done, begun == len(writes), few(errs)
+}
+
+// rank is lower for what somebody waits for.
+func (w statusWrite) rank() int {
+	if len(w.before) == 0 || len(w.after) == 0 || w.before[0].ObservedGeneration != w.after[0].ObservedGeneration {
+		return 0
+	}
+	return 1
+}
+
+// few joins the first errors and says how many more there are: a thousand
+// statuses that fail for one reason are one line in a log.
+func few(errs []error) error {
+	const most = 3
+	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	if len(errs) <= most {
+		return errors.Join(errs...)
+	}
+	return errors.Join(append(errs[:most:most], fmt.Errorf("and %d more", len(errs)-most))...)
 }
 
 // one replaces a status by server-side apply. Conditions of other managers stay.

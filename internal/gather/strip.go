@@ -34,6 +34,9 @@ func stripOwn(obj runtime.Object) (*entry, error) {
 	m.SetManagedFields(nil)
 	annotations := m.GetAnnotations()
 	delete(annotations, corev1.LastAppliedConfigAnnotation)
+	if len(annotations) == 0 {
+		annotations = nil
+	}
 	m.SetAnnotations(annotations)
 	e.object = obj
 	return e, nil

@@ -112,11 +112,7 @@ func Run(ctx context.Context, config *rest.Config, o Options) error {
 	if err != nil {
 		return err
 	}
-	key, err := probeKey(ctx, direct, o)
-	if err != nil {
-		return err
-	}
-	if err := assemble(m, direct, o, key); err != nil {
+	if err := assemble(m, direct, o, probeKey(ctx, direct, o)); err != nil {
 		return err
 	}
 	if err := m.Start(ctx); err != nil {
@@ -254,24 +250,24 @@ func prober(o Options) controller.Prober {
 
 // probeKey gets the value of the probe header. Without the right to it there are
 // no probes, and statuses say so; everything else works.
-func probeKey(ctx context.Context, direct client.Client, o Options) (string, error) {
+func probeKey(ctx context.Context, direct client.Client, o Options) string {
 	if o.Namespace == "" {
-		return "", nil
+		return ""
 	}
 	const patience = 2 * time.Second
 	for {
 		key, err := probe.EnsureKey(ctx, direct, o.Namespace, rand.Reader)
 		if err == nil {
-			return key, nil
+			return key
 		}
 		if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) {
 			o.Log.Warn("there will be no probes, so Enforced stays Unknown; give the operator the rights of the chart trellis", "error", err)
-			return "", nil
+			return ""
 		}
 		o.Log.Warn("the API server does not answer yet", "error", err)
 		select {
 		case <-ctx.Done():
-			return "", nil
+			return ""
 		case <-o.Clock.After(patience):
 		}
 	}
