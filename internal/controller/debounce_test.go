@@ -39,10 +39,10 @@ func TestChangesAreJoinedButNeverHeldUpForLong(t *testing.T) {
 					})
 				}()
 				for _, at := range test.changes {
-					time.Sleep(at*time.Millisecond - time.Since(began))
+					<-time.After(at*time.Millisecond - time.Since(began))
 					changed <- struct{}{}
 				}
-				time.Sleep(2 * time.Second)
+				<-time.After(2 * time.Second)
 				cancel()
 				<-done
 				if len(emits) != len(test.emits) {
