@@ -116,18 +116,36 @@ func TestAProbeThatIsNoLongerFollowedIsNotSent(t *testing.T) {
 }
 
 func TestRequestsKeepWithinTheRate(t *testing.T) {
-	p := pace{gap: 10 * time.Millisecond}
-	now, sent := start, 0
-	for end := start.Add(10 * time.Second); now.Before(end); {
-		if ready := p.ready(); ready.After(now) {
-			now = ready
-			continue
+	for waited, want := range map[bool]int{false: 1000, true: 1000 * hurry} {
+		p := pace{gap: 10 * time.Millisecond}
+		now, sent := start, 0
+		for end := start.Add(10 * time.Second); now.Before(end); {
+			if ready := p.ready(); ready.After(now) {
+				now = ready
+				continue
+			}
+			p.spend(now, 1, waited)
+			sent++
 		}
-		p.spend(now, 1)
-		sent++
+		if sent > want+burst*hurry+1 || sent < want {
+			t.Errorf("somebody waits: %t: %d requests in ten seconds, want about %d", waited, sent, want)
+		}
 	}
-	if sent > 1000+burst+1 || sent < 1000 {
-		t.Errorf("%d requests in ten seconds, want about 1000", sent)
+}
+
+func TestSomebodyWaitsForWhatChangedUntilItIsGood(t *testing.T) {
+	s := newSchedule(10 * time.Second)
+	s.follow(snapshotOf("192.0.2.1"), []controller.ProbeTarget{{Owner: owner("a"), Probes: []compile.Probe{probeOf("x")}}}, start)
+	sent, _ := s.next(start)
+	s.done(sent, false, start)
+	if !start.Before(sent.waited) {
+		t.Error("nobody waits after the first failure")
+	}
+	_, due := s.next(start)
+	sent, _ = s.next(due)
+	s.done(sent, true, due)
+	if due.Before(sent.waited) {
+		t.Error("somebody still waits after a good answer")
 	}
 }
 

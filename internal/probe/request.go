@@ -112,8 +112,8 @@ func (p *pods) transport(address string) *http.Transport {
 			MinVersion:         tls.VersionTLS12,
 		},
 		DisableCompression:  true,
-		MaxIdleConnsPerHost: 1,
-		MaxIdleConns:        64,
+		MaxIdleConnsPerHost: 2,
+		MaxIdleConns:        256,
 		IdleConnTimeout:     connectionLife,
 	}
 }

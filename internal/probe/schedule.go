@@ -25,6 +25,9 @@ type task struct {
 	// changed.
 	fresh bool
 	due   time.Time
+	// waited is until when somebody waits for the first good answer: that is how
+	// long a change may take to be everywhere.
+	waited time.Time
 	// failed counts results in a row that were not as expected.
 	failed int
 	// place in the heap; -1 while it is being sent.
@@ -42,7 +45,10 @@ type schedule struct {
 
 // retryFirst is when a probe that failed is sent again first; it doubles up to
 // the interval. A change takes about a second to reach the data plane.
-const retryFirst = 500 * time.Millisecond
+const (
+	retryFirst = 500 * time.Millisecond
+	waiting    = 15 * time.Second
+)
 
 func newSchedule(interval time.Duration) *schedule {
 	return &schedule{interval: interval, tasks: map[string]*task{}}
@@ -72,7 +78,7 @@ func (s *schedule) follow(snapshot *model.Snapshot, targets []controller.ProbeTa
 		old.owners, old.pods = t.owners, t.pods
 		next[id] = old
 		if changed {
-			old.fresh, old.due = true, now
+			old.fresh, old.due, old.waited = true, now, now.Add(waiting)
 			if old.place >= 0 {
 				heap.Fix(s, old.place)
 			}
@@ -81,7 +87,7 @@ func (s *schedule) follow(snapshot *model.Snapshot, targets []controller.ProbeTa
 	// In a fixed order, so that a run can be told again.
 	for _, id := range slices.Sorted(maps.Keys(next)) {
 		if t := next[id]; s.tasks[id] == nil {
-			t.fresh, t.due = true, now
+			t.fresh, t.due, t.waited = true, now, now.Add(waiting)
 			heap.Push(s, t)
 		}
 	}
@@ -117,7 +123,7 @@ func (s *schedule) done(t *task, asExpected bool, now time.Time) {
 	}
 	wait := s.interval
 	if asExpected {
-		t.failed = 0
+		t.failed, t.waited = 0, time.Time{}
 	} else {
 		wait = min(wait, retryFirst<<min(t.failed, 16))
 		t.failed++
