@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // build makes the servers of the stack and what users get, showing progress.
@@ -54,10 +55,14 @@ func makeDirectory(cache string) (string, error) {
 	return dir, nil
 }
 
+// pause is how long a program may work before the story says that it still does.
+const pause = 15 * time.Second
+
 // show runs a program in the repository and shows what it says.
 func (d *demo) show(ctx context.Context, arguments []string) error {
 	writer, end := d.view.progress()
 	defer end()
+	defer d.view.patient(pause)()
 	command := exec.CommandContext(ctx, arguments[0], arguments[1:]...)
 	command.Dir, command.Stdout, command.Stderr = d.repository, writer, writer
 	if err := command.Run(); err != nil {

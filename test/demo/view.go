@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 )
 
 // The styles of a terminal (ECMA-48 SGR). In a pipe there are none.
@@ -94,6 +95,30 @@ func (v *view) progress() (writer io.Writer, end func()) {
 	return pipe, func() {
 		_ = pipe.Close()
 		<-done
+	}
+}
+
+// patient says at every pause that work goes on, until the returned function is
+// called: the Go compiler works for minutes without a word.
+func (v *view) patient(pause time.Duration) (end func()) {
+	done, ended := make(chan struct{}), make(chan struct{})
+	started := time.Now()
+	go func() {
+		defer close(ended)
+		ticker := time.NewTicker(pause)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-ticker.C:
+				v.note("… still working, after %.0f s", time.Since(started).Seconds())
+			}
+		}
+	}()
+	return func() {
+		close(done)
+		<-ended
 	}
 }
 

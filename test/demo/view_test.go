@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestAFileGetsPlainText(t *testing.T) {
@@ -51,6 +52,26 @@ func TestProgressShowsEachLineBeforeItEnds(t *testing.T) {
 	if !strings.HasPrefix(out.String(), "   one\n") {
 		t.Errorf("got %.60q", out.String())
 	}
+}
+
+// notices is a writer that tells of each write.
+type notices chan string
+
+func (n notices) Write(text []byte) (int, error) {
+	select {
+	case n <- string(text):
+	default:
+	}
+	return len(text), nil
+}
+
+func TestLongWorkIsSaidToGoOn(t *testing.T) {
+	out := make(notices, 1)
+	end := (&view{out: out}).patient(time.Millisecond)
+	if text := <-out; !strings.Contains(text, "still working") {
+		t.Errorf("got %q", text)
+	}
+	end()
 }
 
 func TestFlagsOfTheChartKeepTheirOrder(t *testing.T) {
