@@ -60,7 +60,7 @@ func (b *builder) virtualService(h *intent.Host) {
 		ObjectMeta: metav1.ObjectMeta{Namespace: in.Ref.Namespace, Name: hostName(in.Ref.Name, h.Name)},
 	}
 	value.Spec.Hosts = []string{h.Name}
-	value.Spec.Gateways = []string{ingressName(in.Ref.Name, "")}
+	value.Spec.Gateways = []string{gatewayName(in.Ref.Name)}
 	value.Spec.Http = e.routes
 	owners := []model.Reference{in.Ref}
 	for _, p := range h.Publications {
@@ -145,6 +145,20 @@ func tokenMatches(in *intent.Ingress, port uint32) []*networkingapi.HTTPMatchReq
 type hostPath struct {
 	path        intent.Path
 	publication *intent.Publication
+	// below is true for a prefix whose own text is another one's exact path.
+	below bool
+}
+
+// matches are the requests for the path, over HTTPS.
+func (hp hostPath) matches() []*networkingapi.HTTPMatchRequest {
+	port := uint32(hp.publication.Host.Ingress.HTTPS.Number)
+	switch {
+	case hp.below:
+		return []*networkingapi.HTTPMatchRequest{{Uri: startsWith(hp.path.Value + "/"), Port: port}}
+	case hp.path.Prefix:
+		return prefixMatches(hp.path.Value, port)
+	}
+	return []*networkingapi.HTTPMatchRequest{{Uri: exact(hp.path.Value), Port: port}}
 }
 
 // routeEntries lead every path of the host to its application, the longest
@@ -153,22 +167,26 @@ func (b *builder) routeEntries(e *entries, h *intent.Host) {
 	var all []hostPath
 	for _, p := range h.Publications {
 		for _, path := range p.Route.Paths {
-			all = append(all, hostPath{path, p})
+			all = append(all, hostPath{path: path, publication: p})
 		}
 	}
 	e.routes = slices.Grow(e.routes, 2*len(all))
 	e.stamps = slices.Grow(e.stamps, 2*len(all))
 	slices.SortStableFunc(all, func(x, y hostPath) int {
-		return cmp.Or(intent.MoreSpecific(x.path, y.path), compareBool(x.path.Guess, y.path.Guess))
+		return cmp.Or(intent.MoreSpecific(x.path, y.path), compareBool(x.path.Guess, y.path.Guess), compareBool(y.publication.Closed, x.publication.Closed))
 	})
-	for _, hp := range all {
+	// Of equal paths the first one decides; Istio warns of the others.
+	all = slices.CompactFunc(all, func(x, y hostPath) bool { return intent.MoreSpecific(x.path, y.path) == 0 })
+	for i, hp := range all {
+		// An exact path is just before the prefix of the same text.
+		hp.below = i > 0 && hp.path.Value != "/" && all[i-1].path.Value == hp.path.Value
 		p := hp.publication
 		name := p.Application.Ref.Namespace + "/" + p.Application.Ref.Name + "/" + p.Route.Name
 		switch {
 		case p.Unpublished:
-			e.add(at(&p.Origin), ReasonPolicy, answer(name, 404, "", pathMatches(hp.path, h.Ingress)...))
+			e.add(at(&p.Origin), ReasonPolicy, answer(name, 404, "", hp.matches()...))
 		case p.Closed:
-			e.add(at(&p.Origin), ReasonPolicy, answer(name, 403, "this route is closed; its Application's status says why\n", pathMatches(hp.path, h.Ingress)...))
+			e.add(at(&p.Origin), ReasonPolicy, answer(name, 403, "this route is closed; its Application's status says why\n", hp.matches()...))
 		default:
 			b.openRoute(e, hp, name)
 		}
@@ -179,11 +197,11 @@ func (b *builder) openRoute(e *entries, hp hostPath, name string) {
 	p := hp.publication
 	cors := corsPolicy(p)
 	if cors != nil {
-		e.add(below(&p.Origin, "cors"), ReasonMethod, answer(name, 400, "an empty header makes no preflight\n", emptyPreflight(hp.path, p.Host.Ingress)...))
+		e.add(below(&p.Origin, "cors"), ReasonMethod, answer(name, 400, "an empty header makes no preflight\n", emptyPreflight(hp)...))
 	}
 	route := &networkingapi.HTTPRoute{
 		Name:  name,
-		Match: pathMatches(hp.path, p.Host.Ingress),
+		Match: hp.matches(),
 		Route: []*networkingapi.HTTPRouteDestination{{Destination: &networkingapi.Destination{
 			Host: p.Application.ServiceHost(b.snapshot.Mesh()),
 			Port: &networkingapi.PortSelector{Number: uint32(p.Route.Port.Number)},
@@ -199,10 +217,10 @@ func (b *builder) openRoute(e *entries, hp hostPath, name string) {
 // emptyPreflight matches OPTIONS requests whose preflight headers are there and
 // empty. Authorization rules take them for preflights, since they ask no more
 // than whether a header is there, and the CORS filter would pass them on.
-func emptyPreflight(p intent.Path, in *intent.Ingress) []*networkingapi.HTTPMatchRequest {
+func emptyPreflight(hp hostPath) []*networkingapi.HTTPMatchRequest {
 	var out []*networkingapi.HTTPMatchRequest
 	for _, header := range preflightHeaders {
-		for _, m := range pathMatches(p, in) {
+		for _, m := range hp.matches() {
 			m.Method = exact("OPTIONS")
 			m.Headers = map[string]*networkingapi.StringMatch{header: regex("^$")}
 			out = append(out, m)
@@ -291,14 +309,6 @@ func prefixMatches(path string, port uint32) []*networkingapi.HTTPMatchRequest {
 		return []*networkingapi.HTTPMatchRequest{{Uri: startsWith("/"), Port: port}}
 	}
 	return []*networkingapi.HTTPMatchRequest{{Uri: exact(path), Port: port}, {Uri: startsWith(path + "/"), Port: port}}
-}
-
-func pathMatches(p intent.Path, in *intent.Ingress) []*networkingapi.HTTPMatchRequest {
-	port := uint32(in.HTTPS.Number)
-	if p.Prefix {
-		return prefixMatches(p.Value, port)
-	}
-	return []*networkingapi.HTTPMatchRequest{{Uri: exact(p.Value), Port: port}}
 }
 
 func answer(name string, status uint32, body string, matches ...*networkingapi.HTTPMatchRequest) *networkingapi.HTTPRoute {

@@ -101,7 +101,7 @@ func jwtRule(p *v1alpha1.IdentityProvider) *securityapi.JWTRule {
 func (b *builder) gateway(in *intent.Ingress, owners []model.Reference) {
 	value := &networkingv1.Gateway{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "networking.istio.io/v1", Kind: "Gateway"},
-		ObjectMeta: metav1.ObjectMeta{Namespace: in.Ref.Namespace, Name: ingressName(in.Ref.Name, "")},
+		ObjectMeta: metav1.ObjectMeta{Namespace: in.Ref.Namespace, Name: gatewayName(in.Ref.Name)},
 	}
 	hosts := make([]string, 0, len(in.Hosts))
 	for _, h := range in.Hosts {
@@ -183,11 +183,12 @@ func (b *builder) hostPolicies(h *intent.Host) {
 }
 
 func denyAtGateway(p *intent.Publication, covered coverage, base requests) []rule {
+	// The plain port answers by itself: rules leave it alone. Without a port they
+	// would refuse everything on TCP ports of these pods, where Istio drops paths.
+	base.ports = ports(p.Host.Ingress.HTTPS)
 	if p.Closed {
 		return []rule{scope{to: covered.on(base)}.rule(at(&p.Origin), ReasonPolicy)}
 	}
-	// The plain port answers by itself: token rules leave it alone.
-	base.ports = ports(p.Host.Ingress.HTTPS)
 	if p.CORS == nil {
 		return append(methodRules(p.Route, covered, base, nil), tokenRules(scope{to: covered.on(base)}, &p.Requirement)...)
 	}

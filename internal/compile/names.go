@@ -36,6 +36,9 @@ func applicationName(name, suffix string) string {
 
 func ingressName(name, suffix string) string { return shorten("trellis-ingress-" + name + suffix) }
 
+// gatewayName is one DNS label, as Istio demands of Gateways.
+func gatewayName(ingress string) string { return shortenTo(63, "trellis-ingress-"+ingress) }
+
 func hostName(ingress, host string) string { return shorten("trellis-host-" + ingress + "." + host) }
 
 func hostPolicyName(ingress, host string, app model.Reference, suffix string) string {
@@ -44,8 +47,9 @@ func hostPolicyName(ingress, host string, app model.Reference, suffix string) st
 
 // shorten keeps a name within what Kubernetes takes (253 characters), and keeps
 // names apart that would be cut to the same text.
-func shorten(name string) string {
-	const most = 253
+func shorten(name string) string { return shortenTo(253, name) }
+
+func shortenTo(most int, name string) string {
 	if len(name) <= most {
 		return name
 	}
