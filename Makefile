@@ -34,7 +34,7 @@ demo: ## Start a real mesh on this machine and watch two documents become a secu
 
 .PHONY: build
 build: ## Build the CLI and the operator for users into bin/
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
+	CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
 	ln -sf trellis $(BIN)/kubectl-trellis
 
 ##@ Develop

@@ -3,6 +3,341 @@
 
 package main
 
-import "context"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"time"
 
-func operatorFigures(context.Context) ([]figure, error) { return nil, nil }
+	securityv1 "istio.io/client-go/pkg/apis/security/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/load"
+	"github.com/trellis-mesh/trellis/test/fleet"
+	"github.com/trellis-mesh/trellis/test/stack"
+)
+
+const (
+	changes        = 60
+	patience       = 4 * time.Minute
+	creators       = 8
+	settleInterval = 200 * time.Millisecond
+)
+
+// operatorFigures run the operator on two platforms: a wide one for changes and
+// memory, and one large ingress for statuses.
+func operatorFigures(ctx context.Context) ([]figure, error) {
+	wide, err := wideFigures(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("1000 Applications, %w", err)
+	}
+	large, err := largeIngressFigures(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("one large SecureIngress, %w", err)
+	}
+	return append(wide, large...), nil
+}
+
+// platform is a cluster with an operator and a fleet in it.
+type platform struct {
+	stack    *stack.Stack
+	client   client.WithWatch
+	operator *process
+}
+
+func newPlatform(ctx context.Context, gateways []string) (*platform, error) {
+	s, err := stack.Start(ctx, stack.Options{Out: os.Stderr, IstiodEnvironment: []string{"DEBUG_ENDPOINT_AUTH_ALLOWED_NAMESPACES=" + operatorNamespace}})
+	if err != nil {
+		return nil, err
+	}
+	p := &platform{stack: s}
+	scheme := runtime.NewScheme()
+	if err := load.AddToScheme(scheme); err != nil {
+		return p, err
+	}
+	config := s.Config()
+	config.QPS = -1
+	if p.operator, err = startOperator(ctx, s, gateways); err != nil {
+		return p, err
+	}
+	p.client, err = client.NewWithWatch(config, client.Options{Scheme: scheme})
+	return p, err
+}
+
+// stop ends everything; a failed run leaves its logs.
+func (p *platform) stop(failed bool) {
+	if p == nil {
+		return
+	}
+	if failed {
+		p.stack.KeepFiles()
+		fmt.Fprintln(os.Stderr, "bench: what was logged is in", p.stack.Logs())
+	}
+	if p.operator != nil {
+		p.operator.stop()
+	}
+	p.stack.Stop()
+}
+
+// create makes objects, namespaces first, several at once.
+func (p *platform) create(ctx context.Context, objects []client.Object) error {
+	var first, rest []client.Object
+	for _, o := range objects {
+		if o.GetObjectKind().GroupVersionKind().Kind == "Namespace" {
+			first = append(first, o)
+		} else {
+			rest = append(rest, o)
+		}
+	}
+	for _, batch := range [][]client.Object{first, rest} {
+		errs := make([]error, creators)
+		var group sync.WaitGroup
+		for worker := range creators {
+			group.Go(func() {
+				for i := worker; i < len(batch) && errs[worker] == nil; i += creators {
+					errs[worker] = p.createOne(ctx, batch[i])
+				}
+			})
+		}
+		group.Wait()
+		if err := errors.Join(errs...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *platform) createOne(ctx context.Context, o client.Object) error {
+	pod, isPod := o.(*corev1.Pod)
+	var status corev1.PodStatus
+	if isPod {
+		status = pod.Status
+	}
+	if err := p.client.Create(ctx, o); err != nil {
+		return fmt.Errorf("creating %T %s/%s, %w", o, o.GetNamespace(), o.GetName(), err)
+	}
+	if isPod {
+		pod.Status = status
+		return p.client.Status().Update(ctx, pod)
+	}
+	return nil
+}
+
+// until polls, since what it waits for is spread over a thousand objects.
+func until(ctx context.Context, what string, check func(context.Context) error) error {
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, settleInterval, patience, true, func(ctx context.Context) (bool, error) {
+		err := check(ctx)
+		if err != nil && ctx.Err() == nil {
+			last = err
+		}
+		return err == nil, nil
+	})
+	if err != nil {
+		return fmt.Errorf("waiting for %s, %w; last answer: %w", what, err, last)
+	}
+	return nil
+}
+
+func (p *platform) applications(ctx context.Context) ([]v1alpha1.Application, error) {
+	var list v1alpha1.ApplicationList
+	err := p.client.List(ctx, &list)
+	return list.Items, err
+}
+
+// observed returns an error until every Application has the condition for its
+// generation.
+func (p *platform) observed(ctx context.Context, condition string, status metav1.ConditionStatus) error {
+	list, err := p.applications(ctx)
+	if err != nil {
+		return err
+	}
+	missing := 0
+	var example string
+	for _, a := range list {
+		c := meta.FindStatusCondition(a.Status.Conditions, condition)
+		if c == nil || c.ObservedGeneration != a.Generation || (status != "" && c.Status != status) {
+			missing++
+			example = fmt.Sprintf("%s/%s: %+v", a.Namespace, a.Name, c)
+		}
+	}
+	if missing > 0 || len(list) == 0 {
+		return fmt.Errorf("%d of %d Applications lack %s %s, such as %s", missing, len(list), condition, status, example)
+	}
+	return nil
+}
+
+func wideFigures(ctx context.Context) (figures []figure, err error) {
+	const applications, ingresses = 1000, 10
+	options := fleet.Options{Applications: applications, Routes: 5, Ingresses: ingresses, Unready: true}
+	objects, err := fleet.Objects(options)
+	if err != nil {
+		return nil, err
+	}
+	var gateways []string
+	for i := range ingresses {
+		gateways = append(gateways, fmt.Sprintf("ingress-%02d", i))
+	}
+	p, err := newPlatform(ctx, gateways)
+	defer func() { p.stop(err != nil) }()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.create(ctx, objects); err != nil {
+		return nil, err
+	}
+	created := time.Now()
+	if err := until(ctx, "all Applications to be accepted", func(ctx context.Context) error {
+		return p.observed(ctx, v1alpha1.ConditionAccepted, metav1.ConditionTrue)
+	}); err != nil {
+		return nil, err
+	}
+	settled := time.Since(created)
+	ours, peer, err := p.changes(ctx, options)
+	if err != nil {
+		return nil, err
+	}
+	now, peak, err := p.operator.resident()
+	if err != nil {
+		return nil, err
+	}
+	const change = "one Application of 1000 changed, its rules in the API server, "
+	const direct = "writing the same rules directly"
+	return []figure{
+		{Name: "1000 Applications created at once, all accepted after the last", Ours: settled.Seconds(), Unit: "s"},
+		{Name: change + "p50", Ours: milliseconds(quantile(ours, 0.5)), Peer: milliseconds(quantile(peer, 0.5)), PeerName: direct, Unit: "ms"},
+		{Name: change + "p99", Ours: milliseconds(quantile(ours, 0.99)), Peer: milliseconds(quantile(peer, 0.99)), PeerName: direct, Bar: 2000, Unit: "ms"},
+		{Name: "operator's resident memory at 1000 Applications", Ours: now, Bar: 200, Unit: "MB"},
+		{Name: "operator's resident memory at 1000 Applications, highest", Ours: peak, Unit: "MB"},
+	}, nil
+}
+
+// changes changes one Application after another and waits each time for its
+// policy; the peer is the same wait after a direct write.
+func (p *platform) changes(ctx context.Context, o fleet.Options) (ours, peer []time.Duration, err error) {
+	for i := range changes {
+		app := fleet.Application(o, i*7%o.Applications)
+		policy := &securityv1.AuthorizationPolicy{}
+		key := client.ObjectKey{Namespace: app.Namespace, Name: "trellis-application-" + app.Name + "-deny"}
+		if err := p.client.Get(ctx, key, policy); err != nil {
+			return nil, nil, err
+		}
+		took, err := p.wait(ctx, policy, func() error {
+			if err := p.client.Get(ctx, client.ObjectKeyFromObject(app), app); err != nil {
+				return err
+			}
+			app.Spec.Routes[0].Methods = []v1alpha1.Method{"GET", "HEAD"}
+			return p.client.Update(ctx, app)
+		})
+		if err != nil {
+			return nil, nil, fmt.Errorf("changing %s, %w", app.Name, err)
+		}
+		ours = append(ours, took)
+
+		copied := policy.DeepCopy()
+		copied.ObjectMeta = metav1.ObjectMeta{Namespace: "default", Name: fmt.Sprintf("peer-%d", i)}
+		copied.Spec.Selector.MatchLabels = map[string]string{"app": "nobody"}
+		if err := p.client.Create(ctx, copied); err != nil {
+			return nil, nil, err
+		}
+		took, err = p.wait(ctx, copied, func() error {
+			changed := copied.DeepCopy()
+			changed.Spec.Rules = changed.Spec.Rules[:1]
+			return p.client.Update(ctx, changed)
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+		peer = append(peer, took)
+	}
+	return ours, peer, nil
+}
+
+// wait measures from the return of a write to the event of an object's change.
+func (p *platform) wait(ctx context.Context, o *securityv1.AuthorizationPolicy, write func() error) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	w, err := p.client.Watch(ctx, &securityv1.AuthorizationPolicyList{}, client.InNamespace(o.Namespace),
+		client.MatchingFields{"metadata.name": o.Name}, &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: o.ResourceVersion}})
+	if err != nil {
+		return 0, err
+	}
+	defer w.Stop()
+	started := time.Now()
+	if err := write(); err != nil {
+		return 0, err
+	}
+	for event := range w.ResultChan() {
+		if got, ok := event.Object.(*securityv1.AuthorizationPolicy); ok && got.Generation > o.Generation {
+			return time.Since(started), nil
+		}
+	}
+	return 0, fmt.Errorf("waiting for %s/%s, %w", o.Namespace, o.Name, context.Cause(ctx))
+}
+
+// largeIngressFigures publishes 64 hosts with 1,024 routes at a real gateway and
+// waits until everything about it is known, the data plane's answers included.
+func largeIngressFigures(ctx context.Context) (figures []figure, err error) {
+	objects, err := fleet.Objects(fleet.Options{Applications: 64, Routes: 16, Ingresses: 1})
+	if err != nil {
+		return nil, err
+	}
+	const ns = "ingress-00"
+	p, err := newPlatform(ctx, []string{ns})
+	defer func() { p.stop(err != nil) }()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.stack.Namespace(ctx, ns, nil); err != nil {
+		return nil, err
+	}
+	if _, err := p.stack.Gateway(ctx, stack.GatewayOptions{Namespace: ns, Name: "gateway", Labels: map[string]string{"istio": ns}}); err != nil {
+		return nil, err
+	}
+	// The gateway is a real one, and the SecureIngress comes last.
+	var ingress client.Object
+	objects = slices.DeleteFunc(objects, func(o client.Object) bool {
+		kind := o.GetObjectKind().GroupVersionKind().Kind
+		if kind == "SecureIngress" {
+			ingress = o
+		}
+		return kind == "SecureIngress" || o.GetName() == ns || (o.GetNamespace() == ns && (kind == "Pod" || kind == "Service"))
+	})
+	if err := p.create(ctx, objects); err != nil {
+		return nil, err
+	}
+	if err := until(ctx, "all Applications to be seen", func(ctx context.Context) error {
+		return p.observed(ctx, v1alpha1.ConditionAccepted, "")
+	}); err != nil {
+		return nil, err
+	}
+	started := time.Now()
+	if err := p.createOne(ctx, ingress); err != nil {
+		return nil, err
+	}
+	if err := until(ctx, "the SecureIngress to be ready and all routes to be enforced", func(ctx context.Context) error {
+		in := &v1alpha1.SecureIngress{}
+		if err := p.client.Get(ctx, client.ObjectKey{Namespace: ns, Name: "public"}, in); err != nil {
+			return err
+		}
+		if !meta.IsStatusConditionTrue(in.Status.Conditions, v1alpha1.ConditionReady) {
+			return fmt.Errorf("conditions %+v", in.Status.Conditions)
+		}
+		return p.observed(ctx, v1alpha1.ConditionEnforced, metav1.ConditionTrue)
+	}); err != nil {
+		return nil, err
+	}
+	return []figure{{
+		Name: "SecureIngress with 64 hosts and 1,024 routes: all statuses known, data plane included",
+		Ours: time.Since(started).Seconds(), Bar: 10, Peer: 1800, PeerName: "published figure of a peer for 63 listeners", Unit: "s",
+	}}, nil
+}
