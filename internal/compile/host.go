@@ -21,6 +21,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/intent"
+	"github.com/trellis-mesh/trellis/internal/intent/paths"
 	"github.com/trellis-mesh/trellis/internal/model"
 )
 
@@ -51,7 +52,7 @@ func (b *builder) virtualService(h *intent.Host) {
 		e.add(below(&in.Origin, ""), ReasonPath, answer("odd-path", 400, "this path can be read in more than one way\n",
 			&networkingapi.HTTPMatchRequest{Uri: regex(oddPath(h.Paths)), Port: uint32(in.HTTPS.Number)}))
 	}
-	e.add(below(&in.Origin, ""), ReasonPath, answer("acme-challenge", 404, "", prefixMatches(intent.AcmePath, 0)...))
+	e.add(below(&in.Origin, ""), ReasonPath, answer("acme-challenge", 404, "", prefixMatches(paths.Acme, 0)...))
 	b.routeEntries(&e, h)
 	addSecurityHeader(&e, in)
 
@@ -91,7 +92,7 @@ func plainEntries(e *entries, h *intent.Host) {
 		return
 	}
 	where := below(&in.Origin, "spec.insecureRequests")
-	e.add(where, ReasonPlain, answer("acme-challenge-plain", 404, "", prefixMatches(intent.AcmePath, port)...))
+	e.add(where, ReasonPlain, answer("acme-challenge-plain", 404, "", prefixMatches(paths.Acme, port)...))
 	if in.Spec.InsecureRequests == v1alpha1.InsecureRequestsReject {
 		e.add(where, ReasonPlain, answer("plain-refused", 403, "this host is served over HTTPS alone\n", &networkingapi.HTTPMatchRequest{Port: port}))
 		return
@@ -173,10 +174,10 @@ func (b *builder) routeEntries(e *entries, h *intent.Host) {
 	e.routes = slices.Grow(e.routes, 2*len(all))
 	e.stamps = slices.Grow(e.stamps, 2*len(all))
 	slices.SortStableFunc(all, func(x, y hostPath) int {
-		return cmp.Or(intent.MoreSpecific(x.path, y.path), compareBool(x.path.Guess, y.path.Guess), compareBool(y.publication.Closed, x.publication.Closed))
+		return cmp.Or(paths.MoreSpecific(x.path, y.path), compareBool(x.path.Guess, y.path.Guess), compareBool(y.publication.Closed, x.publication.Closed))
 	})
 	// Of equal paths the first one decides; Istio warns of the others.
-	all = slices.CompactFunc(all, func(x, y hostPath) bool { return intent.MoreSpecific(x.path, y.path) == 0 })
+	all = slices.CompactFunc(all, func(x, y hostPath) bool { return paths.MoreSpecific(x.path, y.path) == 0 })
 	for i, hp := range all {
 		// An exact path is just before the prefix of the same text.
 		hp.below = i > 0 && hp.path.Value != "/" && all[i-1].path.Value == hp.path.Value

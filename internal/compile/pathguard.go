@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/trellis-mesh/trellis/internal/intent"
+	"github.com/trellis-mesh/trellis/internal/intent/paths"
 	"github.com/trellis-mesh/trellis/internal/model"
 )
 
@@ -26,7 +27,7 @@ import (
 // whole path has to match.
 func oddPath(tables ...*intent.PathTable) string {
 	var encoded strings.Builder
-	for _, c := range intent.Characters("!$&'+,:@=", tables...) {
+	for _, c := range paths.Characters("!$&'+,:@=", tables...) {
 		hex := fmt.Sprintf("%02X", c)
 		if lower := strings.ToLower(hex); lower != hex {
 			hex = hex[:1] + "[" + lower[1:] + hex[1:] + "]"

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/intent/paths"
 	"github.com/trellis-mesh/trellis/internal/model"
 )
 
@@ -34,6 +35,23 @@ type Claim struct {
 	Namespace string
 	// Owners are the Applications that made it.
 	Owners []model.Reference
+}
+
+// Path matches request paths.
+type Path = paths.Path
+
+// PathTable holds all paths that compete for requests: those of one host, or of
+// one port of an Application.
+type PathTable = paths.Table[*Route]
+
+// newPathTable takes routes, each once.
+func newPathTable(routes []*Route) *PathTable {
+	t := &PathTable{}
+	for _, route := range routes {
+		t.Add(route, route.Paths)
+	}
+	t.Sort()
+	return t
 }
 
 // Pods are the workloads of a namespace that a Service selects.

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/intent/paths"
 	"github.com/trellis-mesh/trellis/internal/model"
 )
 
@@ -113,20 +114,20 @@ func (r *resolver) resolvePath(a *Application, route *Route, p v1alpha1.PathMatc
 			"API trellis.dev/v1alpha1", "keep one of them"})
 		return
 	}
-	if problem, fix := checkPath(path.Value, path.Prefix); problem != "" {
+	if problem, fix := paths.Check(path.Value, path.Prefix); problem != "" {
 		route.Closed = true
 		r.refuse(at, refusal{"PathInvalid",
 			fmt.Sprintf("%s: %s; the route is closed", quoted(path.Value), problem), a.Ref.String(), fix})
 		// What the path was meant to cover stays closed: a shorter path of
 		// another route must not serve it.
-		path.Value, path.Prefix, path.Guess = stem(path.Value), true, true
+		path.Value, path.Prefix, path.Guess = paths.Stem(path.Value), true, true
 		route.Paths = append(route.Paths, path)
 		return
 	}
-	if reservedPath(path) {
+	if paths.Reserved(path) {
 		route.Closed = true
 		r.refuse(at, refusal{"PathReserved",
-			fmt.Sprintf("%s is reserved on every host for certificate authorities (RFC 8555); the route is closed", AcmePath),
+			fmt.Sprintf("%s is reserved on every host for certificate authorities (RFC 8555); the route is closed", paths.Acme),
 			"SecureIngress", "use another path"})
 		return
 	}
@@ -173,7 +174,7 @@ func (r *resolver) checkRepeatedPaths(a *Application) {
 func conflict(a *Application, other, route *Route, p Path) refusal {
 	message := fmt.Sprintf("routes %s and %s both state the path %q, so it is not clear what it needs; both are closed", other.Name, route.Name, p.Value)
 	fix := "keep the path in one of them"
-	if p.Guess || slices.ContainsFunc(other.Paths, func(q Path) bool { return q.Guess && q.same(p) }) {
+	if p.Guess || slices.ContainsFunc(other.Paths, func(q Path) bool { return q.Guess && q.Same(p) }) {
 		message = fmt.Sprintf("one of routes %s and %s has a path that cannot be used and may have meant something below %q, which the other one states; both are closed, since the other may ask less", other.Name, route.Name, p.Value)
 		fix = "correct the path that cannot be used"
 	}

@@ -1,7 +1,11 @@
 // Copyright The Trellis Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package intent
+// Package paths knows what the paths of routes match, which of them decides a
+// request, and which are refused because proxies and applications may read them
+// differently. It knows no hosts and no authentication: the owner of a path is a
+// value that it hands back.
+package paths
 
 import (
 	"cmp"
@@ -13,9 +17,9 @@ import (
 	"github.com/trellis-mesh/trellis/internal/model"
 )
 
-// AcmePath is the prefix that certificate authorities ask for (RFC 8555 section
+// Acme is the prefix that certificate authorities ask for (RFC 8555 section
 // 8.3). It is reserved on every host.
-const AcmePath = "/.well-known/acme-challenge"
+const Acme = "/.well-known/acme-challenge"
 
 // Path matches request paths: one path, or a prefix of whole segments.
 type Path struct {
@@ -38,8 +42,8 @@ func (p Path) Matches(request string) bool {
 	return p.Value == "/" || strings.HasPrefix(request, p.Value+"/")
 }
 
-// contains reports whether every request that q matches is matched by p too.
-func (p Path) contains(q Path) bool {
+// Contains reports whether every request that q matches is matched by p too.
+func (p Path) Contains(q Path) bool {
 	if q.Prefix && !p.Prefix {
 		return false
 	}
@@ -62,13 +66,14 @@ func MoreSpecific(a, b Path) int {
 	)
 }
 
-func (p Path) same(q Path) bool { return p.Value == q.Value && p.Prefix == q.Prefix }
+// Same reports whether two paths match the same requests.
+func (p Path) Same(q Path) bool { return p.Value == q.Value && p.Prefix == q.Prefix }
 
-// checkPath says what is wrong with a path that somebody wrote; empty when
+// Check says what is wrong with a path that somebody wrote; empty when
 // nothing is. Paths are literal: what a proxy or a back end might read as
 // something else is refused.
-func checkPath(value string, prefix bool) (problem, fix string) {
-	for _, c := range pathChecks {
+func Check(value string, prefix bool) (problem, fix string) {
+	for _, c := range checks {
 		if problem, fix = c(value); problem != "" {
 			return problem, fix
 		}
@@ -80,7 +85,7 @@ func checkPath(value string, prefix bool) (problem, fix string) {
 	return "", ""
 }
 
-var pathChecks = []func(string) (problem, fix string){
+var checks = []func(string) (problem, fix string){
 	func(v string) (string, string) {
 		if strings.HasPrefix(v, "/") {
 			return "", ""
@@ -134,18 +139,26 @@ var pathChecks = []func(string) (problem, fix string){
 	},
 }
 
-// stem is the longest path whose requests an unusable path may have meant: it
+// Stem is the longest path whose requests an unusable path may have meant: it
 // is decoded and cleaned, and cut before the segment with the first character
-// that is not literal.
-func stem(value string) string {
+// that is not literal or looks like a pattern.
+func Stem(value string) string {
 	value, _, _ = strings.Cut(value, "?")
 	value, _, _ = strings.Cut(value, "#")
 	if decoded, err := url.PathUnescape(value); err == nil {
 		value = decoded
 	}
 	value = path.Clean("/" + strings.ReplaceAll(value, "\\", "/"))
-	if i := strings.IndexFunc(value, func(r rune) bool { return !strings.ContainsRune(literal, r) }); i >= 0 {
-		value = path.Clean(value[:strings.LastIndexByte(value[:i], '/')+1])
+	cut := strings.IndexFunc(value, func(r rune) bool { return !strings.ContainsRune(literal, r) })
+	if i := strings.Index(value, ".+"); i >= 0 && (cut < 0 || i < cut) {
+		cut = i
+	}
+	if cut >= 0 {
+		value = path.Clean(value[:strings.LastIndexByte(value[:cut], '/')+1])
+	}
+	// What is left may end in the sign again: /a$/* was cut to /a$.
+	for strings.HasSuffix(value, "$") {
+		value = path.Clean("/" + strings.TrimRight(value, "$"))
 	}
 	return value
 }
@@ -154,6 +167,7 @@ func stem(value string) string {
 // and sub-delims of RFC 3986 without those that have a meaning somewhere.
 const literal = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~!$&'+,:@=/"
 
-func reservedPath(p Path) bool {
-	return Path{Value: AcmePath, Prefix: true}.contains(p)
+// Reserved reports whether a path is one for certificate authorities.
+func Reserved(p Path) bool {
+	return Path{Value: Acme, Prefix: true}.Contains(p)
 }

@@ -1,7 +1,7 @@
 // Copyright The Trellis Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package intent
+package paths
 
 import (
 	"cmp"
@@ -9,29 +9,29 @@ import (
 	"strings"
 )
 
-// PathTable holds all paths that compete for requests: those of one host, or of
+// Table holds all paths that compete for requests: those of one host, or of
 // one port of an Application. It is built once and then read only.
-type PathTable struct {
+type Table[Owner comparable] struct {
 	// entries are in the order of compareNested: whatever is inside a prefix
 	// follows it at once.
-	entries []pathEntry
+	entries []entry[Owner]
 }
 
-type pathEntry struct {
+type entry[Owner comparable] struct {
 	path  Path
-	route *Route
+	owner Owner
 }
 
-// newPathTable takes routes, each once.
-func newPathTable(routes []*Route) *PathTable {
-	t := &PathTable{}
-	for _, route := range routes {
-		for _, p := range route.Paths {
-			t.entries = append(t.entries, pathEntry{p, route})
-		}
+// Add takes the paths of an owner. Sort has to follow the last one.
+func (t *Table[Owner]) Add(owner Owner, list []Path) {
+	for _, p := range list {
+		t.entries = append(t.entries, entry[Owner]{p, owner})
 	}
-	slices.SortStableFunc(t.entries, func(a, b pathEntry) int { return compareNested(a.path, b.path) })
-	return t
+}
+
+// Sort makes the table ready to be asked.
+func (t *Table[Owner]) Sort() {
+	slices.SortStableFunc(t.entries, func(a, b entry[Owner]) int { return compareNested(a.path, b.path) })
 }
 
 // compareNested orders paths segment by segment, a prefix before the exact path
@@ -60,12 +60,12 @@ func segmentRank(c byte) int {
 }
 
 // inside are the entries whose requests p matches, p itself included.
-func (t *PathTable) inside(p Path) []pathEntry {
+func (t *Table[Owner]) inside(p Path) []entry[Owner] {
 	if p.Prefix && p.Value == "/" {
 		return t.entries
 	}
 	first := Path{Value: p.Value, Prefix: true}
-	from, _ := slices.BinarySearchFunc(t.entries, first, func(e pathEntry, q Path) int { return compareNested(e.path, q) })
+	from, _ := slices.BinarySearchFunc(t.entries, first, func(e entry[Owner], q Path) int { return compareNested(e.path, q) })
 	to := from
 	for to < len(t.entries) {
 		v := t.entries[to].path.Value
@@ -77,26 +77,26 @@ func (t *PathTable) inside(p Path) []pathEntry {
 	return t.entries[from:to]
 }
 
-// Subtract returns what must be taken out of a path of a route so that the
-// longest path decides: what other routes state inside it, without what another
+// Subtract returns what must be taken out of a path of an owner so that the
+// longest path decides: what other owners state inside it, without what another
 // one already takes out. It returns false when nothing is left: the path only
-// stands in for one that could not be used, and another route states the same.
-func (t *PathTable) Subtract(p Path, own *Route) ([]Path, bool) {
+// stands in for one that could not be used, and another owner states the same.
+func (t *Table[Owner]) Subtract(p Path, own Owner) ([]Path, bool) {
 	var out []Path
 	for _, e := range t.inside(p) {
 		switch {
-		case e.route == own:
+		case e.owner == own:
 			continue
-		case e.path.same(p):
+		case e.path.Same(p):
 			if p.Guess && !e.path.Guess {
 				return nil, false
 			}
 			continue
-		case !p.contains(e.path):
+		case !p.Contains(e.path):
 			continue
 		}
 		// What is inside the last one follows it at once.
-		if len(out) == 0 || !out[len(out)-1].contains(e.path) {
+		if len(out) == 0 || !out[len(out)-1].Contains(e.path) {
 			out = append(out, e.path)
 		}
 	}
@@ -105,11 +105,11 @@ func (t *PathTable) Subtract(p Path, own *Route) ([]Path, bool) {
 
 // Characters are those of a set that occur in a path of the tables, in the order
 // of the set.
-func Characters(set string, tables ...*PathTable) string {
+func Characters[Owner comparable](set string, tables ...*Table[Owner]) string {
 	var b strings.Builder
 	for _, c := range set {
 		for _, t := range tables {
-			if slices.ContainsFunc(t.entries, func(e pathEntry) bool { return strings.ContainsRune(e.path.Value, c) }) {
+			if slices.ContainsFunc(t.entries, func(e entry[Owner]) bool { return strings.ContainsRune(e.path.Value, c) }) {
 				b.WriteRune(c)
 				break
 			}
@@ -118,9 +118,9 @@ func Characters(set string, tables ...*PathTable) string {
 	return b.String()
 }
 
-// Decides reports whether a request is for p of a route: p matches it, and
-// nothing that another route states inside p does.
-func (t *PathTable) Decides(request string, p Path, own *Route) bool {
+// Decides reports whether a request is for p of an owner: p matches it, and
+// nothing that another one states inside p does.
+func (t *Table[Owner]) Decides(request string, p Path, own Owner) bool {
 	if !p.Matches(request) {
 		return false
 	}
