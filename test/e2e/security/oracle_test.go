@@ -16,7 +16,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
@@ -107,12 +109,26 @@ func newJudge(t testing.TB) *judge {
 		j.tokens = append(j.tokens, k.token)
 	}
 	j.bearer["expired"] = world.tokens["expired"]
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		var objects []client.Object
+		for _, workload := range workloads {
+			a := &v1alpha1.Application{}
+			a.Namespace, a.Name = workload.Namespace, workload.Name
+			objects = append(objects, a)
+		}
+		if err := world.remove(ctx, objects...); err != nil {
+			t.Error(err)
+		}
+	})
 	none := oracle.Token{Name: "none"}
 	j.tokens = append(j.tokens, oracle.Token{Name: "expired", Invalid: true}, none, none, none, none)
 	return j
 }
 
-// install applies a random world in place of the one before.
+// install applies a random world in place of the one before. The last one is
+// taken away when the judge's test ends.
 func (j *judge) install(t testing.TB, seed uint64) {
 	t.Helper()
 	var ingresses []*v1alpha1.SecureIngress
@@ -135,7 +151,9 @@ func (j *judge) install(t testing.TB, seed uint64) {
 		}
 		documents = append(documents, string(text))
 	}
-	withDocument(t, strings.Join(documents, "---\n"))
+	if err := world.apply(t.Context(), strings.Join(documents, "---\n")); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // sendAll sends requests from several goroutines and reports the first few
@@ -177,7 +195,7 @@ func (j *judge) ask(ctx context.Context, r *oracle.Request) error {
 	must := j.MustServe(r)
 	if err != nil || answer.Header.Get(oracle.HeaderApplication) == "" {
 		if must == nil {
-			return nil
+			return world.Failed() // a mesh that is gone refuses everything
 		}
 		if err == nil {
 			err = fmt.Errorf("%d %s", answer.Status, answer.Body)
