@@ -51,6 +51,9 @@ func SortFindings(findings []Finding) []Finding {
 			strings.Compare(a.Field, b.Field),
 			strings.Compare(a.Reason, b.Reason),
 			strings.Compare(a.Message, b.Message),
+			strings.Compare(string(a.Severity), string(b.Severity)),
+			strings.Compare(a.Owner, b.Owner),
+			strings.Compare(a.Fix, b.Fix),
 		)
 	})
 	return slices.Compact(findings)
