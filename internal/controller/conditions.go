@@ -159,7 +159,8 @@ func seen(f *facts) (judgement, bool) {
 	case failed > 0:
 		return no(worst.Reason, fmt.Sprintf("%s (%d of %d probes failed)", worst.Message, failed, len(f.probes))), true
 	case waiting > 0:
-		return unknown(reasonPending, fmt.Sprintf("%d of %d probes have not been answered since the last change", waiting, len(f.probes))), true
+		// No count of those that are out: it would be a write for each answer.
+		return unknown(reasonPending, fmt.Sprintf("waiting for the answers of %d probes that were sent since the last change", len(f.probes))), true
 	case unsure > 0:
 		return unknown(worst.Reason, fmt.Sprintf("%s (%d of %d probes could not tell)", worst.Message, unsure, len(f.probes))), true
 	}

@@ -44,7 +44,7 @@ func (r *Reconciler) rebuild(ctx context.Context, state gather.State) (*round, e
 	done.blame(conflicts, failures)
 	r.setTargets(done)
 	r.events.report(done, desired)
-	outcome.Objects = nil
+	outcome.Objects, done.state.Live = nil, nil
 	return done, nil
 }
 

@@ -7,8 +7,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,8 +20,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/clock"
 	testingclock "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -225,6 +231,117 @@ func TestAForeignObjectOfTheSameNameIsAConflictAndTheRouteStaysClosed(t *testing
 	}
 	w.awaitCondition(app, v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
 	w.one("VirtualService", w.gateway, nil)
+}
+
+func TestWhatCannotBeProtectedIsNotServedAndNobodyElseIsConcerned(t *testing.T) {
+	w := newWorld(t, server)
+	other := w.shop + "-other"
+	if err := server.Namespace(t.Context(), other, map[string]string{"exposure": "public"}); err != nil {
+		t.Fatal(err)
+	}
+	w.workload(other, "shop", 9080, 9080)
+	var broken atomic.Bool
+	broken.Store(true)
+	w.refuse = func(o client.Object) error {
+		if broken.Load() && o.GetNamespace() == w.shop && o.GetObjectKind().GroupVersionKind().Kind == "AuthorizationPolicy" {
+			return apierrors.NewForbidden(schema.GroupResource{Resource: "authorizationpolicies"}, o.GetName(), errors.New("the platform says no"))
+		}
+		return nil
+	}
+	w.start()
+	in, app, neighbour := w.ingress(), w.application(), w.application()
+	neighbour.Namespace = other
+	neighbour.Spec.Exposures[0].Hostnames = []v1alpha1.Hostname{"neighbour"}
+	for _, o := range []client.Object{in, app, neighbour} {
+		w.create(o)
+	}
+	c := w.awaitCondition(app, v1alpha1.ConditionReady, metav1.ConditionFalse, "WriteRefused")
+	if !strings.Contains(c.Message, "the platform says no") {
+		t.Errorf("the message does not say who refused what: %s", c.Message)
+	}
+	w.awaitCondition(neighbour, v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
+	routed := func(host string) bool {
+		return slices.ContainsFunc(w.generated(), func(u unstructured.Unstructured) bool {
+			raw, _ := u.MarshalJSON()
+			return u.GetKind() == "VirtualService" && strings.Contains(string(raw), host)
+		})
+	}
+	if routed("shop." + w.shop + ".svc") {
+		t.Error("an application that is not protected is served")
+	}
+	if !routed("shop." + other + ".svc") {
+		t.Error("its neighbour is not served")
+	}
+	broken.Store(false)
+	if err := w.client.Patch(t.Context(), app, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"try":"again"}}}`))); err != nil {
+		t.Fatal(err)
+	}
+	w.awaitCondition(app, v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
+	if !routed("shop." + w.shop + ".svc") {
+		t.Error("the application is ready and not served")
+	}
+}
+
+func TestTheSecondReplicaTakesOver(t *testing.T) {
+	w := newWorld(t, server)
+	w.options.LeaderElect = true
+	w.start()
+	stopFirst := w.stop
+	in, app := w.published()
+	second := &world{t: t, server: w.server, client: w.client, shop: w.shop, gateway: w.gateway, options: w.options}
+	second.options.Client = second.counting
+	second.options.Programmed, second.options.Prober = &programmed{}, &prober{clock: clock.RealClock{}}
+	second.start()
+	w.quiet()
+	if n := second.writes.Load(); n > 1 { // the first is the probe key, which is there
+		t.Errorf("the second replica wrote %d times while the first one led", n)
+	}
+	stopFirst()
+	if err := w.client.Delete(t.Context(), app); err != nil {
+		t.Fatal(err)
+	}
+	w.create(w.application())
+	w.awaitCondition(w.application(), v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
+	w.awaitCondition(in, v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
+}
+
+func TestHealthAndMetricsAnswer(t *testing.T) {
+	w := newWorld(t, server)
+	w.options.HealthAddress, w.options.MetricsAddress = freeAddress(t), freeAddress(t)
+	w.start()
+	w.published()
+	for address, want := range map[string]string{
+		w.options.HealthAddress + "/healthz":  "ok",
+		w.options.HealthAddress + "/readyz":   "ok",
+		w.options.MetricsAddress + "/metrics": `trellis_generated_objects{kind="VirtualService"} 1`,
+	} {
+		w.await(address+" to answer", func(ctx context.Context) error {
+			request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address, http.NoBody)
+			if err != nil {
+				return err
+			}
+			response, err := http.DefaultClient.Do(request)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = response.Body.Close() }()
+			body, err := io.ReadAll(response.Body)
+			if err != nil || response.StatusCode != http.StatusOK || !strings.Contains(string(body), want) {
+				return fmt.Errorf("%s without %s (%v)", response.Status, want, err)
+			}
+			return nil
+		})
+	}
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().String()
 }
 
 func TestWhilePausedNothingIsPutBackOrPruned(t *testing.T) {
