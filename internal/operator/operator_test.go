@@ -326,10 +326,10 @@ func TestHealthAndMetricsAnswer(t *testing.T) {
 			}
 			defer func() { _ = response.Body.Close() }()
 			body, err := io.ReadAll(response.Body)
-			if err != nil || response.StatusCode != http.StatusOK || !strings.Contains(string(body), want) {
-				return fmt.Errorf("%s without %s (%v)", response.Status, want, err)
+			if err == nil && (response.StatusCode != http.StatusOK || !strings.Contains(string(body), want)) {
+				err = fmt.Errorf("%s without %s", response.Status, want)
 			}
-			return nil
+			return err
 		})
 	}
 }
