@@ -18,6 +18,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
 	"github.com/trellis-mesh/trellis/test/oracle"
 	"github.com/trellis-mesh/trellis/test/stack"
 )
@@ -55,6 +58,7 @@ func TestMain(m *testing.M) {
 
 // run starts the mesh, also in the workers of a fuzz test.
 func run(m *testing.M) int {
+	log.SetLogger(logr.Discard()) // the API server warns of every EnvoyFilter
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	started := time.Now()
