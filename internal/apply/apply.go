@@ -156,6 +156,7 @@ func (a *Applier) put(ctx context.Context, p *Plan, w write) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	defer a.Ledger.send(w.Ref, w.Digest)()
 	switch {
 	case w.kind.Role == RoleClaim:
 		err = a.claim(ctx, wanted)

@@ -28,6 +28,24 @@ type Ledger struct {
 	// distorted is what became of a digest that we wrote.
 	distorted map[model.Reference]distortion
 	at        map[model.Reference]time.Time
+	// sending and removing are writes on their way: a watch may tell of them
+	// before their answer is here.
+	sending  map[model.Reference]*sending
+	removing map[model.Reference]*removing
+}
+
+// sending is a write whose answer is not here. lost is the object when a watch
+// told of its end meanwhile.
+type sending struct {
+	digest Digest
+	lost   types.UID
+}
+
+// removing is a deletion whose answer is not here; seen is true when a watch has
+// told of it already.
+type removing struct {
+	uid  types.UID
+	seen bool
 }
 
 type distortion struct{ wanted, became Digest }
@@ -40,6 +58,8 @@ func NewLedger() *Ledger {
 		agreed:    map[model.Reference]Digest{},
 		distorted: map[model.Reference]distortion{},
 		at:        map[model.Reference]time.Time{},
+		sending:   map[model.Reference]*sending{},
+		removing:  map[model.Reference]*removing{},
 	}
 }
 
@@ -55,8 +75,12 @@ func (l *Ledger) Merge(cached []Live) []Live {
 		if uid, deleted := l.gone[c.Ref]; deleted && uid == c.UID {
 			continue
 		}
-		if a, ok := l.ahead[c.Ref]; ok && older(c.ResourceVersion, a.ResourceVersion) {
-			c = a
+		if a, ok := l.ahead[c.Ref]; ok {
+			if older(c.ResourceVersion, a.ResourceVersion) {
+				c = a
+			} else {
+				delete(l.ahead, c.Ref)
+			}
 		}
 		out = append(out, c)
 	}
@@ -82,6 +106,12 @@ func (l *Ledger) Observe(live Live, deleted bool) {
 	if uid, ok := l.gone[live.Ref]; ok && (deleted || uid != live.UID) {
 		delete(l.gone, live.Ref)
 	}
+	if r := l.removing[live.Ref]; r != nil && deleted && r.uid == live.UID {
+		r.seen = true
+	}
+	if s := l.sending[live.Ref]; s != nil && deleted {
+		s.lost = live.UID
+	}
 }
 
 // Expected reports whether a state that a cache shows is what this process left
@@ -90,10 +120,36 @@ func (l *Ledger) Expected(live Live, deleted bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if deleted {
-		return l.gone[live.Ref] == live.UID
+		r := l.removing[live.Ref]
+		return l.gone[live.Ref] == live.UID || r != nil && r.uid == live.UID
 	}
 	agreed, ok := l.agreed[live.Ref]
-	return ok && agreed == live.Digest && live.Ours && !live.Deleting
+	s := l.sending[live.Ref]
+	return (ok && agreed == live.Digest || s != nil && s.digest == live.Digest) && live.Ours && !live.Deleting
+}
+
+// send notes a write that begins, and returns what to call when it has ended.
+func (l *Ledger) send(ref model.Reference, digest Digest) (done func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sending[ref] = &sending{digest: digest}
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.sending, ref)
+	}
+}
+
+// remove does the same for a deletion.
+func (l *Ledger) remove(live Live) (done func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.removing[live.Ref] = &removing{uid: live.UID}
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.removing, live.Ref)
+	}
 }
 
 // WrittenAt is when this process last wrote an object.
@@ -107,7 +163,9 @@ func (l *Ledger) WrittenAt(ref model.Reference) (time.Time, bool) {
 func (l *Ledger) wrote(live Live, wanted Digest, at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.ahead[live.Ref] = live
+	if s := l.sending[live.Ref]; s == nil || s.lost != live.UID {
+		l.ahead[live.Ref] = live
+	}
 	delete(l.gone, live.Ref)
 	l.at[live.Ref] = at
 	if live.Digest == wanted {
@@ -122,7 +180,9 @@ func (l *Ledger) wrote(live Live, wanted Digest, at time.Time) {
 func (l *Ledger) removed(live Live) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.gone[live.Ref] = live.UID
+	if r := l.removing[live.Ref]; r == nil || !r.seen {
+		l.gone[live.Ref] = live.UID
+	}
 	delete(l.ahead, live.Ref)
 	delete(l.agreed, live.Ref)
 	delete(l.distorted, live.Ref)

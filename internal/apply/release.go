@@ -33,6 +33,11 @@ func (a *Applier) keep(ctx context.Context, p *Plan, there *unstructured.Unstruc
 	if p.taken[ref] {
 		return fmt.Errorf("keeping the denials of %s in force: %w", there.GetName(), &takenError{})
 	}
+	digest, err := DigestOf(duplicate.Object)
+	if err != nil {
+		return fmt.Errorf("keeping the denials of %s in force: %w", there.GetName(), err)
+	}
+	defer a.Ledger.send(ref, digest)()
 	if err := a.apply(ctx, duplicate); err != nil {
 		return fmt.Errorf("keeping the denials of %s in force: %w", there.GetName(), err)
 	}
@@ -66,6 +71,7 @@ func (a *Applier) remove(ctx context.Context, objects []Live) (Result, error) {
 		u.SetGroupVersionKind(kind.GroupVersionKind)
 		u.SetNamespace(o.Ref.Namespace)
 		u.SetName(o.Ref.Name)
+		defer a.Ledger.remove(o)()
 		err := a.Client.Delete(ctx, u, client.Preconditions{UID: &o.UID, ResourceVersion: &o.ResourceVersion})
 		switch {
 		case err == nil || apierrors.IsNotFound(err):
