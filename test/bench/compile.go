@@ -57,7 +57,6 @@ func compileTimes(s *model.Snapshot) (time.Duration, uint64, *compile.Outcome, e
 	var allocated uint64
 	var outcome *compile.Outcome
 	for range compileRuns {
-		outcome = nil
 		runtime.GC()
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
@@ -303,16 +302,8 @@ func largeIngressFigures(ctx context.Context) (figures []figure, err error) {
 	if _, err := p.stack.Gateway(ctx, stack.GatewayOptions{Namespace: ns, Name: "gateway", Labels: map[string]string{"istio": ns}}); err != nil {
 		return nil, err
 	}
-	// The gateway is a real one, and the SecureIngress comes last.
-	var ingress client.Object
-	objects = slices.DeleteFunc(objects, func(o client.Object) bool {
-		kind := o.GetObjectKind().GroupVersionKind().Kind
-		if kind == "SecureIngress" {
-			ingress = o
-		}
-		return kind == "SecureIngress" || o.GetName() == ns || (o.GetNamespace() == ns && (kind == "Pod" || kind == "Service"))
-	})
-	if err := p.create(ctx, objects); err != nil {
+	ingress, rest := withoutGateway(objects, ns)
+	if err := p.create(ctx, rest); err != nil {
 		return nil, err
 	}
 	if err := until(ctx, "all Applications to be seen", func(ctx context.Context) error {
@@ -325,14 +316,7 @@ func largeIngressFigures(ctx context.Context) (figures []figure, err error) {
 		return nil, err
 	}
 	if err := until(ctx, "the SecureIngress to be ready and all routes to be enforced", func(ctx context.Context) error {
-		in := &v1alpha1.SecureIngress{}
-		if err := p.client.Get(ctx, client.ObjectKey{Namespace: ns, Name: "public"}, in); err != nil {
-			return err
-		}
-		if !meta.IsStatusConditionTrue(in.Status.Conditions, v1alpha1.ConditionReady) {
-			return fmt.Errorf("conditions %+v", in.Status.Conditions)
-		}
-		return p.observed(ctx, v1alpha1.ConditionEnforced, metav1.ConditionTrue)
+		return p.allReady(ctx, ns)
 	}); err != nil {
 		return nil, err
 	}
@@ -340,4 +324,33 @@ func largeIngressFigures(ctx context.Context) (figures []figure, err error) {
 		Name: "SecureIngress with 64 hosts and 1,024 routes: all statuses known, data plane included",
 		Ours: time.Since(started).Seconds(), Bar: 10, Peer: 1800, PeerName: "published figure of a peer for 63 listeners", Unit: "s",
 	}}, nil
+}
+
+// withoutGateway leaves out the gateway of a namespace, since there is a real
+// one, and keeps its SecureIngress apart, since that comes last.
+func withoutGateway(objects []client.Object, namespace string) (ingress client.Object, rest []client.Object) {
+	for _, o := range objects {
+		kind := o.GetObjectKind().GroupVersionKind().Kind
+		switch {
+		case kind == "SecureIngress":
+			ingress = o
+		case o.GetName() == namespace, o.GetNamespace() == namespace && (kind == "Pod" || kind == "Service"):
+		default:
+			rest = append(rest, o)
+		}
+	}
+	return ingress, rest
+}
+
+// allReady returns an error until the SecureIngress is ready and every
+// Application was seen working.
+func (p *platform) allReady(ctx context.Context, namespace string) error {
+	in := &v1alpha1.SecureIngress{}
+	if err := p.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "public"}, in); err != nil {
+		return err
+	}
+	if !meta.IsStatusConditionTrue(in.Status.Conditions, v1alpha1.ConditionReady) {
+		return fmt.Errorf("conditions %+v", in.Status.Conditions)
+	}
+	return p.observed(ctx, v1alpha1.ConditionEnforced, metav1.ConditionTrue)
 }
