@@ -77,8 +77,10 @@ type podClient struct {
 	until     time.Time
 }
 
-// connectionLife bounds how long a wrong certificate can go unnoticed.
-const connectionLife = 20 * time.Second
+// connectionLife bounds how long a wrong certificate, or a rule that is gone, can
+// go unnoticed: Envoy serves connections that are open already by the old
+// configuration until it has drained them (Istio: up to 45 s).
+const connectionLife = 5 * time.Second
 
 func (p *pods) client(address string) *http.Transport {
 	p.mu.Lock()
