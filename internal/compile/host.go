@@ -50,7 +50,7 @@ func (b *builder) virtualService(h *intent.Host) {
 	plainEntries(&e, h)
 	if !h.RawPaths {
 		e.add(below(&in.Origin, ""), ReasonPath, answer("odd-path", 400, "this path can be read in more than one way\n",
-			&networkingapi.HTTPMatchRequest{Uri: regex(oddPath(h.Paths)), Port: uint32(in.HTTPS.Number)}))
+			&networkingapi.HTTPMatchRequest{Uri: regex(oddPath(tablesOf(h)...)), Port: uint32(in.HTTPS.Number)}))
 	}
 	e.add(below(&in.Origin, ""), ReasonPath, answer("acme-challenge", 404, "", prefixMatches(paths.Acme, 0)...))
 	b.routeEntries(&e, h)
@@ -70,6 +70,19 @@ func (b *builder) virtualService(h *intent.Host) {
 		}
 	}
 	b.object(value, "VirtualService", "networking.istio.io", owners, e.stamps)
+}
+
+// tablesOf are the paths that applications of a host serve, published or not.
+func tablesOf(h *intent.Host) []*intent.PathTable {
+	var out []*intent.PathTable
+	var last *intent.Application
+	for _, p := range h.Publications {
+		if p.Application != last {
+			last = p.Application
+			out = append(out, last.AllPaths()...)
+		}
+	}
+	return out
 }
 
 func (b *builder) probeEntry(e *entries, in *intent.Ingress) {

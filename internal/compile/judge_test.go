@@ -72,6 +72,8 @@ type proxy struct {
 	guards      []*regexp.Regexp
 	gateways    []*networkingv1.Gateway
 	services    []*networkingv1.VirtualService
+	// allowAll adds an ALLOW policy of somebody else for everything.
+	allowAll bool
 }
 
 func newProxy(outcome *compile.Outcome, namespace string, labels map[string]string) *proxy {
@@ -166,6 +168,9 @@ func (p *proxy) admit(r *request) (bool, string) {
 			}
 		}
 	}
+	if p.allowAll {
+		return true, "somebody else's ALLOW"
+	}
 	for _, policy := range p.allow {
 		for i, rule := range policy.Spec.Rules {
 			if matchRule(rule, &seen) {
@@ -174,6 +179,15 @@ func (p *proxy) admit(r *request) (bool, string) {
 		}
 	}
 	return len(p.allow) == 0, "no ALLOW"
+}
+
+// denies reports whether a request is refused although somebody else allows it:
+// ALLOW policies are joined by or.
+func (p *proxy) denies(r *request) bool {
+	open := *p
+	open.allowAll = true
+	ok, _ := open.admit(r)
+	return !ok
 }
 
 func matchRule(rule *securityapi.Rule, r *request) bool {

@@ -187,7 +187,7 @@ func TestWhatNoAPIServerWouldTakeIsClosedAllTheSame(t *testing.T) {
 			}
 			r := request{host: "h0.d0.test", method: "GET", path: "/a0/r0/p0", headers: map[string]string{}}
 			proxies := map[string]*proxy{"edge/g0": newProxy(outcome, "edge", map[string]string{"app": "g0"}), "n0/app0": newProxy(outcome, "n0", map[string]string{"app": "app0"})}
-			if ok, how := fromOutside(proxies, r, "g0", 443); ok {
+			if ok, _, how := fromOutside(proxies, r, "g0", 443); ok {
 				t.Errorf("open by %s", how)
 			}
 			r.peer, r.port = "cluster.local/ns/n0/sa/stranger", 8000

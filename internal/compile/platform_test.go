@@ -112,20 +112,20 @@ func (w world) application(in *model.Input, i int) {
 		app.Spec.Routes = append(app.Spec.Routes, w.route(route))
 	}
 	names := routeNames[:len(app.Spec.Routes)]
-	used := map[v1alpha1.LabelName]bool{}
-	for j := range w.IntN(3) {
+	used := map[string]bool{}
+	for j := range w.IntN(4) {
 		k := w.IntN(2)
 		e := v1alpha1.Exposure{
 			Name:      v1alpha1.LabelName(fmt.Sprintf("e%d", j)),
 			Ingress:   &v1alpha1.NamespacedName{Namespace: "edge", Name: fmt.Sprintf("in%d", k)},
 			Hostnames: some[v1alpha1.Hostname](w, 2, "h0", "h1"),
-			Routes:    slices.DeleteFunc(some(w, 4, names...), func(n v1alpha1.LabelName) bool { return used[n] }),
+			Routes:    slices.DeleteFunc(some(w, 4, names...), func(n v1alpha1.LabelName) bool { return used[fmt.Sprint(k, n)] }),
 		}
 		if len(e.Routes) == 0 {
 			continue
 		}
 		for _, n := range e.Routes {
-			used[n] = true
+			used[fmt.Sprint(k, n)] = true
 		}
 		if w.chance(30) {
 			e.CORS = &v1alpha1.CORS{Origins: []string{"https://www.test"}}
