@@ -105,7 +105,8 @@ func (a *announcer) reverted(done *round, edit apply.Edit, d apply.Desired, uid 
 var ruleIndex = regexp.MustCompile(`^spec\.(?:rules|http|jwtRules|servers)\[(\d+)\]`)
 
 // where names the statements that the changed rules came from, as the object's
-// provenance has them, or else its owner.
+// provenance has them, or else its owner. What was deleted came from more fields
+// than a note can name.
 func where(edit apply.Edit, d apply.Desired) string {
 	owner := "what it was generated from"
 	if len(edit.Owners) > 0 {
@@ -119,7 +120,7 @@ func where(edit apply.Edit, d apply.Desired) string {
 	add := func(i int) {
 		if object, field, _, ok := origin.Rule(i); ok {
 			place := object
-			if field != "" {
+			if field != "" && !edit.Deleted {
 				place += " (" + field + ")"
 			}
 			if !slices.Contains(places, place) {
@@ -134,9 +135,9 @@ func where(edit apply.Edit, d apply.Desired) string {
 			}
 		}
 	}
-	for i := 0; i < len(origin.Rules) && len(places) == 0; i++ {
-		for j := range origin.Rules {
-			add(j)
+	if len(places) == 0 {
+		for i := range origin.Rules {
+			add(i)
 		}
 	}
 	const most = 3
