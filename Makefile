@@ -75,7 +75,7 @@ fix: linter ## Format, and let golangci-lint repair what it can
 
 .PHONY: test
 test: tools linter generator $(TOOLS)/gotestsum ## Check generated files, lint, unit tests with the race detector, end-to-end tests
-	UNIT_FLAGS='$(UNIT_FLAGS)' E2E_FLAGS='$(E2E_FLAGS)' sh tools/make/test.sh generated lint unit e2e
+	UNIT_FLAGS='$(UNIT_FLAGS)' E2E_FLAGS='$(E2E_FLAGS)' sh tools/make/test.sh generated lint unit validation e2e
 
 .PHONY: unit
 unit: tools $(TOOLS)/gotestsum ## Only the unit tests

@@ -104,7 +104,7 @@ func TestAForeignObjectThatTheCacheDoesNotShowYetIsNotTakenOver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan, err := w.applier.Ledger.Compare(desired, nil, never)
+	plan, err := w.applier.Ledger.Compare(desired, nil, never, none)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,6 +230,23 @@ func TestWhatIsFrozenIsNeitherPutBackNorPruned(t *testing.T) {
 	}
 	if w.writes.Load() != before {
 		t.Error("something was written for a frozen owner")
+	}
+}
+
+func TestWhatRestrictsAnOwnerThatCannotBeToldIsKeptAndItsRoutesGo(t *testing.T) {
+	w := newWorld(t)
+	w.mustRun([]compile.Object{w.deny("deny", "a.example.com"), w.route("shop", "a.example.com")})
+	kept := func(owner model.Reference) bool { return owner == w.owner() }
+	if _, _, err := w.runKeeping(nil, never, kept); err != nil {
+		t.Fatal(err)
+	}
+	live := w.live()
+	if len(live) != 1 || live[0].Ref.Kind != "AuthorizationPolicy" {
+		t.Errorf("left are %+v, want the policy alone", live)
+	}
+	w.mustRun(nil)
+	if live := w.live(); len(live) != 0 {
+		t.Errorf("an owner that is gone keeps nothing, and left are %+v", live)
 	}
 }
 
@@ -390,7 +407,7 @@ func TestACacheThatLagsBehindIsNoHandEdit(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, cached := range map[string][]apply.Live{"the version before": stale, "nothing": nil} {
-		plan, err := w.applier.Ledger.Compare(desired, w.applier.Ledger.Merge(slices.Clone(cached)), never)
+		plan, err := w.applier.Ledger.Compare(desired, w.applier.Ledger.Merge(slices.Clone(cached)), never, none)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -15,6 +15,11 @@ import (
 // Frozen reports whether what was made for these owners is to be left as it is.
 type Frozen func(owners []model.Reference) bool
 
+// Kept reports whether what restricts requests for an owner is not to be pruned
+// although it does not follow any more: the owner is there, and what it is about
+// cannot be told. To lose a Service must not open the workload behind it.
+type Kept func(owner model.Reference) bool
+
 // Conflict is a generated object that cannot be written, because an object of
 // the same name exists that Trellis did not make.
 type Conflict struct {
@@ -80,8 +85,8 @@ func (p *Plan) Writes() int {
 }
 
 // Compare makes a plan. Live must be the whole inventory of the generated kinds:
-// what is ours there and not desired is pruned, unless it is frozen.
-func (l *Ledger) Compare(desired []Desired, live []Live, frozen Frozen) (*Plan, error) {
+// what is ours there and not desired is pruned, unless it is frozen or kept.
+func (l *Ledger) Compare(desired []Desired, live []Live, frozen Frozen, kept Kept) (*Plan, error) {
 	there := make(map[model.Reference]*Live, len(live))
 	plan := &Plan{taken: map[model.Reference]bool{}}
 	for i := range live {
@@ -103,7 +108,11 @@ func (l *Ledger) Compare(desired []Desired, live []Live, frozen Frozen) (*Plan, 
 		l.compareOne(plan, write{Desired: d, kind: kind, live: there[d.Ref]})
 	}
 	for i := range live {
-		if o := live[i]; o.Ours && !wanted[o.Ref] && !o.Deleting && !frozen([]model.Reference{o.Owner}) {
+		o := live[i]
+		if !o.Ours || wanted[o.Ref] || o.Deleting || frozen([]model.Reference{o.Owner}) {
+			continue
+		}
+		if !Restricts(o.Ref) || !kept(o.Owner) {
 			plan.remove(o)
 		}
 	}

@@ -189,14 +189,21 @@ func (w *world) live() []apply.Live {
 
 func never([]model.Reference) bool { return false }
 
+func none(model.Reference) bool { return false }
+
 // run makes a plan and carries it out, as the operator does.
 func (w *world) run(objects []compile.Object, frozen apply.Frozen) (*apply.Plan, apply.Result, error) {
+	w.t.Helper()
+	return w.runKeeping(objects, frozen, none)
+}
+
+func (w *world) runKeeping(objects []compile.Object, frozen apply.Frozen, kept apply.Kept) (*apply.Plan, apply.Result, error) {
 	w.t.Helper()
 	desired, err := new(apply.Preparer).Prepare(objects)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	plan, err := w.applier.Ledger.Compare(desired, w.live(), frozen)
+	plan, err := w.applier.Ledger.Compare(desired, w.live(), frozen, kept)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -55,7 +55,7 @@ func (r *Reconciler) carryOut(ctx context.Context, done *round, desired []apply.
 	withheld := map[model.Reference]bool{}
 	for {
 		done.state.Live = r.ledger.Merge(done.state.Live)
-		plan, err := r.ledger.Compare(desired, done.state.Live, frozen)
+		plan, err := r.ledger.Compare(desired, done.state.Live, frozen, done.unresolved)
 		if err != nil {
 			return nil, nil, err
 		}

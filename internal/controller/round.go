@@ -181,6 +181,16 @@ func frozen(in model.Input, cluster string) apply.Frozen {
 	}
 }
 
+// unresolved reports whether an owner is there and its workload cannot be told,
+// as when its Service is gone: what restricts that workload is kept.
+func (r *round) unresolved(owner model.Reference) bool {
+	if a := r.outcome.Applications[owner]; a != nil {
+		return len(a.Workloads.Selector) == 0
+	}
+	in := r.outcome.Ingresses[owner]
+	return in != nil && len(in.Workloads.Selector) == 0
+}
+
 type named interface {
 	GetNamespace() string
 	GetName() string

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -146,6 +147,33 @@ func TestADeletedObjectComesBack(t *testing.T) {
 		return nil
 	})
 	w.awaitEvent(policy, "HandEditReverted", "was deleted")
+}
+
+func TestLosingTheServiceTakesTheRoutesAwayAndLeavesTheWorkloadProtected(t *testing.T) {
+	w := newWorld(t, server)
+	w.start()
+	_, app := w.published()
+	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: w.shop, Name: app.Spec.Service}}
+	if err := w.client.Delete(t.Context(), service); err != nil {
+		t.Fatal(err)
+	}
+	w.await("the route to be gone", func(context.Context) error {
+		for _, u := range w.generated() {
+			if u.GetKind() == "VirtualService" {
+				return fmt.Errorf("%s is there", u.GetName())
+			}
+		}
+		return nil
+	})
+	protected := 0
+	for _, u := range w.generated() {
+		if u.GetKind() == "AuthorizationPolicy" && u.GetNamespace() == w.shop {
+			protected++
+		}
+	}
+	if protected != 2 {
+		t.Errorf("%d policies protect the workload, want those that deny and those that allow", protected)
+	}
 }
 
 func TestDeletingRemovesExactlyWhatWasGenerated(t *testing.T) {

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs the named steps of `make test` in order, never stops at the first failure,
 # and ends with one line that counts everything: "N passed, N failed".
-# Steps: generated lint unit e2e. Reports (JSON, JUnit) land in .cache/test.
+# Steps: generated lint unit validation e2e. Reports (JSON, JUnit) land in .cache/test.
 set -eu
 cd "$(dirname "$0")/../.."
 cache=${TRELLIS_CACHE:-$PWD/.cache}
@@ -67,6 +67,11 @@ for step in "$@"; do
 		gopackages unit unit pkgname $race -timeout 10m ${UNIT_FLAGS:-}
 		# shellcheck disable=SC2086
 		gopackages unit-istio istio pkgname -timeout 10m ${UNIT_FLAGS:-}
+		;;
+	validation)
+		# A module of its own, since it links Istio: what Istio's own webhook says
+		# of every golden file.
+		check validation go -C test/oracle/istio test ./...
 		;;
 	e2e)
 		# One package at a time: each starts a mesh of its own.
