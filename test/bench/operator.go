@@ -11,8 +11,10 @@ import (
 	"sync"
 	"time"
 
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -20,7 +22,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
-	"github.com/trellis-mesh/trellis/internal/load"
 	"github.com/trellis-mesh/trellis/test/fleet"
 	"github.com/trellis-mesh/trellis/test/stack"
 )
@@ -60,8 +61,10 @@ func newPlatform(ctx context.Context, gateways []string) (*platform, error) {
 	}
 	p := &platform{stack: s}
 	scheme := runtime.NewScheme()
-	if err := load.AddToScheme(scheme); err != nil {
-		return p, err
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, networkingv1.AddToScheme, securityv1.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return p, err
+		}
 	}
 	config := s.Config()
 	config.QPS = -1
@@ -265,8 +268,8 @@ func (p *platform) changes(ctx context.Context, o fleet.Options) (ours, peer []t
 func (p *platform) wait(ctx context.Context, o *securityv1.AuthorizationPolicy, write func() error) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	w, err := p.client.Watch(ctx, &securityv1.AuthorizationPolicyList{}, client.InNamespace(o.Namespace),
-		client.MatchingFields{"metadata.name": o.Name}, &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: o.ResourceVersion}})
+	// No resource version: an old object's has left the server's watch cache.
+	w, err := p.client.Watch(ctx, &securityv1.AuthorizationPolicyList{}, client.InNamespace(o.Namespace), client.MatchingFields{"metadata.name": o.Name})
 	if err != nil {
 		return 0, err
 	}
@@ -276,11 +279,16 @@ func (p *platform) wait(ctx context.Context, o *securityv1.AuthorizationPolicy, 
 		return 0, err
 	}
 	for event := range w.ResultChan() {
-		if got, ok := event.Object.(*securityv1.AuthorizationPolicy); ok && got.Generation > o.Generation {
-			return time.Since(started), nil
+		switch got := event.Object.(type) {
+		case *securityv1.AuthorizationPolicy:
+			if got.Generation > o.Generation {
+				return time.Since(started), nil
+			}
+		case *metav1.Status:
+			return 0, fmt.Errorf("waiting for %s/%s, %w", o.Namespace, o.Name, apierrors.FromObject(got))
 		}
 	}
-	return 0, fmt.Errorf("waiting for %s/%s, %w", o.Namespace, o.Name, context.Cause(ctx))
+	return 0, fmt.Errorf("waiting for %s/%s, the watch ended (%v)", o.Namespace, o.Name, context.Cause(ctx))
 }
 
 // largeIngressFigures publishes 64 hosts with 1,024 routes at a real gateway and
