@@ -185,9 +185,7 @@ func (r *Reconciler) renew(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, c := range done.result.Changes {
-		r.log.Info("wrote a generated object", "object", c.Ref.String(), "verb", c.Verb, "reverted", c.Edit != nil)
-	}
+	r.logChanges(ctx, done.result.Changes)
 	programmed, probed := done.follow()
 	r.inbox.follow(programmed, probed, r.clock.Now())
 	if r.programmed != nil {
@@ -198,4 +196,22 @@ func (r *Reconciler) renew(ctx context.Context) error {
 	}
 	r.last = done
 	return nil
+}
+
+// logChanges names each object that was put back; what follows from a change of
+// what is wanted is counted, since that may be thousands.
+func (r *Reconciler) logChanges(ctx context.Context, changes []apply.Change) {
+	if len(changes) == 0 {
+		return
+	}
+	verbs := map[apply.Verb]int{}
+	for _, c := range changes {
+		level := slog.LevelDebug
+		if c.Edit != nil {
+			level = slog.LevelInfo
+		}
+		verbs[c.Verb]++
+		r.log.Log(ctx, level, "wrote a generated object", "object", c.Ref.String(), "verb", c.Verb, "reverted", c.Edit != nil)
+	}
+	r.log.Info("the cluster follows", "created", verbs[apply.VerbCreate], "updated", verbs[apply.VerbUpdate], "deleted", verbs[apply.VerbDelete])
 }

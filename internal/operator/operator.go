@@ -28,6 +28,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -94,6 +95,8 @@ func Run(ctx context.Context, config *rest.Config, o Options) error {
 		// The API server's own fairness is the limit, as in all of Kubernetes now.
 		config.QPS = -1
 	}
+	// istiod warns of each EnvoyFilter in the same words.
+	config.WarningHandlerWithContext = log.NewKubeAPIWarningLogger(log.KubeAPIWarningLoggerOptions{Deduplicate: true})
 	if o.Clock == nil {
 		o.Clock = clock.RealClock{}
 	}

@@ -86,7 +86,7 @@ type world struct {
 	options               operator.Options
 	// writes counts what the operator writes, statuses included.
 	writes atomic.Int64
-	// forbidden makes writes of a kind fail, when set.
+	// refuse sees what is created and updated, and may make it fail; may be nil.
 	refuse func(client.Object) error
 	stop   func()
 }
@@ -139,13 +139,17 @@ func (w *world) leave() {
 		if err := w.client.List(ctx, list); err != nil {
 			continue
 		}
-		_ = meta.EachListItem(list, func(o runtime.Object) error {
-			if object, ok := o.(client.Object); ok {
-				_ = w.client.Delete(ctx, object)
-			}
-			return nil
-		})
+		_ = eachItem(list, func(o client.Object) { _ = w.client.Delete(ctx, o) })
 	}
+}
+
+func eachItem(list client.ObjectList, do func(client.Object)) error {
+	return meta.EachListItem(list, func(o runtime.Object) error {
+		if object, ok := o.(client.Object); ok {
+			do(object)
+		}
+		return nil
+	})
 }
 
 // workload makes a Service and one ready pod.

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -288,7 +289,7 @@ func (p *platform) wait(ctx context.Context, o *securityv1.AuthorizationPolicy, 
 			return 0, fmt.Errorf("waiting for %s/%s, %w", o.Namespace, o.Name, apierrors.FromObject(got))
 		}
 	}
-	return 0, fmt.Errorf("waiting for %s/%s, the watch ended (%v)", o.Namespace, o.Name, context.Cause(ctx))
+	return 0, fmt.Errorf("waiting for %s/%s: %w", o.Namespace, o.Name, cmp.Or(context.Cause(ctx), errors.New("the watch ended")))
 }
 
 // largeIngressFigures publishes 64 hosts with 1,024 routes at a real gateway and
