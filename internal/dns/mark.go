@@ -1,0 +1,109 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package dns
+
+import (
+	"fmt"
+	"strings"
+)
+
+// A mark's text, and the labels of its name. They are in zones that outlive any
+// version of Trellis: never change them.
+const (
+	heritage      = "heritage=trellis"
+	ownerField    = "trellis/owner="
+	resourceField = "trellis/resource="
+	markLabel     = "_trellis"
+	wildcardLabel = "_wildcard"
+)
+
+// markTTL is in seconds. Nobody resolves marks but ourselves, at the source.
+const markTTL = 300
+
+// Mark says whose a record set is.
+type Mark struct {
+	// Owner is the cluster: the UID of its namespace kube-system.
+	Owner string
+	// Resource is "namespace/name" of the ManagedRecord.
+	Resource string
+}
+
+// MarkName is where the mark of a record set is: below its name, so that it is in
+// the same zone at an apex too.
+func MarkName(k Key) (Name, error) {
+	name, wildcard := strings.CutPrefix(string(k.Name), "*.")
+	label := strings.ToLower(string(k.Type))
+	if k.Identifier != "" {
+		label += "-" + k.Identifier
+	}
+	if wildcard {
+		name = wildcardLabel + "." + name
+	}
+	n, err := ParseName(markLabel + "." + label + "." + name)
+	if err != nil {
+		return "", fmt.Errorf("%w: its name leaves no room for the mark that says whose it is: %w", ErrInvalid, err)
+	}
+	return n, nil
+}
+
+// Set is the mark as a record set, for what is at a key.
+func (m Mark) Set(of Key) (RecordSet, error) {
+	name, err := MarkName(of)
+	if err != nil {
+		return RecordSet{}, err
+	}
+	return NewRecordSet(Key{Name: name, Type: TypeTXT}, markTTL, m.text())
+}
+
+func (m Mark) text() string {
+	return heritage + "," + ownerField + m.Owner + "," + resourceField + m.Resource
+}
+
+// parseMark reads a mark; ok is false for any other text.
+func parseMark(text string) (m Mark, ok bool) {
+	rest, ok := strings.CutPrefix(text, heritage+",")
+	if !ok {
+		return Mark{}, false
+	}
+	for field := range strings.SplitSeq(rest, ",") {
+		if v, found := strings.CutPrefix(field, ownerField); found {
+			m.Owner = v
+		}
+		if v, found := strings.CutPrefix(field, resourceField); found {
+			m.Resource = v
+		}
+	}
+	return m, m.Owner != ""
+}
+
+// ForeignMarks are where other tools say that a record set is theirs: ExternalDNS
+// by its default names, with the type (since 0.12) and without.
+func ForeignMarks(k Key) []Name {
+	var out []Name
+	base := strings.Replace(string(k.Name), "*", "", 1)
+	for _, candidate := range []string{strings.ToLower(string(k.Type)) + "-" + base, string(k.Name)} {
+		if n, err := ParseName(candidate); err == nil {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// foreignOwner reads the owner from another tool's mark, for people.
+func foreignOwner(text string) (owner string, ok bool) {
+	fields := map[string]string{}
+	for field := range strings.SplitSeq(strings.Trim(text, `"`), ",") {
+		if key, value, found := strings.Cut(field, "="); found {
+			fields[key] = value
+		}
+	}
+	tool := fields["heritage"]
+	if tool == "" || tool == "trellis" {
+		return "", false
+	}
+	if id := fields[tool+"/owner"]; id != "" {
+		return fmt.Sprintf("%s (owner id %s)", tool, id), true
+	}
+	return tool, true
+}

@@ -1,0 +1,123 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package dns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Zone is a part of the name space that a provider answers for.
+type Zone struct {
+	// ID is the provider's own.
+	ID string
+	// Name is the apex.
+	Name Name
+	// Private zones are seen in some networks only.
+	Private bool
+}
+
+// Observed is a record set as it is in a zone.
+type Observed struct {
+	RecordSet
+	// Revision is what the provider compares in a write, where it has such a thing
+	// (an ETag); elsewhere the values themselves are compared.
+	Revision string
+	// Handle is the provider's id of the record set, where it has one.
+	Handle string
+	// Raw is the provider's own form, for a delete that must repeat it exactly; nil
+	// where the RecordSet says it all.
+	Raw any
+}
+
+// Change is what must happen together at one name: a record set and its mark.
+// Each Delete must be there exactly as observed and each Create must not be
+// there, unless the same key is deleted; else nothing of the change happens and
+// the error is ErrStale. A key in both is replaced without a gap.
+//
+// The order of both lists is that of the writes where a provider cannot do them
+// at once: all of Delete that are replaced or come first, see Provider.Apply.
+type Change struct {
+	Name   Name
+	Delete []Observed
+	Create []RecordSet
+}
+
+// Capabilities are what differs between providers as far as planning goes.
+type Capabilities struct {
+	// Atomic: a Change happens as a whole or not at all. Where false, marks are
+	// created before data and deleted after it, and each write is compared alone.
+	Atomic bool
+	// Weights and Locations: what Routing may say.
+	Weights, Locations bool
+	// MaxChanges is how many changes fit in one Apply, MaxRecords how many values
+	// in them, created and deleted; at least one change always goes.
+	MaxChanges, MaxRecords int
+}
+
+// Provider is an account at a DNS vendor, or a server. Safe for concurrent use.
+// Errors are those below, wrapped with what the vendor said; all others may go
+// away by trying again. No error text holds a credential, and none changes from
+// one attempt to the next without a reason (request ids are left out).
+type Provider interface {
+	Capabilities() Capabilities
+
+	// Zones lists what the credentials can see, in any order.
+	Zones(ctx context.Context) ([]Zone, error)
+
+	// Read is what is there at names, of every type, members of routed groups one
+	// by one. Types that Trellis does not write come with their Key alone. Names
+	// that have nothing are left out. It costs by names, not by zone, unless
+	// reading all is cheaper for that many.
+	Read(ctx context.Context, zone Zone, names []Name) ([]Observed, error)
+
+	// Point turns a target into record sets at a name: addresses, or an alias or
+	// CNAME to a host. It makes no call. ErrInvalid where the provider cannot, as
+	// for a host name at an apex without aliases.
+	Point(zone Zone, name Name, identifier string, ttl uint32, t Target) ([]RecordSet, error)
+
+	// Apply carries changes out. Where Capabilities.Atomic, all happen or none;
+	// elsewhere exactly one change is given, and what a failure leaves half done is
+	// seen by the next Read. The receipt is for Spread.
+	Apply(ctx context.Context, zone Zone, changes []Change) (Receipt, error)
+
+	// Spread reports whether a change has reached all of the provider's servers.
+	Spread(ctx context.Context, zone Zone, r Receipt) (bool, error)
+}
+
+// Receipt is a provider's id of a change; empty where it has none and Spread asks
+// the servers.
+type Receipt string
+
+// The errors of providers. Wrap them with %w.
+var (
+	// ErrStale: something else is there than was observed. Read and plan again.
+	ErrStale = errors.New("the zone has changed since it was read")
+	// ErrCredentials: they are wrong, expired, or do not allow this. Nothing was
+	// changed.
+	ErrCredentials = errors.New("the DNS provider refused the credentials")
+	// ErrNoZone: the zone is not there any more.
+	ErrNoZone = errors.New("the zone does not exist")
+	// ErrInvalid: this change will never be accepted.
+	ErrInvalid = errors.New("the DNS provider cannot hold such a record")
+	// ErrTooLarge: the batch, not one of its changes, exceeds a limit.
+	ErrTooLarge = errors.New("the batch exceeds the DNS provider's limits")
+)
+
+// ThrottledError says that a provider wants to be left alone for a while.
+type ThrottledError struct {
+	// After is how long, as the provider said; zero where it did not.
+	After time.Duration
+	// Said is the provider's text.
+	Said string
+}
+
+func (e *ThrottledError) Error() string {
+	if e.After == 0 {
+		return "the DNS provider asks for fewer requests: " + e.Said
+	}
+	return fmt.Sprintf("the DNS provider asks to wait %s: %s", e.After, e.Said)
+}
