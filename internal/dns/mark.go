@@ -47,6 +47,11 @@ func MarkName(k Key) (Name, error) {
 	return n, nil
 }
 
+// IsMark reports whether what is at a key can only be a mark.
+func IsMark(k Key) bool {
+	return k.Type == TypeTXT && strings.HasPrefix(string(k.Name), markLabel+".")
+}
+
 // Set is the mark as a record set, for what is at a key.
 func (m Mark) Set(of Key) (RecordSet, error) {
 	name, err := MarkName(of)

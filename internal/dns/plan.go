@@ -82,7 +82,7 @@ func (w Wanted) Lookup() ([]Name, error) {
 	if w.Shared {
 		return names, nil
 	}
-	for _, t := range []Type{TypeA, TypeAAAA, TypeCNAME, TypeTXT} {
+	for _, t := range Types() {
 		n, err := MarkName(Key{w.Name, t, w.Identifier})
 		if err != nil {
 			return nil, err
@@ -131,7 +131,7 @@ func (p *planner) own(change *Change) error {
 		}
 		wanted[s.Key], keys[s.Key] = s, true
 	}
-	for _, t := range []Type{TypeA, TypeAAAA, TypeCNAME, TypeTXT} {
+	for _, t := range Types() {
 		keys[Key{p.w.Name, t, p.w.Identifier}] = true
 	}
 	for _, key := range sortedKeys(keys) {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -38,12 +39,68 @@ type Observed struct {
 // there, unless the same key is deleted; else nothing of the change happens and
 // the error is ErrStale. A key in both is replaced without a gap.
 //
-// The order of both lists is that of the writes where a provider cannot do them
-// at once: all of Delete that are replaced or come first, see Provider.Apply.
+// Where a provider cannot do them at once, Writes says in which order.
 type Change struct {
 	Name   Name
 	Delete []Observed
 	Create []RecordSet
+}
+
+// Write is one record set of a Change: created where Old is nil, deleted where
+// New is nil, replaced where both have the same key.
+type Write struct {
+	Old *Observed
+	New *RecordSet
+}
+
+// Key is what is written.
+func (w Write) Key() Key {
+	if w.New != nil {
+		return w.New.Key
+	}
+	return w.Old.Key
+}
+
+// Writes are the writes of a change, in an order that can end after any of them
+// and be resumed: marks before the data they are about, data that goes before
+// data that comes (a CNAME is alone at its name), and marks that go last.
+func (c Change) Writes() []Write {
+	olds := map[Key]*Observed{}
+	for i := range c.Delete {
+		olds[c.Delete[i].Key] = &c.Delete[i]
+	}
+	stages := [4][]Write{}
+	for i := range c.Create {
+		key, stage := c.Create[i].Key, 2
+		if IsMark(key) {
+			stage = 0
+		}
+		stages[stage] = append(stages[stage], Write{Old: olds[key], New: &c.Create[i]})
+		delete(olds, key)
+	}
+	for i := range c.Delete {
+		key, stage := c.Delete[i].Key, 1
+		if olds[key] == nil {
+			continue
+		}
+		if IsMark(key) {
+			stage = 3
+		}
+		stages[stage] = append(stages[stage], Write{Old: olds[key]})
+	}
+	return slices.Concat(stages[:]...)
+}
+
+// Records is how many values a change deletes and creates; an alias counts as one.
+func (c Change) Records() int {
+	n := 0
+	for _, d := range c.Delete {
+		n += max(1, len(d.Values))
+	}
+	for _, s := range c.Create {
+		n += max(1, len(s.Values))
+	}
+	return n
 }
 
 // Capabilities are what differs between providers as far as planning goes.

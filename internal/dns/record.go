@@ -23,6 +23,9 @@ const (
 	TypeTXT   Type = "TXT"
 )
 
+// Types are those that Trellis writes.
+func Types() []Type { return []Type{TypeA, TypeAAAA, TypeCNAME, TypeTXT} }
+
 // Key is what identifies a record set in a zone.
 type Key struct {
 	Name Name
