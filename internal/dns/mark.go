@@ -33,6 +33,9 @@ type Mark struct {
 // the same zone at an apex too.
 func MarkName(k Key) (Name, error) {
 	name, wildcard := strings.CutPrefix(string(k.Name), "*.")
+	if first, _, _ := strings.Cut(name, "."); first == wildcardLabel || first == markLabel {
+		return "", fmt.Errorf("%w: names that begin with %s are kept for marks", ErrInvalid, first)
+	}
 	label := strings.ToLower(string(k.Type))
 	if k.Identifier != "" {
 		label += "-" + k.Identifier
@@ -65,7 +68,8 @@ func (m Mark) text() string {
 	return heritage + "," + ownerField + m.Owner + "," + resourceField + m.Resource
 }
 
-// parseMark reads a mark; ok is false for any other text.
+// parseMark reads a mark; ok is false for any other text, and where its owner
+// could not be shown to people.
 func parseMark(text string) (m Mark, ok bool) {
 	rest, ok := strings.CutPrefix(text, heritage+",")
 	if !ok {
@@ -73,21 +77,25 @@ func parseMark(text string) (m Mark, ok bool) {
 	}
 	for field := range strings.SplitSeq(rest, ",") {
 		if v, found := strings.CutPrefix(field, ownerField); found {
-			m.Owner = v
+			m.Owner = plain(v)
 		}
 		if v, found := strings.CutPrefix(field, resourceField); found {
-			m.Resource = v
+			m.Resource = plain(v)
 		}
 	}
 	return m, m.Owner != ""
 }
 
 // ForeignMarks are where other tools say that a record set is theirs: ExternalDNS
-// by its default names, with the type (since 0.12) and without.
+// by its default names, with the type (since 0.12; an alias of Route 53 was said
+// to be a CNAME) and without.
 func ForeignMarks(k Key) []Name {
+	candidates := []string{strings.ToLower(string(k.Type)) + "-" + string(k.Name), string(k.Name)}
+	if k.Type == TypeA || k.Type == TypeAAAA {
+		candidates = append(candidates, "cname-"+string(k.Name))
+	}
 	var out []Name
-	base := strings.Replace(string(k.Name), "*", "", 1)
-	for _, candidate := range []string{strings.ToLower(string(k.Type)) + "-" + base, string(k.Name)} {
+	for _, candidate := range candidates {
 		if n, err := ParseName(candidate); err == nil {
 			out = append(out, n)
 		}
@@ -103,12 +111,21 @@ func foreignOwner(text string) (owner string, ok bool) {
 			fields[key] = value
 		}
 	}
-	tool := fields["heritage"]
+	tool := plain(fields["heritage"])
 	if tool == "" || tool == "trellis" {
 		return "", false
 	}
-	if id := fields[tool+"/owner"]; id != "" {
+	if id := plain(fields[tool+"/owner"]); id != "" {
 		return fmt.Sprintf("%s (owner id %s)", tool, id), true
 	}
 	return tool, true
+}
+
+// plain is a word that others wrote, if it can be shown to people as it is.
+func plain(s string) string {
+	strange := strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c > '~' })
+	if strange || len(s) > maxName {
+		return ""
+	}
+	return s
 }

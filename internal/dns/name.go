@@ -17,6 +17,9 @@ const (
 	maxLabel = 63
 )
 
+// maxText bounds what is read as a name: U-labels take up to four octets for one.
+const maxText = 4 * maxName
+
 // Name is a domain name in canonical form: A-labels (RFC 5890) in lower case,
 // no trailing dot. A wildcard begins with "*." (RFC 4592). Make one with
 // ParseName; two names are the same exactly when they are equal.
@@ -29,11 +32,18 @@ var profile = idna.New(idna.MapForLookup(), idna.Transitional(false), idna.Stric
 // ParseName reads a domain name as people and providers write it: any case,
 // U-labels or A-labels, with or without a trailing dot, and \052 for a star.
 func ParseName(s string) (Name, error) {
+	if len(s) > maxText {
+		return "", fmt.Errorf("reading a domain name: it has %d octets, and no name has more than %d", len(s), maxText)
+	}
 	text := strings.TrimSuffix(s, ".")
 	text, wildcard := strings.CutPrefix(strings.Replace(text, `\052`, "*", 1), "*.")
 	ascii, err := profile.ToASCII(text)
 	if err != nil {
 		return "", fmt.Errorf("reading the domain name %q: %w", s, err)
+	}
+	// Some A-labels stand for no U-label, or for one that has another A-label.
+	if again, err := profile.ToASCII(ascii); err != nil || again != ascii {
+		return "", fmt.Errorf("reading the domain name %q: it has no canonical form", s)
 	}
 	if err := checkName(ascii); err != nil {
 		return "", fmt.Errorf("reading the domain name %q: %w", s, err)

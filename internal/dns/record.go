@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -126,8 +127,14 @@ func canonicalValue(t Type, v string) (string, error) {
 		n, err := ParseName(v)
 		return string(n), err
 	}
+	if len(v) > maxData {
+		return "", fmt.Errorf("it has %d octets, and a record holds %d", len(v), maxData)
+	}
 	return v, nil
 }
+
+// maxData is what a record can hold at all, in octets (RFC 1035 §3.2.1).
+const maxData = 65535
 
 // Equal reports whether two record sets say the same.
 func (r RecordSet) Equal(o RecordSet) bool {
@@ -135,13 +142,28 @@ func (r RecordSet) Equal(o RecordSet) bool {
 		reflect.DeepEqual(r.Alias, o.Alias) && reflect.DeepEqual(r.Routing, o.Routing)
 }
 
-// Text is one line for people: what is at the name.
-func (r RecordSet) Text() string {
-	what := strings.Join(r.Values, ", ")
+// Text is one line for people: what is at the name. Texts are quoted, and long
+// ones cut.
+func (r RecordSet) Text() string { return r.Key.String() + " → " + r.what() }
+
+// clipped is how much of a text people are shown, in octets.
+const clipped = 80
+
+func (r RecordSet) what() string {
 	if r.Alias != nil {
-		what = "alias of " + string(r.Alias.Target)
+		return "alias of " + string(r.Alias.Target)
 	}
-	return fmt.Sprintf("%s → %s", r.Key, what)
+	if r.Type != TypeTXT {
+		return strings.Join(r.Values, ", ")
+	}
+	var out []string
+	for _, v := range r.Values {
+		if len(v) > clipped {
+			v = v[:clipped] + "…"
+		}
+		out = append(out, strconv.QuoteToASCII(v))
+	}
+	return strings.Join(out, ", ")
 }
 
 // Target is where a name is to lead: addresses or a host name, not both.
