@@ -76,6 +76,8 @@ type Plan struct {
 	Conflicts []Conflict
 	// Owned are the sets that are ours once the change is done.
 	Owned []RecordSet
+	// Had is how many record sets were this resource's before.
+	Had int
 }
 
 // Lookup is the names that must be read before a plan can be made.

@@ -70,6 +70,9 @@ func (p *planner) own(change *Change) error {
 	}
 	for _, h := range holdings {
 		want := p.wanted(h.key)
+		if h.exists && (p.mine(h) || want != nil && p.ours(h)) {
+			p.plan.Had++
+		}
 		switch {
 		case p.w.Hold:
 			p.hold(h)
