@@ -118,7 +118,7 @@ func (p *Provider) Put(zoneID string, set dns.RecordSet) {
 func (p *Provider) Remove(zoneID string, key dns.Key) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.zones[zoneID].sets, key)
+	p.zones[zoneID].remove(key)
 }
 
 // Drop takes a zone away, and all that is in it.
@@ -133,10 +133,12 @@ func (p *Provider) Dump(zoneID string) []dns.RecordSet {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var out []dns.RecordSet
-	z := p.zones[zoneID]
-	for _, key := range slices.SortedFunc(maps.Keys(z.sets), dns.Key.Compare) {
-		out = append(out, z.sets[key].RecordSet)
+	for _, sets := range p.zones[zoneID].names {
+		for _, o := range sets {
+			out = append(out, o.RecordSet)
+		}
 	}
+	slices.SortFunc(out, func(a, b dns.RecordSet) int { return a.Key.Compare(b.Key) })
 	return out
 }
 
@@ -171,13 +173,9 @@ func (p *Provider) Read(ctx context.Context, at dns.Zone, names []dns.Name) ([]d
 	if z == nil {
 		return nil, fmt.Errorf("reading %s: %w", at.Name, dns.ErrNoZone)
 	}
-	asked := map[dns.Name]bool{}
-	for _, n := range names {
-		asked[n] = true
-	}
 	var out []dns.Observed
-	for key, o := range z.sets {
-		if asked[key.Name] {
+	for _, n := range slices.Compact(slices.Sorted(slices.Values(names))) {
+		for _, o := range z.names[n] {
 			out = append(out, seen(o))
 		}
 	}
@@ -276,13 +274,13 @@ func (p *Provider) carryOut(z *zone, changes []dns.Change, left int) error {
 // write does what was checked.
 func (p *Provider) write(z *zone, w dns.Write) {
 	if w.New == nil {
-		delete(z.sets, w.Old.Key)
+		z.remove(w.Old.Key)
 		return
 	}
 	p.revision++
 	set := *w.New
 	set.Values = slices.Clone(set.Values)
-	z.sets[set.Key] = dns.Observed{RecordSet: set, Revision: strconv.Itoa(p.revision)}
+	z.put(dns.Observed{RecordSet: set, Revision: strconv.Itoa(p.revision)})
 }
 
 // Spread is true at once: there is one server.

@@ -10,13 +10,26 @@ import (
 	"github.com/trellis-mesh/trellis/internal/dns"
 )
 
-// zone is one zone and what is in it. Apex SOA and NS are not modelled.
+// zone is one zone and what is in it, by name. Apex SOA and NS are not modelled.
 type zone struct {
 	dns.Zone
-	sets map[dns.Key]dns.Observed
+	names map[dns.Name]map[dns.Key]dns.Observed
 }
 
-func newZone(z dns.Zone) *zone { return &zone{Zone: z, sets: map[dns.Key]dns.Observed{}} }
+func newZone(z dns.Zone) *zone { return &zone{Zone: z, names: map[dns.Name]map[dns.Key]dns.Observed{}} }
+
+func (z *zone) put(o dns.Observed) {
+	if z.names[o.Name] == nil {
+		z.names[o.Name] = map[dns.Key]dns.Observed{}
+	}
+	z.names[o.Name][o.Key] = o
+}
+
+func (z *zone) remove(k dns.Key) {
+	if delete(z.names[k.Name], k); len(z.names[k.Name]) == 0 {
+		delete(z.names, k.Name)
+	}
+}
 
 // tooLarge reports whether a batch exceeds the limits. One change always goes.
 func tooLarge(c dns.Capabilities, changes []dns.Change) bool {
@@ -35,19 +48,22 @@ func tooLarge(c dns.Capabilities, changes []dns.Change) bool {
 
 // check judges a batch as a whole, on a copy.
 func (p *Provider) check(z *zone, changes []dns.Change) error {
-	next := &zone{Zone: z.Zone, sets: maps.Clone(z.sets)}
+	next := newZone(z.Zone)
 	for _, c := range changes {
 		for _, w := range c.Writes() {
+			if name := w.Key().Name; next.names[name] == nil {
+				next.names[name] = maps.Clone(z.names[name])
+			}
 			if err := p.checkAlone(next, w); err != nil {
 				return err
 			}
 			if w.New == nil {
-				delete(next.sets, w.Old.Key)
+				delete(next.names[w.Old.Name], w.Old.Key)
 				continue
 			}
 			// No revision: a second write of the same key in one batch is refused,
 			// since nobody can have observed what it deletes.
-			next.sets[w.New.Key] = dns.Observed{RecordSet: *w.New}
+			next.put(dns.Observed{RecordSet: *w.New})
 		}
 	}
 	return nil
@@ -70,7 +86,7 @@ func (p *Provider) checkAlone(z *zone, w dns.Write) error {
 // compare is the compare of compare-and-swap.
 func compare(z *zone, w dns.Write) error {
 	key := w.Key()
-	is, exists := z.sets[key]
+	is, exists := z.names[key.Name][key]
 	switch {
 	case w.Old == nil && exists:
 		return fmt.Errorf("creating %s, which is there: %w", key, dns.ErrStale)
@@ -113,8 +129,8 @@ func (p *Provider) valid(z *zone, s dns.RecordSet) error {
 // apart from groups. What is there may have come after the writer has looked, so
 // that this is a stale write, not one that is wrong for ever.
 func neighbours(z *zone, s dns.RecordSet) error {
-	for key := range z.sets {
-		if key.Name != s.Name || key == s.Key {
+	for key := range z.names[s.Name] {
+		if key == s.Key {
 			continue
 		}
 		if (key.Type == dns.TypeCNAME) != (s.Type == dns.TypeCNAME) {
