@@ -59,7 +59,7 @@ type Change struct {
 
 // Failure is a write that will not succeed by trying again.
 type Failure struct {
-	Object compile.Object
+	Object compile.Packed
 	// Reason is a word in CamelCase; Message says what was refused by whom.
 	Reason, Message string
 }
@@ -152,7 +152,7 @@ func each[T any](ctx context.Context, parallel int, items []T, do func(context.C
 
 // put writes one object.
 func (a *Applier) put(ctx context.Context, p *Plan, w write) (Result, error) {
-	wanted, err := body(w.Object)
+	wanted, err := body(w.Packed)
 	if err != nil {
 		return Result{}, err
 	}
@@ -175,11 +175,11 @@ func (a *Applier) put(ctx context.Context, p *Plan, w write) (Result, error) {
 	case err == nil:
 		return Result{Changes: []Change{change}}, nil
 	case errors.As(err, &taken):
-		return Result{Conflicts: []Conflict{{w.Object, taken.managers}}}, nil
+		return Result{Conflicts: []Conflict{{w.Packed, taken.managers}}}, nil
 	case errors.As(err, &altered):
-		return Result{Changes: []Change{change}, Failures: []Failure{alteredFailure(w.Object)}}, nil
+		return Result{Changes: []Change{change}, Failures: []Failure{alteredFailure(w.Packed)}}, nil
 	case lasting(err):
-		return Result{Failures: []Failure{{w.Object, "WriteRefused", fmt.Sprintf("writing %s was refused: %v", w.Ref, err)}}}, nil
+		return Result{Failures: []Failure{{w.Packed, "WriteRefused", fmt.Sprintf("writing %s was refused: %v", w.Ref, err)}}}, nil
 	}
 	return Result{}, fmt.Errorf("writing %s: %w", w.Ref, err)
 }

@@ -18,7 +18,11 @@ import (
 
 // body is the object as it is sent, decoded so that it compares with what the
 // API server gives back.
-func body(o compile.Object) (*unstructured.Unstructured, error) {
+func body(p compile.Packed) (*unstructured.Unstructured, error) {
+	o, err := p.Unpack()
+	if err != nil {
+		return nil, err
+	}
 	raw, err := o.JSON()
 	if err != nil {
 		return nil, fmt.Errorf("encoding %s: %w", o.Ref, err)
@@ -30,9 +34,7 @@ func body(o compile.Object) (*unstructured.Unstructured, error) {
 	return u, nil
 }
 
-// allows reports whether an object is a policy of ALLOW rules. The first one
-// closes everything that it does not allow, and each further one opens; it is
-// written after the rules that deny.
+// allows reports whether an object is a policy of ALLOW rules.
 func allows(o compile.Object) bool {
 	p, ok := o.Value.(*securityv1.AuthorizationPolicy)
 	return ok && p.Spec.GetAction() == securityv1beta1.AuthorizationPolicy_ALLOW

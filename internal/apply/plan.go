@@ -23,7 +23,7 @@ type Kept func(owner model.Reference) bool
 // Conflict is a generated object that cannot be written, because an object of
 // the same name exists that Trellis did not make.
 type Conflict struct {
-	Object compile.Object
+	Object compile.Packed
 	// Managers are who manages the object that is there, the latest first.
 	Managers []Manager
 }
@@ -134,7 +134,7 @@ func (l *Ledger) compareOne(plan *Plan, w write) {
 	case w.live == nil:
 		w.edit = l.missing(w)
 	case !w.live.Ours:
-		plan.Conflicts = append(plan.Conflicts, Conflict{w.Object, w.live.Managers})
+		plan.Conflicts = append(plan.Conflicts, Conflict{w.Packed, w.live.Managers})
 		return
 	case w.live.Deleting:
 		// Its name is taken until its finalizers are done; the event of its end
@@ -144,7 +144,7 @@ func (l *Ledger) compareOne(plan *Plan, w write) {
 		l.confirm(w.Ref, w.Digest)
 		return
 	case l.altered(w.Ref, w.Digest, w.live.Digest):
-		plan.Altered = append(plan.Altered, alteredFailure(w.Object))
+		plan.Altered = append(plan.Altered, alteredFailure(w.Packed))
 		return
 	default:
 		w.edit, w.undo = l.edited(w)
@@ -158,7 +158,7 @@ func (p *Plan) add(w write) {
 		p.route = append(p.route, w)
 	case w.kind.Role == RoleConnection:
 		p.connect = append(p.connect, w)
-	case allows(w.Object):
+	case w.opens:
 		p.allow = append(p.allow, w)
 	default:
 		p.restrict = append(p.restrict, w)

@@ -80,7 +80,7 @@ func (a *Applier) remove(ctx context.Context, objects []Live) (Result, error) {
 		case apierrors.IsConflict(err):
 			return Result{}, fmt.Errorf("deleting %s, which has changed: %w", o.Ref, ErrStale)
 		case lasting(err):
-			object := compile.Object{Ref: o.Ref, Owners: []model.Reference{o.Owner}}
+			object := compile.Packed{Ref: o.Ref, Owners: []model.Reference{o.Owner}}
 			return Result{Failures: []Failure{{object, "DeleteRefused", fmt.Sprintf("deleting %s was refused: %v", o.Ref, err)}}}, nil
 		}
 		return Result{}, fmt.Errorf("deleting %s: %w", o.Ref, err)
@@ -97,7 +97,7 @@ type alteredError struct{}
 
 func (*alteredError) Error() string { return "the object was changed on its way to storage" }
 
-func alteredFailure(o compile.Object) Failure {
+func alteredFailure(o compile.Packed) Failure {
 	return Failure{o, "AlteredOnWrite", fmt.Sprintf("%s is changed on its way to storage, by a mutating webhook or policy of the cluster; what is stored is not what was stated", o.Ref)}
 }
 

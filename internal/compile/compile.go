@@ -25,13 +25,22 @@ type builder struct {
 	snapshot *model.Snapshot
 	graph    *intent.Graph
 	objects  []Object
-	broken   []error
+	// use takes each object as soon as it is made; nil keeps them.
+	use    func(Object)
+	broken []error
 }
 
 // Compile makes everything that follows from a Snapshot. It never fails: what
 // is wrong is closed, and a finding says so.
-func Compile(s *model.Snapshot) *Outcome {
-	b := &builder{snapshot: s, graph: intent.Resolve(s)}
+func Compile(s *model.Snapshot) *Outcome { return compile(s, nil) }
+
+// Stream is Compile for whoever does not need all objects at the same time: use
+// is called with each, in no useful order, and the Objects of the Outcome have
+// no Value.
+func Stream(s *model.Snapshot, use func(Object)) *Outcome { return compile(s, use) }
+
+func compile(s *model.Snapshot, use func(Object)) *Outcome {
+	b := &builder{snapshot: s, graph: intent.Resolve(s), use: use}
 	// An Application makes about eight objects.
 	b.objects = make([]Object, 0, len(b.graph.Claims)+8*len(b.graph.Applications))
 	for _, claim := range b.graph.Claims {
@@ -59,16 +68,24 @@ var phases = map[string]int{
 // phase come first, and those of one phase do not depend on each other.
 func Phase(kind string) int { return phases[kind] }
 
-func compareObjects(a, b Object) int {
-	return cmp.Or(cmp.Compare(phases[a.Ref.Kind], phases[b.Ref.Kind]), a.Ref.Compare(b.Ref))
+func compareObjects(a, b Object) int { return CompareForApplying(a.Ref, b.Ref) }
+
+// CompareForApplying orders objects by Phase, and then by name.
+func CompareForApplying(a, b model.Reference) int {
+	return cmp.Or(cmp.Compare(phases[a.Kind], phases[b.Kind]), a.Compare(b))
 }
 
 func (b *builder) add(value Resource, kind, group string, owners []model.Reference) {
-	b.objects = append(b.objects, Object{
+	o := Object{
 		Ref:    model.Reference{Cluster: b.snapshot.Mesh().Cluster, Group: group, Kind: kind, Namespace: value.GetNamespace(), Name: value.GetName()},
 		Owners: owners,
 		Value:  value,
-	})
+	}
+	if b.use != nil {
+		b.use(o)
+		o.Value = nil
+	}
+	b.objects = append(b.objects, o)
 }
 
 // claim makes the record of a host's owner. It outlives its Applications, so it

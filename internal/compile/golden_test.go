@@ -51,6 +51,7 @@ func TestWhatPeopleWriteBecomesWhatTheyMean(t *testing.T) {
 			golden(t, folder, "explain.txt", explainText(t, outcome))
 			checkFindings(t, findings)
 			checkObjects(t, outcome)
+			checkPacking(t, outcome.Objects)
 		})
 	}
 }

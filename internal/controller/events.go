@@ -4,7 +4,6 @@
 package controller
 
 import (
-	"encoding/json"
 	"fmt"
 	"regexp"
 	"slices"
@@ -20,7 +19,6 @@ import (
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/apply"
-	"github.com/trellis-mesh/trellis/internal/compile"
 	"github.com/trellis-mesh/trellis/internal/model"
 )
 
@@ -90,9 +88,7 @@ func (a *announcer) reverted(done *round, edit apply.Edit, d apply.Desired, uid 
 	note := fmt.Sprintf("%s %s and has been put back, because it is generated. Change %s instead, or annotate that with %s=true to stop the repair",
 		edit.Ref, what, where(edit, d), v1alpha1.PausedAnnotation)
 	object := &metav1.PartialObjectMetadata{}
-	if d.Value != nil {
-		object.SetGroupVersionKind(d.Value.GetObjectKind().GroupVersionKind())
-	}
+	object.SetGroupVersionKind(d.GroupVersionKind())
 	object.SetNamespace(edit.Ref.Namespace)
 	object.SetName(edit.Ref.Name)
 	object.SetUID(uid)
@@ -112,8 +108,8 @@ func where(edit apply.Edit, d apply.Desired) string {
 	if len(edit.Owners) > 0 {
 		owner = edit.Owners[0].String()
 	}
-	var origin compile.Provenance
-	if d.Value == nil || json.Unmarshal([]byte(d.Value.GetAnnotations()[compile.AnnotationOrigin]), &origin) != nil {
+	origin, ok := d.Origin()
+	if !ok {
 		return owner
 	}
 	var places []string

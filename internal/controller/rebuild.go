@@ -5,6 +5,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -23,13 +24,10 @@ func (r *Reconciler) rebuild(ctx context.Context, state gather.State) (*round, e
 		return done, nil
 	}
 	began := r.clock.Now()
-	outcome := compile.Compile(done.snapshot)
-	if outcome.Err != nil {
-		return nil, fmt.Errorf("compiling: %w", outcome.Err)
-	}
-	desired, err := r.preparer.Prepare(outcome.Objects)
-	if err != nil {
-		return nil, err
+	outcome := compile.Stream(done.snapshot, r.preparer.Add)
+	desired, err := r.preparer.Done()
+	if err = errors.Join(outcome.Err, err); err != nil {
+		return nil, fmt.Errorf("compiling: %w", err)
 	}
 	r.metrics.compiled(r.clock.Now().Sub(began), desired)
 
@@ -43,6 +41,7 @@ func (r *Reconciler) rebuild(ctx context.Context, state gather.State) (*round, e
 	done.conflicts, done.desired = conflicts, len(desired)
 	done.blame(conflicts, failures)
 	r.setTargets(done)
+	done.generated = packed(desired)
 	r.events.report(done, desired)
 	outcome.Objects, done.state.Live = nil, nil
 	return done, nil
@@ -95,7 +94,7 @@ func (r *Reconciler) finish(ctx context.Context, plan *apply.Plan) (apply.Result
 // protects these; one without is the ingress's own.
 func withhold(withheld map[model.Reference]bool, conflicts []apply.Conflict, failures []apply.Failure) bool {
 	news := false
-	add := func(o compile.Object) {
+	add := func(o compile.Packed) {
 		if !apply.Restricts(o.Ref) {
 			return
 		}
@@ -121,30 +120,35 @@ func withhold(withheld map[model.Reference]bool, conflicts []apply.Conflict, fai
 // these from a compilation without the withheld owners.
 func (r *Reconciler) withoutRoutesOf(in model.Input, desired []apply.Desired, withheld map[model.Reference]bool) ([]apply.Desired, error) {
 	in = without(in, in.Mesh.Cluster, withheld)
-	outcome := compile.Compile(model.NewSnapshot(in))
-	if outcome.Err != nil {
-		return nil, fmt.Errorf("compiling without what cannot be protected: %w", outcome.Err)
-	}
-	routes := slices.DeleteFunc(outcome.Objects, func(o compile.Object) bool { return !apply.Routes(o.Ref) })
-	prepared, err := new(apply.Preparer).Prepare(routes)
-	if err != nil {
-		return nil, err
+	var p apply.Preparer
+	outcome := compile.Stream(model.NewSnapshot(in), func(o compile.Object) {
+		if apply.Routes(o.Ref) {
+			p.Add(o)
+		}
+	})
+	prepared, err := p.Done()
+	if err = errors.Join(outcome.Err, err); err != nil {
+		return nil, fmt.Errorf("compiling without what cannot be protected: %w", err)
 	}
 	kept := slices.DeleteFunc(slices.Clone(desired), func(d apply.Desired) bool { return apply.Routes(d.Ref) })
 	return append(kept, prepared...), nil
 }
 
+func packed(desired []apply.Desired) []compile.Packed {
+	out := make([]compile.Packed, len(desired))
+	for i := range desired {
+		out[i] = desired[i].Packed
+	}
+	return out
+}
+
 // setTargets notes which objects must have reached which proxies.
 func (r *Reconciler) setTargets(done *round) {
-	live := make(map[model.Reference]apply.Live, len(done.state.Live))
-	for _, l := range r.ledger.Merge(done.state.Live) {
-		live[l.Ref] = l
-	}
+	written := writtenObjects(r.ledger, r.ledger.Merge(done.state.Live), r.began)
 	for ref, a := range done.outcome.Applications {
-		proxies := append([]compile.WorkloadSelector{a.Workloads}, a.Gateways...)
-		done.target(r.ledger, live, r.began, ref, a.Generated, proxies)
+		done.target(written, r.began, ref, a.Generated, append([]compile.WorkloadSelector{a.Workloads}, a.Gateways...))
 	}
 	for ref, i := range done.outcome.Ingresses {
-		done.target(r.ledger, live, r.began, ref, i.Generated, []compile.WorkloadSelector{i.Workloads})
+		done.target(written, r.began, ref, i.Generated, []compile.WorkloadSelector{i.Workloads})
 	}
 }

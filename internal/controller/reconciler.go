@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -32,6 +33,10 @@ const (
 	quiet    = 50 * time.Millisecond
 	longest  = 500 * time.Millisecond
 	parallel = 16
+	// calm is how long nothing was rebuilt before memory goes back to the system;
+	// restless is when it does in any case.
+	calm     = 3 * time.Second
+	restless = time.Minute
 )
 
 // Cluster is what the loop reads: package gather provides it.
@@ -77,6 +82,8 @@ type Reconciler struct {
 	log        *slog.Logger
 	// began is when this process began to look.
 	began time.Time
+	// rebuilt receives after a rebuild.
+	rebuilt chan struct{}
 	// stale is true when the cluster has changed since the last rebuild began.
 	stale atomic.Bool
 	last  *round
@@ -94,6 +101,7 @@ func New(o Options) (*Reconciler, error) {
 		statuses: newStatusWriter(o.Client, parallel),
 		events:   &announcer{recorder: o.Recorder},
 		metrics:  metrics, inbox: newInbox(), clock: o.Clock, log: o.Log, began: o.Clock.Now(),
+		rebuilt: make(chan struct{}, 1),
 	}
 	r.stale.Store(true)
 	return r, nil
@@ -134,6 +142,8 @@ func (r *Reconciler) trigger(ctx context.Context, queue workqueue.TypedRateLimit
 		queue.Add(mesh)
 	})
 	go debounce(ctx, r.clock, quiet, longest, r.inbox.changed, func() { queue.Add(mesh) })
+	// A rebuild needs for a moment what is idle for hours afterwards.
+	go debounce(ctx, r.clock, calm, restless, r.rebuilt, debug.FreeOSMemory)
 	return nil
 }
 
@@ -189,12 +199,17 @@ func (r *Reconciler) renew(ctx context.Context) error {
 	programmed, probed := done.follow()
 	r.inbox.follow(programmed, probed, r.clock.Now())
 	if r.programmed != nil {
-		r.programmed.Follow(done.snapshot, programmed)
+		r.programmed.Follow(done.snapshot, programmed, done.generated)
 	}
+	done.generated = nil
 	if r.prober != nil {
 		r.prober.Follow(done.snapshot, probed)
 	}
 	r.last = done
+	select {
+	case r.rebuilt <- struct{}{}:
+	default:
+	}
 	return nil
 }
 

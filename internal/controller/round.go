@@ -23,6 +23,9 @@ type round struct {
 	snapshot *model.Snapshot
 	findings map[model.Reference][]model.Finding
 	outcome  *compile.Outcome
+	// generated is everything, until the sources of status have taken what they
+	// need of it.
+	generated []compile.Packed
 	// unwritten is the first object of each owner that could not be written.
 	unwritten map[model.Reference]*model.Finding
 	targets   map[model.Reference]ProgrammedTarget
@@ -67,7 +70,7 @@ func rank(f model.Finding) int {
 // blame turns what could not be written into findings about the owners.
 func (r *round) blame(conflicts []apply.Conflict, failures []apply.Failure) {
 	r.unwritten = map[model.Reference]*model.Finding{}
-	add := func(o compile.Object, f model.Finding) {
+	add := func(o compile.Packed, f model.Finding) {
 		for _, owner := range o.Owners {
 			f := f
 			f.Severity, f.Object = model.SeverityError, owner
@@ -106,9 +109,25 @@ func conflictFinding(c apply.Conflict) model.Finding {
 	}
 }
 
-// target says what must reach the proxies of an owner.
-func (r *round) target(ledger *apply.Ledger, live map[model.Reference]apply.Live, began time.Time, owner model.Reference, generated []model.Reference, proxies []compile.WorkloadSelector) {
-	t := ProgrammedTarget{Owner: owner}
+// writtenObjects are all generated objects that are in the cluster.
+func writtenObjects(ledger *apply.Ledger, live []apply.Live, began time.Time) map[model.Reference]*Written {
+	all := make([]Written, len(live))
+	out := make(map[model.Reference]*Written, len(live))
+	for i := range live {
+		l := &live[i]
+		all[i] = Written{Ref: l.Ref, At: began, UID: string(l.UID), ResourceVersion: l.ResourceVersion}
+		if at, ok := ledger.WrittenAt(l.Ref); ok {
+			all[i].At = at
+		}
+		out[l.Ref] = &all[i]
+	}
+	return out
+}
+
+// target says what must reach the proxies of an owner. What is not in the
+// cluster, as after a refusal, is awaited from when this process began.
+func (r *round) target(written map[model.Reference]*Written, began time.Time, owner model.Reference, generated []model.Reference, proxies []compile.WorkloadSelector) {
+	t := ProgrammedTarget{Owner: owner, Objects: make([]*Written, 0, len(generated))}
 	for _, p := range proxies {
 		if len(p.Selector) > 0 {
 			t.Proxies = append(t.Proxies, p)
@@ -118,13 +137,12 @@ func (r *round) target(ledger *apply.Ledger, live map[model.Reference]apply.Live
 		if ref.Kind == "HostClaim" || ref.Kind == "ConfigMap" {
 			continue
 		}
-		written := Written{Ref: ref, At: began, UID: string(live[ref].UID), ResourceVersion: live[ref].ResourceVersion}
-		if at, ok := ledger.WrittenAt(ref); ok {
-			written.At = at
+		if written[ref] == nil {
+			written[ref] = &Written{Ref: ref, At: began}
 		}
-		t.Objects = append(t.Objects, written)
+		t.Objects = append(t.Objects, written[ref])
 	}
-	slices.SortFunc(t.Objects, func(a, b Written) int { return a.Ref.Compare(b.Ref) })
+	slices.SortFunc(t.Objects, func(a, b *Written) int { return a.Ref.Compare(b.Ref) })
 	r.targets[owner] = t
 }
 

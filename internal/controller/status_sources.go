@@ -17,10 +17,11 @@ import (
 // configuration that is newer than our last write. It works in goroutines of its
 // own; the rebuild loop never waits for it.
 type ProgrammedSource interface {
-	// Follow replaces everything that is followed. It returns at once and may be
-	// called at any time, also before Run and from another goroutine. Verdicts
+	// Follow replaces everything that is followed. Objects are all that was
+	// generated for the snapshot; what is of use of them is read before it returns,
+	// and none is kept. It waits for nobody and may be called at any time, also before Run and from another goroutine. Verdicts
 	// about owners that are no longer followed are of no use and are dropped.
-	Follow(snapshot *model.Snapshot, targets []ProgrammedTarget)
+	Follow(snapshot *model.Snapshot, targets []ProgrammedTarget, objects []compile.Packed)
 	// Run works until the context ends. It calls report whenever what it knows of
 	// some owners has changed (only those owners need be in the call), from one
 	// goroutine at a time; report does not block. An error ends the operator, so
@@ -34,8 +35,9 @@ type ProgrammedTarget struct {
 	Owner model.Reference
 	// Proxies are all that must have acknowledged; Snapshot.Selected finds them.
 	Proxies []compile.WorkloadSelector
-	// Objects are in the order of their references.
-	Objects []Written
+	// Objects are in the order of their references. They are shared between the
+	// targets, and read only.
+	Objects []*Written
 }
 
 // Written is one generated object as it is in the API server.

@@ -6,8 +6,6 @@ package istiod
 import (
 	"slices"
 
-	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
-
 	"github.com/trellis-mesh/trellis/internal/compile"
 	"github.com/trellis-mesh/trellis/internal/controller"
 	"github.com/trellis-mesh/trellis/internal/model"
@@ -53,72 +51,59 @@ type need struct {
 }
 
 // newPlan joins targets with the workloads that they select.
-func newPlan(snapshot *model.Snapshot, targets []controller.ProgrammedTarget, known map[model.Reference]*recogniser) *plan {
+func newPlan(f *followed) *plan {
 	p := &plan{proxies: map[proxyKey]*proxyPlan{}}
-	for _, target := range targets {
-		p.owners = append(p.owners, p.owner(snapshot, target, known))
+	for _, target := range f.targets {
+		p.owners = append(p.owners, p.owner(f, target))
 	}
 	return p
 }
 
-// written keeps the recognisers of what was written, so that only a write costs
-// reading it, and not every change of a pod.
+// written is what was written, in the form in which it is looked for. It is
+// immutable: the next one shares what has not changed.
 type written struct {
-	versions    map[model.Reference]controller.Written
+	versions    map[model.Reference]*controller.Written
 	recognisers map[model.Reference]*recogniser
+	doors       gateways
 }
 
-func newWritten() *written {
-	return &written{versions: map[model.Reference]controller.Written{}}
-}
-
-// update asks for the objects when one of them has been written since.
-func (w *written) update(f *followed, objects func(*model.Snapshot) []compile.Object) error {
-	versions := make(map[model.Reference]controller.Written, len(w.versions))
-	changed := false
-	for _, target := range f.targets {
+// next reads those of the objects that have been written since, and forgets what
+// is not among the targets any more.
+func (w *written) next(targets []controller.ProgrammedTarget, objects []compile.Packed) (*written, error) {
+	n := &written{
+		versions:    make(map[model.Reference]*controller.Written, len(w.versions)),
+		recognisers: make(map[model.Reference]*recogniser, len(w.recognisers)),
+		doors:       gateways{},
+	}
+	for _, target := range targets {
 		for _, o := range target.Objects {
-			versions[o.Ref] = o
-			was, ok := w.versions[o.Ref]
-			changed = changed || !ok || was != o
+			n.versions[o.Ref] = o
 		}
 	}
-	if !changed {
-		return nil
+	for _, object := range objects {
+		version, followed := n.versions[object.Ref]
+		if !followed {
+			continue
+		}
+		r := w.recognisers[object.Ref]
+		if was, known := w.versions[object.Ref]; !known || *was != *version {
+			var err error
+			if r, err = newRecogniser(object); err != nil {
+				return nil, err
+			}
+		}
+		if n.recognisers[object.Ref] = r; r != nil && r.door != nil {
+			n.doors[model.Name{Namespace: r.ref.Namespace, Name: r.ref.Name}] = r.door
+		}
 	}
-	recognisers, err := recogniseAll(objects(f.snapshot))
-	if err != nil {
-		return err
-	}
-	w.versions, w.recognisers = versions, recognisers
-	return nil
+	return n, nil
 }
 
-func recogniseAll(objects []compile.Object) (map[model.Reference]*recogniser, error) {
-	doors := gateways{}
-	for _, object := range objects {
-		if g, ok := object.Value.(*networkingv1.Gateway); ok {
-			doors[model.Name{Namespace: g.Namespace, Name: g.Name}] = g.Spec.GetSelector()
-		}
-	}
-	known := make(map[model.Reference]*recogniser, len(objects))
-	for _, object := range objects {
-		r, err := newRecogniser(object, doors)
-		if err != nil {
-			return nil, err
-		}
-		if r != nil {
-			known[object.Ref] = r
-		}
-	}
-	return known, nil
-}
-
-func (p *plan) owner(snapshot *model.Snapshot, target controller.ProgrammedTarget, known map[model.Reference]*recogniser) ownerPlan {
+func (p *plan) owner(f *followed, target controller.ProgrammedTarget) ownerPlan {
 	out := ownerPlan{target: target}
 	taken := map[proxyKey]bool{}
 	for _, selector := range target.Proxies {
-		workloads := snapshot.Selected(selector.Namespace, selector.Selector)
+		workloads := f.snapshot.Selected(selector.Namespace, selector.Selector)
 		for _, workload := range workloads {
 			key := proxyKey{workload.Ref.Namespace, workload.Ref.Name}
 			switch {
@@ -131,8 +116,8 @@ func (p *plan) owner(snapshot *model.Snapshot, target controller.ProgrammedTarge
 			taken[key] = true
 			n := need{proxy: p.proxy(key, workload)}
 			for _, written := range target.Objects {
-				r := known[written.Ref]
-				if r == nil || !r.reaches(workload.Ref.Namespace, workload.Labels) {
+				r := f.written.recognisers[written.Ref]
+				if r == nil || !r.reaches(f.written.doors, workload.Ref.Namespace, workload.Labels) {
 					continue
 				}
 				n.proxy.objects[r.ref] = r

@@ -31,7 +31,9 @@ const (
 	alike
 )
 
-// recogniser finds one object in the configuration of a proxy. It is immutable.
+// recogniser finds one object in the configuration of a proxy. It is immutable,
+// and keeps the object in its encoded form: there are thousands, and few are
+// looked for at any time.
 type recogniser struct {
 	ref model.Reference
 	// key is of the object's spec: what else is in an object never reaches a
@@ -41,51 +43,69 @@ type recogniser struct {
 	types []resourceType
 	// reaches tells whether the object is for a workload, among the workloads of
 	// its owner.
-	reaches func(namespace string, labels map[string]string) bool
+	reaches func(doors gateways, namespace string, labels map[string]string) bool
+	// door is a Gateway's selector.
+	door map[string]string
 	// find also says what is not as written.
-	find func(*dumpIndex) (likeness, string)
+	find finder
 }
 
+type finder func(*dumpIndex) (likeness, string)
+
 // newRecogniser returns nil for an object that proxies never see.
-func newRecogniser(object compile.Object, doors gateways) (*recogniser, error) {
+func newRecogniser(packed compile.Packed) (*recogniser, error) {
+	object, err := packed.Unpack()
+	if err != nil {
+		return nil, err
+	}
 	r := &recogniser{ref: object.Ref, types: []resourceType{listeners}}
 	name := model.Name{Namespace: object.Ref.Namespace, Name: object.Ref.Name}
-	var spec proto.Message
 	switch value := object.Value.(type) {
 	case *securityv1.AuthorizationPolicy:
-		spec, r.find = &value.Spec, authorizationPolicy(name, &value.Spec)
+		recognise(r, packed.Spec, func(spec *securityapi.AuthorizationPolicy) finder { return authorizationPolicy(name, spec) })
 		r.reaches = selected(name.Namespace, value.Spec.GetSelector().GetMatchLabels())
 	case *securityv1.RequestAuthentication:
-		spec, r.find = &value.Spec, requestAuthentication(&value.Spec)
+		recognise(r, packed.Spec, requestAuthentication)
 		r.reaches = selected(name.Namespace, value.Spec.GetSelector().GetMatchLabels())
 	case *securityv1.PeerAuthentication:
-		spec, r.find = &value.Spec, peerAuthentication(&value.Spec)
+		recognise(r, packed.Spec, peerAuthentication)
 		r.reaches = selected(name.Namespace, value.Spec.GetSelector().GetMatchLabels())
 	case *networkingv1alpha3.EnvoyFilter:
-		spec, r.find = &value.Spec, envoyFilter(&value.Spec)
+		recognise(r, packed.Spec, envoyFilter)
 		r.reaches = selected(name.Namespace, value.Spec.GetWorkloadSelector().GetLabels())
 	case *networkingv1.Gateway:
-		spec, r.find = &value.Spec, gateway(name, &value.Spec)
-		r.types, r.reaches = []resourceType{listeners, routes}, doors.one(name)
+		recognise(r, packed.Spec, func(spec *networkingapi.Gateway) finder { return gateway(name, spec) })
+		r.types, r.reaches = []resourceType{listeners, routes}, one(name)
+		r.door = value.Spec.GetSelector()
 	case *networkingv1.VirtualService:
-		spec, r.find = &value.Spec, virtualService(name, &value.Spec)
-		r.types, r.reaches = []resourceType{routes}, doors.named(name.Namespace, value.Spec.GetGateways())
+		recognise(r, packed.Spec, func(spec *networkingapi.VirtualService) finder { return virtualService(name, spec) })
+		r.types, r.reaches = []resourceType{routes}, named(name.Namespace, value.Spec.GetGateways())
 	case *networkingv1.DestinationRule:
-		spec, r.find = &value.Spec, destinationRule(name)
-		r.types, r.reaches = []resourceType{clusters}, doors.any
+		recognise(r, packed.Spec, func(*networkingapi.DestinationRule) finder { return destinationRule(name) })
+		r.types, r.reaches = []resourceType{clusters}, gateways.any
 	default:
 		return nil, nil
 	}
-	raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(spec)
-	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", object.Ref, err)
-	}
-	r.key = sha256.Sum256(raw)
 	return r, nil
 }
 
-func selected(namespace string, selector map[string]string) func(string, map[string]string) bool {
-	return func(workload string, labels map[string]string) bool {
+// recognise notes a spec, and how to find it once it is looked for.
+func recognise[M any, P interface {
+	*M
+	proto.Message
+}](r *recogniser, raw []byte, find func(P) finder) {
+	r.key = sha256.Sum256(raw)
+	r.find = func(x *dumpIndex) (likeness, string) {
+		spec := P(new(M))
+		if err := proto.Unmarshal(raw, spec); err != nil {
+			return absent, ""
+		}
+		return find(spec)(x)
+	}
+}
+
+func selected(namespace string, selector map[string]string) func(gateways, string, map[string]string) bool {
+	return func(_ gateways, workload string, labels map[string]string) bool {
 		return workload == namespace && (len(selector) == 0 || model.Selects(selector, labels))
 	}
 }
@@ -94,35 +114,40 @@ func selected(namespace string, selector map[string]string) func(string, map[str
 // are for pods of their own namespace.
 type gateways map[model.Name]map[string]string
 
-func (g gateways) one(name model.Name) func(string, map[string]string) bool {
-	return func(namespace string, labels map[string]string) bool {
-		return namespace == name.Namespace && model.Selects(g[name], labels)
+func (g gateways) selects(name model.Name, namespace string, labels map[string]string) bool {
+	selector, ok := g[name]
+	return ok && namespace == name.Namespace && model.Selects(selector, labels)
+}
+
+func one(name model.Name) func(gateways, string, map[string]string) bool {
+	return func(doors gateways, namespace string, labels map[string]string) bool {
+		return doors.selects(name, namespace, labels)
 	}
 }
 
 // named takes names as a VirtualService has them: NAME or NAMESPACE/NAME.
-func (g gateways) named(namespace string, names []string) func(string, map[string]string) bool {
-	return func(workload string, labels map[string]string) bool {
+func named(namespace string, names []string) func(gateways, string, map[string]string) bool {
+	return func(doors gateways, workload string, labels map[string]string) bool {
 		return slices.ContainsFunc(names, func(full string) bool {
 			name := model.Name{Namespace: namespace, Name: full}
 			if before, after, ok := strings.Cut(full, "/"); ok {
 				name = model.Name{Namespace: before, Name: after}
 			}
-			return g.one(name)(workload, labels)
+			return doors.selects(name, workload, labels)
 		})
 	}
 }
 
 func (g gateways) any(namespace string, labels map[string]string) bool {
 	for name := range g {
-		if g.one(name)(namespace, labels) {
+		if g.selects(name, namespace, labels) {
 			return true
 		}
 	}
 	return false
 }
 
-func authorizationPolicy(name model.Name, spec *securityapi.AuthorizationPolicy) func(*dumpIndex) (likeness, string) {
+func authorizationPolicy(name model.Name, spec *securityapi.AuthorizationPolicy) finder {
 	rules := make([]set, len(spec.GetRules()))
 	for i, rule := range spec.GetRules() {
 		rules[i] = ruleLiterals(rule)
@@ -170,7 +195,7 @@ func holdsRule(policies map[string][]literals, prefix string, last int) bool {
 
 // requestAuthentication cannot tell whose a provider is: Istio merges all that
 // select a proxy. So it finds what must be there, and never what is left over.
-func requestAuthentication(spec *securityapi.RequestAuthentication) func(*dumpIndex) (likeness, string) {
+func requestAuthentication(spec *securityapi.RequestAuthentication) finder {
 	return func(x *dumpIndex) (likeness, string) {
 		for _, rule := range spec.GetJwtRules() {
 			audiences, ok := x.issuers[rule.GetIssuer()]
@@ -186,7 +211,7 @@ func requestAuthentication(spec *securityapi.RequestAuthentication) func(*dumpIn
 	}
 }
 
-func peerAuthentication(spec *securityapi.PeerAuthentication) func(*dumpIndex) (likeness, string) {
+func peerAuthentication(spec *securityapi.PeerAuthentication) finder {
 	mode := spec.GetMtls().GetMode()
 	ports := len(spec.GetPortLevelMtls()) > 0
 	return func(x *dumpIndex) (likeness, string) {
@@ -202,7 +227,7 @@ func peerAuthentication(spec *securityapi.PeerAuthentication) func(*dumpIndex) (
 	}
 }
 
-func gateway(name model.Name, spec *networkingapi.Gateway) func(*dumpIndex) (likeness, string) {
+func gateway(name model.Name, spec *networkingapi.Gateway) finder {
 	hosts, secrets := set{}, set{}
 	for _, server := range spec.GetServers() {
 		if server.GetTls() == nil || server.GetTls().GetHttpsRedirect() {
@@ -243,7 +268,7 @@ func secretsEqual(got, want set, namespace string) bool {
 	return trimmed.equal(want)
 }
 
-func virtualService(name model.Name, spec *networkingapi.VirtualService) func(*dumpIndex) (likeness, string) {
+func virtualService(name model.Name, spec *networkingapi.VirtualService) finder {
 	want := map[string]set{}
 	for _, route := range spec.GetHttp() {
 		if len(route.GetMatch()) == 0 {
@@ -300,7 +325,7 @@ func matchedPath(uri *networkingapi.StringMatch) string {
 }
 
 // envoyFilter finds the HTTP filters that are added, by their names.
-func envoyFilter(spec *networkingapi.EnvoyFilter) func(*dumpIndex) (likeness, string) {
+func envoyFilter(spec *networkingapi.EnvoyFilter) finder {
 	var names []string
 	for _, patch := range spec.GetConfigPatches() {
 		name := patch.GetPatch().GetValue().GetFields()["name"].GetStringValue()
@@ -318,7 +343,7 @@ func envoyFilter(spec *networkingapi.EnvoyFilter) func(*dumpIndex) (likeness, st
 	}
 }
 
-func destinationRule(name model.Name) func(*dumpIndex) (likeness, string) {
+func destinationRule(name model.Name) finder {
 	return func(x *dumpIndex) (likeness, string) {
 		if !x.destinationRules[name] {
 			return absent, ""

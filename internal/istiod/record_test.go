@@ -211,7 +211,7 @@ func TestTheVerdictIsTheWorstNews(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			proxy := proxyOf(object)
 			owner := ownerPlan{
-				target: controller.ProgrammedTarget{Owner: model.Reference{Kind: "Application", Name: "a"}, Objects: []controller.Written{{Ref: object.ref, At: wrote}}},
+				target: controller.ProgrammedTarget{Owner: model.Reference{Kind: "Application", Name: "a"}, Objects: []*controller.Written{{Ref: object.ref, At: wrote}}},
 				needs:  []need{{proxy, []*recogniser{object}}}, idle: test.idle,
 			}
 			if test.nobody {

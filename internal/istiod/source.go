@@ -28,10 +28,6 @@ type Config struct {
 	ServerName string
 	// Cluster is Istio's id of the operator's cluster.
 	Cluster string
-	// Objects are what was written for a snapshot: compile's objects. It is
-	// called in the Source's own goroutine, once for each Follow that is not
-	// overtaken by another.
-	Objects func(*model.Snapshot) []compile.Object
 	Clock   clock.Clock
 }
 
@@ -57,24 +53,32 @@ type Source struct {
 
 	mu       sync.Mutex
 	followed *followed
+	written  *written
+	// err is why the last Follow could not be taken in.
+	err error
 }
 
+// followed is what a plan is made from.
 type followed struct {
 	snapshot *model.Snapshot
 	targets  []controller.ProgrammedTarget
+	written  *written
 }
 
 var _ controller.ProgrammedSource = (*Source)(nil)
 
 // New makes a Source that follows nothing yet.
 func New(config Config) *Source {
-	return &Source{config: config, wake: make(chan struct{}, 1)}
+	return &Source{config: config, wake: make(chan struct{}, 1), written: &written{}}
 }
 
 // Follow implements controller.ProgrammedSource.
-func (s *Source) Follow(snapshot *model.Snapshot, targets []controller.ProgrammedTarget) {
+func (s *Source) Follow(snapshot *model.Snapshot, targets []controller.ProgrammedTarget, objects []compile.Packed) {
 	s.mu.Lock()
-	s.followed = &followed{snapshot, targets}
+	next, err := s.written.next(targets, objects)
+	if s.err = err; err == nil {
+		s.written, s.followed = next, &followed{snapshot, targets, next}
+	}
 	s.mu.Unlock()
 	select {
 	case s.wake <- struct{}{}:
@@ -82,12 +86,13 @@ func (s *Source) Follow(snapshot *model.Snapshot, targets []controller.Programme
 	}
 }
 
-func (s *Source) take() *followed {
+// take gives what is to be followed from now on; nil when that has not changed.
+func (s *Source) take() (*followed, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f := s.followed
-	s.followed = nil
-	return f
+	f, err := s.followed, s.err
+	s.followed, s.err = nil, nil
+	return f, err
 }
 
 // Run implements controller.ProgrammedSource. It returns only when ctx ends.
@@ -95,15 +100,15 @@ func (s *Source) Run(ctx context.Context, report func([]controller.Verdict)) err
 	w := newWatch(s.config)
 	defer w.close()
 	log := logr.FromContextOrDiscard(ctx).WithName("istiod")
-	said, known := newReported(), newWritten()
+	said := newReported()
 	p := &plan{}
 	for ctx.Err() == nil {
-		if f := s.take(); f != nil {
-			if err := known.update(f, s.config.Objects); err != nil {
-				log.Error(err, "reading what was written")
-			} else {
-				p = newPlan(f.snapshot, f.targets, known.recognisers)
-			}
+		f, err := s.take()
+		if err != nil {
+			log.Error(err, "reading what was written")
+		}
+		if f != nil {
+			p = newPlan(f)
 		}
 		waiting := false
 		if len(p.owners) > 0 {

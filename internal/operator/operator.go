@@ -34,7 +34,6 @@ import (
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/apply"
-	"github.com/trellis-mesh/trellis/internal/compile"
 	"github.com/trellis-mesh/trellis/internal/controller"
 	"github.com/trellis-mesh/trellis/internal/gather"
 	"github.com/trellis-mesh/trellis/internal/istiod"
@@ -239,8 +238,7 @@ func programmed(direct client.Client, o Options) controller.ProgrammedSource {
 		Roots:    roots, Token: o.Istiod.Token,
 		Identity:   istiod.Identity{Namespace: o.Namespace, ServiceAccount: o.ServiceAccount},
 		ServerName: "istiod." + o.Istiod.Namespace + ".svc", Cluster: o.Mesh.Cluster,
-		Objects: func(s *model.Snapshot) []compile.Object { return compile.Compile(s).Objects },
-		Clock:   o.Clock,
+		Clock: o.Clock,
 	})
 }
 

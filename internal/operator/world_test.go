@@ -33,6 +33,7 @@ import (
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/config/crd"
 	"github.com/trellis-mesh/trellis/internal/apply"
+	"github.com/trellis-mesh/trellis/internal/compile"
 	"github.com/trellis-mesh/trellis/internal/controller"
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/operator"
@@ -431,7 +432,7 @@ type programmed struct {
 	last   []controller.Verdict
 }
 
-func (p *programmed) Follow(_ *model.Snapshot, targets []controller.ProgrammedTarget) {
+func (p *programmed) Follow(_ *model.Snapshot, targets []controller.ProgrammedTarget, _ []compile.Packed) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.last = nil

@@ -261,6 +261,7 @@ func (s *Stack) runIstiod(ctx context.Context, d *Istiod) error {
 		return fmt.Errorf("making a directory for istiod: %w", err)
 	}
 	environment := []string{
+		collectLess,
 		"POD_NAMESPACE=" + istioNamespace, "POD_NAME=" + d.Name, "SERVICE_ACCOUNT=istiod",
 		"REVISION=default", "CLUSTER_ID=" + clusterID,
 		// Its certificate must name the address that proxies dial.

@@ -182,7 +182,7 @@ func targets(outcome *compile.Outcome, written map[model.Reference]time.Time) []
 		target := controller.ProgrammedTarget{Owner: owner, Proxies: proxies}
 		for _, ref := range generated {
 			if at, ok := written[ref]; ok {
-				target.Objects = append(target.Objects, controller.Written{Ref: ref, At: at})
+				target.Objects = append(target.Objects, &controller.Written{Ref: ref, At: at})
 			}
 		}
 		out = append(out, target)

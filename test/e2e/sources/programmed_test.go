@@ -62,7 +62,6 @@ func config(t *testing.T, namespace string) istiod.Config {
 		Identity:   istiod.Identity{Namespace: namespace, ServiceAccount: "trellis-operator"},
 		ServerName: "istiod.istio-system.svc",
 		Cluster:    "Kubernetes",
-		Objects:    func(s *model.Snapshot) []compile.Object { return compile.Compile(s).Objects },
 		Clock:      clock.RealClock{},
 	}
 }
@@ -98,8 +97,8 @@ func await(t *testing.T, b *board, owner model.Reference, lastWrite time.Time, s
 func TestProgrammedIsTrueWhenEveryProxyHasAcknowledged(t *testing.T) {
 	source, b := follow(t, config(t, operatorNamespace))
 	began := time.Now()
-	snapshot, _, targets := shared.apply(t.Context(), t, stated(t))
-	source.Follow(snapshot, targets)
+	snapshot, outcome, targets := shared.apply(t.Context(), t, stated(t))
+	source.Follow(snapshot, targets, packed(t, outcome))
 	for _, target := range targets {
 		await(t, b, target.Owner, target.LastWrite(), metav1.ConditionTrue, istiod.ReasonAcknowledged)
 	}
@@ -114,8 +113,8 @@ func TestProgrammedIsTrueWhenEveryProxyHasAcknowledged(t *testing.T) {
 				want = 200
 			}
 			began := time.Now()
-			snapshot, _, targets := shared.apply(t.Context(), t, s)
-			source.Follow(snapshot, targets)
+			snapshot, outcome, targets := shared.apply(t.Context(), t, s)
+			source.Follow(snapshot, targets, packed(t, outcome))
 			for _, target := range targets {
 				await(t, b, target.Owner, target.LastWrite(), metav1.ConditionTrue, istiod.ReasonAcknowledged)
 			}
@@ -133,9 +132,9 @@ func TestProgrammedIsTrueWhenEveryProxyHasAcknowledged(t *testing.T) {
 // from the same loopback address as the one that is allowed: what makes it work
 // is neither the address nor the port.
 func TestProgrammedIsUnknownForAnIdentityThatIstiodDoesNotAllow(t *testing.T) {
-	snapshot, _, targets := shared.apply(t.Context(), t, stated(t))
+	snapshot, outcome, targets := shared.apply(t.Context(), t, stated(t))
 	source, b := follow(t, config(t, "elsewhere"))
-	source.Follow(snapshot, targets)
+	source.Follow(snapshot, targets, packed(t, outcome))
 	for _, target := range targets {
 		await(t, b, target.Owner, target.LastWrite(), metav1.ConditionUnknown, istiod.ReasonIstiodRefuses)
 	}
@@ -149,7 +148,7 @@ func TestProgrammedIsUnknownForAnIdentityThatIstiodDoesNotAllow(t *testing.T) {
 }
 
 func TestProgrammedIsUnknown(t *testing.T) {
-	snapshot, _, targets := shared.apply(t.Context(), t, stated(t))
+	snapshot, outcome, targets := shared.apply(t.Context(), t, stated(t))
 	kube, err := kubernetes.NewForConfig(shared.Config())
 	must(t, err)
 	for _, test := range []struct {
@@ -176,11 +175,22 @@ func TestProgrammedIsUnknown(t *testing.T) {
 			c := config(t, operatorNamespace)
 			test.change(&c)
 			source, b := follow(t, c)
-			source.Follow(snapshot, targets)
+			source.Follow(snapshot, targets, packed(t, outcome))
 			v := await(t, b, targets[0].Owner, targets[0].LastWrite(), metav1.ConditionUnknown, test.reason)
 			t.Log(v.Message)
 		})
 	}
+}
+
+func packed(t *testing.T, outcome *compile.Outcome) []compile.Packed {
+	t.Helper()
+	out := make([]compile.Packed, len(outcome.Objects))
+	for i, o := range outcome.Objects {
+		var err error
+		out[i], err = compile.Pack(o)
+		must(t, err)
+	}
+	return out
 }
 
 func pool(t *testing.T) *x509.CertPool {
@@ -241,7 +251,7 @@ func TestProgrammedIsNotTrueOfWhatWasOnlyPlanned(t *testing.T) {
 				written[object.Ref] = now
 			}
 			source, b := follow(t, config(t, operatorNamespace))
-			source.Follow(snapshot, targets(outcome, written))
+			source.Follow(snapshot, targets(outcome, written), packed(t, outcome))
 			ref := only(t, outcome)
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
@@ -283,7 +293,7 @@ func TestProgrammedNamesAProxyThatRefuses(t *testing.T) {
 	s := stated(t)
 	s.application.Spec.Routes[1].Authentication = &v1alpha1.Authentication{Scopes: []v1alpha1.ClaimValue{"read"}}
 	snapshot, outcome, targets := shared.apply(t.Context(), t, s)
-	source.Follow(snapshot, targets)
+	source.Follow(snapshot, targets, packed(t, outcome))
 	v := await(t, b, only(t, outcome), targets[0].LastWrite(), metav1.ConditionFalse, istiod.ReasonRejected)
 	if !strings.Contains(v.Message, "Pod istio-ingress/ingressgateway") || !strings.Contains(v.Message, "istiod-") {
 		t.Errorf("the message names neither proxy nor replica: %s", v.Message)
@@ -322,7 +332,7 @@ func TestProgrammedNeedsEveryReplica(t *testing.T) {
 			c := config(t, operatorNamespace)
 			c.Replicas = test.replicas
 			source, b := follow(t, c)
-			source.Follow(snapshot, targets)
+			source.Follow(snapshot, targets, packed(t, outcome))
 			await(t, b, only(t, outcome), targets[0].LastWrite(), test.status, test.reason)
 		})
 	}
@@ -331,10 +341,10 @@ func TestProgrammedNeedsEveryReplica(t *testing.T) {
 func TestProgrammedIsNotTrueOfAPodWithoutAProxy(t *testing.T) {
 	_, err := shared.Application(t.Context(), stack.ApplicationOptions{Namespace: "elsewhere", Name: "bare", NoSidecar: true})
 	must(t, err)
-	_, _, targets := shared.apply(t.Context(), t, stated(t))
+	snapshot, outcome, targets := shared.apply(t.Context(), t, stated(t))
 	targets[0].Proxies = []compile.WorkloadSelector{{Namespace: "elsewhere", Selector: map[string]string{"app": "bare"}}}
 	source, b := follow(t, config(t, operatorNamespace))
-	source.Follow(shared.snapshot(t.Context(), t, stated(t)), targets[:1])
+	source.Follow(snapshot, targets[:1], packed(t, outcome))
 	v := await(t, b, targets[0].Owner, targets[0].LastWrite(), metav1.ConditionFalse, istiod.ReasonNotConnected)
 	if !strings.Contains(v.Message, "Pod elsewhere/bare") {
 		t.Errorf("the message does not name the pod: %s", v.Message)
