@@ -27,9 +27,9 @@ import (
 const pending = "Another operation is pending"
 
 // changing is what differs between two answers that say the same: ids of requests
-// and operations, and times.
+// and operations, our own port, and times.
 var changing = regexp.MustCompile(`(?s) ?Trace ID:.*|[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}|` +
-	`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\S*|\d{1,2}/\d{1,2}/\d{4} \d{1,2}:\d\d:\d\d( [AP]M)?`)
+	`\b[0-9a-f.:\[\]]+:\d+->|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\S*|\d{1,2}/\d{1,2}/\d{4} \d{1,2}:\d\d:\d\d( [AP]M)?`)
 
 // steady leaves out what changes.
 func steady(text string) string { return strings.TrimSpace(changing.ReplaceAllString(text, "…")) }

@@ -35,6 +35,9 @@ func (p *Provider) Apply(ctx context.Context, zone dns.Zone, changes []dns.Chang
 	if err != nil {
 		return "", p.explain(doing, err)
 	}
+	if out.ChangeInfo == nil {
+		return "", fmt.Errorf("%s: %w", doing, errAnswer)
+	}
 	return dns.Receipt(strings.TrimPrefix(aws.ToString(out.ChangeInfo.Id), "/change/")), nil
 }
 

@@ -62,12 +62,13 @@ var invalidCodes = map[string]bool{
 }
 
 // changing is what differs between two answers that say the same: request ids,
-// sessions of roles, and encoded explanations.
+// our own port, sessions of roles, and encoded explanations.
 var changing = []struct {
 	found *regexp.Regexp
 	put   string
 }{
 	{regexp.MustCompile(`,? ?[Rr]equest ?I[Dd]: ?[0-9A-Za-z-]*`), ""},
+	{regexp.MustCompile(`\b(read|write) (tcp|udp) \S+->`), "$1 $2 "},
 	{regexp.MustCompile(`(assumed-role/[^/\s]+)/\S+`), "$1"},
 	{regexp.MustCompile(`\s*Encoded authorization failure message: \S+`), ""},
 	{regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`), "…"},

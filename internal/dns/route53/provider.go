@@ -32,6 +32,9 @@ const (
 // perSecond is how many requests are sent; the quota is 5, and others use it too.
 const perSecond = 4
 
+// errAnswer is that an answer lacks what the API reference promises.
+var errAnswer = errors.New("the answer is not one of Route 53")
+
 // session names our sessions in AWS's audit log. Without a fixed name each one
 // has another, and so has every refusal.
 const session = "trellis"
@@ -183,6 +186,9 @@ func (p *Provider) Zones(ctx context.Context) ([]dns.Zone, error) {
 		if !page.IsTruncated {
 			return out, nil
 		}
+		if aws.ToString(page.NextMarker) == aws.ToString(in.Marker) {
+			return nil, fmt.Errorf("listing the hosted zones: %w", errAnswer)
+		}
 		in.Marker = page.NextMarker
 	}
 }
@@ -200,6 +206,8 @@ func (p *Provider) Spread(ctx context.Context, zone dns.Zone, r dns.Receipt) (bo
 		return true, nil
 	case err != nil:
 		return false, p.explain(fmt.Sprintf("asking whether a change of %s is everywhere", zone.Name), err)
+	case out.ChangeInfo == nil:
+		return false, fmt.Errorf("asking whether a change of %s is everywhere: %w", zone.Name, errAnswer)
 	}
 	return out.ChangeInfo.Status == types.ChangeStatusInsync, nil
 }

@@ -94,6 +94,10 @@ func (p *Provider) readFrom(ctx context.Context, zone dns.Zone, from asked) (fou
 			at := positionOf(next)
 			return found, &at, nil
 		}
+		if page.NextRecordType == in.StartRecordType &&
+			aws.ToString(page.NextRecordIdentifier) == aws.ToString(in.StartRecordIdentifier) {
+			return nil, nil, errAnswer
+		}
 		// A group at one name that is larger than a page.
 		in.StartRecordName, in.StartRecordType, in.StartRecordIdentifier = page.NextRecordName, page.NextRecordType, page.NextRecordIdentifier
 	}

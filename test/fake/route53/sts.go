@@ -95,3 +95,15 @@ func (s *Server) issue(operation string) credentials {
 	c.Expiration = key.Expires.UTC().Format(time.RFC3339)
 	return out
 }
+
+// ExpireSessions ends all that STS gave out.
+func (s *Server) ExpireSessions() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, key := range s.keys {
+		if !key.Expires.IsZero() {
+			key.Expires = s.Now().Add(-time.Second)
+			s.keys[id] = key
+		}
+	}
+}
