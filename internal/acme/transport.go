@@ -1,0 +1,159 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package acme
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// maxBody bounds an answer of a CA, in octets; a chain of 100 names has 30,000.
+const maxBody = 1 << 20
+
+// maxRetryAfter bounds what a CA may ask for: the longest of Let's Encrypt's
+// limits comes back within a week.
+const maxRetryAfter = 7 * 24 * time.Hour
+
+// exchange collects what the library does not tell about the requests of a step:
+// Retry-After, and the first answer that forbids more of them.
+type exchange struct {
+	now    time.Time
+	cancel context.CancelFunc
+
+	mu      sync.Mutex
+	failure *Failure
+	// retryAfter is of the last answer; zero where it had none.
+	retryAfter time.Duration
+}
+
+type exchangeKey struct{}
+
+// wholeKey marks a request for a directory that is to stay whole.
+type wholeKey struct{}
+
+// begin prepares a context for the requests of one step. The library repeats
+// requests that failed, within milliseconds, also after "503, Retry-After: 3600"
+// and where nobody knows whether the first was heard. Cancelling the context ends
+// that; only a rejected nonce is tried again.
+func begin(ctx context.Context, now time.Time, timeout time.Duration) (context.Context, *exchange) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	x := &exchange{now: now, cancel: cancel}
+	return context.WithValue(ctx, exchangeKey{}, x), x
+}
+
+func (x *exchange) wait() time.Duration {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.retryAfter
+}
+
+// clean reports whether nothing has failed so far.
+func (x *exchange) clean() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.failure == nil
+}
+
+// fail notes a failure that ends the step.
+func (x *exchange) fail(f Failure) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.failure == nil {
+		x.failure = &f
+	}
+	x.cancel()
+}
+
+// transport watches the requests of steps, bounds the answers, and refuses to
+// speak without TLS wherever a CA points to.
+type transport struct {
+	base http.RoundTripper
+	// directory is the URL whose answer loses its renewalInfo: the engine asks for
+	// renewal times itself, with its own clock, randomness and patience.
+	directory string
+}
+
+func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	x, ok := req.Context().Value(exchangeKey{}).(*exchange)
+	if !ok {
+		return nil, errors.New("a request outside of a step")
+	}
+	if req.URL.Scheme != "https" {
+		err := fmt.Errorf("the CA points to %s, and ACME is spoken over https only (RFC 8555 §6.1)", clean(req.URL.Redacted()))
+		x.fail(Failure{Type: TypeConnection, Detail: err.Error()})
+		return nil, err
+	}
+	resp, err := t.base.RoundTrip(req)
+	if err != nil {
+		x.fail(Failure{Type: TypeConnection, Detail: clean(err.Error())})
+		return nil, err
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+	if closing := resp.Body.Close(); err == nil {
+		err = closing
+	}
+	if err == nil && len(body) > maxBody {
+		err = fmt.Errorf("an answer has more than %d octets", maxBody)
+	}
+	if err != nil {
+		x.fail(Failure{Type: TypeConnection, Status: resp.StatusCode, Detail: clean("reading an answer: " + err.Error())})
+		return nil, err
+	}
+	whole := req.Context().Value(wholeKey{}) != nil
+	if !whole && req.Method == http.MethodGet && req.URL.String() == t.directory && resp.StatusCode == http.StatusOK {
+		body = withoutRenewalInfo(body)
+	}
+	x.observe(resp, body)
+	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	return resp, nil
+}
+
+func (x *exchange) observe(resp *http.Response, body []byte) {
+	after, _ := retryAfter(resp.Header.Get("Retry-After"), x.now)
+	x.mu.Lock()
+	x.retryAfter = after
+	x.mu.Unlock()
+	if resp.StatusCode < 400 {
+		return
+	}
+	if f := parseProblem(resp.StatusCode, body); f.Type != "badNonce" {
+		x.fail(f)
+	}
+}
+
+// retryAfter reads the header of that name: seconds or a date (RFC 9110 §10.2.3).
+func retryAfter(value string, now time.Time) (time.Duration, bool) {
+	if value == "" {
+		return 0, false
+	}
+	if seconds, err := strconv.ParseInt(value, 10, 64); err == nil {
+		return time.Duration(min(max(seconds, 0), int64(maxRetryAfter/time.Second))) * time.Second, true
+	}
+	at, err := http.ParseTime(value)
+	if err != nil {
+		return 0, false
+	}
+	return min(max(at.Sub(now), 0), maxRetryAfter), true
+}
+
+func withoutRenewalInfo(body []byte) []byte {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(body, &fields) != nil {
+		return body
+	}
+	delete(fields, "renewalInfo")
+	out, err := json.Marshal(fields)
+	if err != nil {
+		return body
+	}
+	return out
+}

@@ -1,0 +1,114 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package acme
+
+import (
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/miekg/dns"
+)
+
+// Answers are what the world sees of names: a DNS server that gives 127.0.0.1 for
+// every name and the TXT records that were set, and a web server for HTTP
+// challenges. Safe for concurrent use.
+type Answers struct {
+	dnsAddress string
+	httpPort   int
+
+	mu  sync.Mutex
+	txt map[string][]string
+	web map[string]string
+}
+
+func newAnswers(t testing.TB) *Answers {
+	t.Helper()
+	a := &Answers{}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatalf("listening for DNS: %v", err)
+	}
+	server := &dns.Server{Listener: listener, Handler: dns.HandlerFunc(a.resolve)}
+	done := make(chan error, 1)
+	started := make(chan struct{})
+	server.NotifyStartedFunc = func() { close(started) }
+	go func() { done <- server.ActivateAndServe() }()
+	<-started
+	t.Cleanup(func() {
+		_ = server.Shutdown()
+		<-done
+	})
+	a.dnsAddress = listener.Addr().String()
+	web := httptest.NewServer(http.HandlerFunc(a.serve))
+	t.Cleanup(web.Close)
+	if address, ok := web.Listener.Addr().(*net.TCPAddr); ok {
+		a.httpPort = address.Port
+	}
+	return a
+}
+
+func (a *Answers) resolve(w dns.ResponseWriter, question *dns.Msg) {
+	answer := new(dns.Msg)
+	answer.SetReply(question)
+	for _, q := range question.Question {
+		head := dns.RR_Header{Name: q.Name, Rrtype: q.Qtype, Class: dns.ClassINET}
+		switch q.Qtype {
+		case dns.TypeA:
+			answer.Answer = append(answer.Answer, &dns.A{Hdr: head, A: net.IPv4(127, 0, 0, 1)})
+		case dns.TypeTXT:
+			for _, v := range a.TXT(strings.TrimSuffix(q.Name, ".")) {
+				answer.Answer = append(answer.Answer, &dns.TXT{Hdr: head, Txt: inStrings(v)})
+			}
+		}
+	}
+	_ = w.WriteMsg(answer)
+}
+
+// inStrings cuts a text as a TXT record holds it (RFC 1035 §3.3).
+func inStrings(text string) []string {
+	var out []string
+	for chunk := range slices.Chunk([]byte(text), 255) {
+		out = append(out, string(chunk))
+	}
+	return out
+}
+
+func (a *Answers) serve(w http.ResponseWriter, r *http.Request) {
+	host := r.Host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	a.mu.Lock()
+	body, ok := a.web[host+r.URL.Path]
+	a.mu.Unlock()
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
+	_, _ = w.Write([]byte(body))
+}
+
+// TXT are the values at a name.
+func (a *Answers) TXT(name string) []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.txt[strings.ToLower(name)])
+}
+
+// Publish replaces all answers at once: the values of TXT records by name, and what
+// a GET on port 80 finds, as far as the CA knows, by host and path together.
+func (a *Answers) Publish(txt map[string][]string, web map[string]string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.txt, a.web = map[string][]string{}, maps.Clone(web)
+	for name, values := range txt {
+		a.txt[strings.ToLower(name)] = slices.Clone(values)
+	}
+}

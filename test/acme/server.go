@@ -1,0 +1,258 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package acme
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/letsencrypt/pebble/v2/ca"
+	"github.com/letsencrypt/pebble/v2/db"
+	"github.com/letsencrypt/pebble/v2/va"
+	"github.com/letsencrypt/pebble/v2/wfe"
+)
+
+// Options are how the CA behaves. The zero value is one that does what it should.
+type Options struct {
+	// NonceReject is the percentage of good nonces that are refused.
+	NonceReject int
+	// AuthzReuse is the percentage of valid authorizations that serve for another
+	// order. Pebble reuses one in a hundred at 0.
+	AuthzReuse int
+	// Profiles are lifetimes by name of profile; "default" of 90 days where nil.
+	Profiles map[string]time.Duration
+	// ExternalAccounts are MAC keys (base64url) by identifier; where there are any,
+	// accounts must be bound to one.
+	ExternalAccounts map[string]string
+	// Blocked are domains that the CA issues nothing for.
+	Blocked []string
+	// AlternateRoots is how many chains are offered besides the first.
+	AlternateRoots int
+	// RetryAfter is what the CA asks for while it validates or signs, in seconds.
+	RetryAfter int
+	// AlwaysValid: every challenge counts as answered, and none is looked at.
+	AlwaysValid bool
+}
+
+// Paths of Pebble, for faults and counts; each is a beginning.
+const (
+	PathDirectory   = "/dir"
+	PathNewAccount  = "/sign-me-up"
+	PathNewOrder    = "/order-plz"
+	PathOrder       = "/my-order/"
+	PathAuthz       = "/authZ/"
+	PathChallenge   = "/chalZ/"
+	PathFinalize    = "/finalize-order/"
+	PathCertificate = "/certZ/"
+	PathRenewalInfo = "/draft-ietf-acme-ari-03/renewalInfo/"
+)
+
+// Server is a running CA. Safe for concurrent use.
+type Server struct {
+	*Answers
+	// Directory is the URL that a client begins with.
+	Directory string
+	// Transport reaches the CA, and trusts it.
+	Transport http.RoundTripper
+
+	faults
+	ca         *ca.CAImpl
+	management http.Handler
+}
+
+// Identity is what the CA calls itself in records of type CAA and persistent TXT
+// records.
+const Identity = "pebble.letsencrypt.org"
+
+// environment guards Pebble's settings that are read from the environment once.
+var environment sync.Mutex
+
+func withEnvironment(values map[string]string, do func()) {
+	environment.Lock()
+	defer environment.Unlock()
+	for k, v := range values {
+		old, had := os.LookupEnv(k)
+		_ = os.Setenv(k, v)
+		defer func() {
+			if had {
+				_ = os.Setenv(k, old)
+			} else {
+				_ = os.Unsetenv(k)
+			}
+		}()
+	}
+	do()
+}
+
+// New starts a CA on a loopback address, over TLS. It ends with the test.
+func New(t testing.TB, o Options) *Server {
+	t.Helper()
+	s := NewValidator(t, o).server()
+	front := httptest.NewTLSServer(s.front())
+	t.Cleanup(front.Close)
+	s.Directory, s.Transport = front.URL+wfe.DirectoryPath, front.Client().Transport
+	return s
+}
+
+// Validator is the part of a CA that looks at challenges. It has a goroutine that
+// never ends, so that it must be made outside of a synctest bubble.
+type Validator struct {
+	options Options
+	answers *Answers
+	store   *db.MemoryStore
+	va      *va.VAImpl
+}
+
+// quiet drops what Pebble says of every request; a failing test says its own.
+func quiet() *log.Logger { return log.New(io.Discard, "", 0) }
+
+// NewValidator makes one with the given behaviour.
+func NewValidator(t testing.TB, o Options) *Validator {
+	t.Helper()
+	v := &Validator{options: o, answers: newAnswers(t), store: db.NewMemoryStore()}
+	withEnvironment(map[string]string{
+		"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_VA_ALWAYS_VALID": strconv.FormatBool(o.AlwaysValid),
+	}, func() {
+		v.va = va.New(quiet(), v.answers.httpPort, 0, true, v.answers.dnsAddress, v.store)
+	})
+	for _, d := range o.Blocked {
+		if err := v.store.AddBlockedDomain(d); err != nil {
+			t.Fatalf("blocking %s at the CA: %v", d, err)
+		}
+	}
+	for id, key := range o.ExternalAccounts {
+		if err := v.store.AddExternalAccountKeyByID(id, key); err != nil {
+			t.Fatalf("adding an external account to the CA: %v", err)
+		}
+	}
+	return v
+}
+
+var hosts atomic.Int64
+
+// InBubble makes a CA that is reached by function calls and reads the clock of
+// the synctest bubble that it is made in: years pass in milliseconds.
+func (v *Validator) InBubble() *Server {
+	s := v.server()
+	host := fmt.Sprintf("ca-%d.test", hosts.Add(1))
+	s.Directory = "https://" + host + wfe.DirectoryPath
+	s.settle = v.settle
+	s.Transport = direct{s.front()}
+	return s
+}
+
+// settle returns when a challenge has been looked at. Without it the time of a
+// bubble would run on while the validator, outside, has not had its turn.
+func (v *Validator) settle(id string) {
+	for {
+		c := v.store.GetChallengeByID(id)
+		if c == nil {
+			return
+		}
+		c.RLock()
+		status := c.Status
+		c.RUnlock()
+		if status != "processing" {
+			return
+		}
+		runtime.Gosched()
+	}
+}
+
+func (v *Validator) server() *Server {
+	s := &Server{Answers: v.answers}
+	profiles := map[string]ca.Profile{}
+	for name, lifetime := range v.options.Profiles {
+		profiles[name] = ca.Profile{Description: name, ValidityPeriod: uint64(lifetime / time.Second)}
+	}
+	if len(profiles) == 0 {
+		profiles["default"] = ca.Profile{Description: "default"}
+	}
+	withEnvironment(map[string]string{
+		"PEBBLE_WFE_NONCEREJECT": strconv.Itoa(v.options.NonceReject),
+		"PEBBLE_AUTHZREUSE":      strconv.Itoa(v.options.AuthzReuse),
+	}, func() {
+		s.ca = ca.New(quiet(), v.store, "", "ecdsa", v.options.AlternateRoots, 1, profiles)
+		w := wfe.New(quiet(), v.store, v.va, s.ca, []string{Identity}, true, len(v.options.ExternalAccounts) > 0,
+			v.options.RetryAfter, v.options.RetryAfter)
+		s.pebble, s.management = w.Handler(), w.ManagementHandler()
+	})
+	return s
+}
+
+// Roots are what a client must trust, with the root of the chain of that number
+// (0 is the first).
+func (s *Server) Roots(number int) *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(s.ca.GetRootCert(number).Cert)
+	return pool
+}
+
+// RootName is the common name at the top of a chain.
+func (s *Server) RootName(number int) string { return s.ca.GetRootCert(number).Cert.Subject.CommonName }
+
+// SetRenewalInfo makes the CA say so about a certificate when asked for its time
+// of renewal, as it is, however malformed.
+func (s *Server) SetRenewalInfo(chain []byte, answer string) error {
+	block, _ := pem.Decode(chain)
+	body, err := json.Marshal(map[string]string{"Certificate": string(pem.EncodeToMemory(block)), "ARIResponse": answer})
+	if err != nil {
+		return err
+	}
+	answered := httptest.NewRecorder()
+	req := httptest.NewRequest(http.MethodPost, "/set-renewal-info/", strings.NewReader(string(body)))
+	// Pebble refuses what does not say who it is, also from a test.
+	req.Header.Set("User-Agent", "test")
+	req.Header.Set("Content-Type", "application/jose+json")
+	s.management.ServeHTTP(answered, req)
+	if answered.Code != http.StatusOK {
+		return fmt.Errorf("setting renewal information: HTTP %d: %s", answered.Code, answered.Body)
+	}
+	return nil
+}
+
+// Window is renewal information of RFC 9773.
+func Window(start, end time.Time) string {
+	return fmt.Sprintf(`{"suggestedWindow":{"start":%q,"end":%q}}`, start.UTC().Format(time.RFC3339), end.UTC().Format(time.RFC3339))
+}
+
+// direct calls a handler instead of speaking over a network.
+type direct struct{ handler http.Handler }
+
+func (d direct) RoundTrip(req *http.Request) (resp *http.Response, err error) {
+	// The handler cuts a connection by this panic, as it would in a server.
+	defer func() {
+		switch p := recover(); p {
+		case nil:
+		case http.ErrAbortHandler:
+			resp, err = nil, io.ErrUnexpectedEOF
+		default:
+			panic(p)
+		}
+	}()
+	in := req.Clone(req.Context())
+	in.TLS, in.RequestURI = &tls.ConnectionState{}, req.URL.RequestURI()
+	in.Host = req.URL.Host
+	if in.Body == nil {
+		in.Body = http.NoBody
+	}
+	answered := httptest.NewRecorder()
+	d.handler.ServeHTTP(answered, in)
+	return answered.Result(), nil
+}
