@@ -53,9 +53,13 @@ func everyType(t *testing.T, z *zone) {
 func everyName(t *testing.T, z *zone) {
 	var want []dns.RecordSet
 	for _, relative := range []string{"@", "*", "*.shop", "bücher", "_acme-challenge", "a.b.c.d.e", "UPPER", strings.Repeat("x", 63)} {
-		address, text := z.set(t, relative, dns.TypeA, "192.0.2.1"), z.set(t, relative, dns.TypeTXT, "text")
-		z.create(t, address, text)
-		want = append(want, address, text)
+		sets := []dns.RecordSet{z.set(t, relative, dns.TypeTXT, "text")}
+		// Hosts have no underscores (RFC 1123 §2.1), and some servers insist.
+		if !strings.HasPrefix(relative, "_") {
+			sets = append(sets, z.set(t, relative, dns.TypeA, "192.0.2.1"))
+		}
+		z.create(t, sets...)
+		want = append(want, sets...)
 	}
 	z.holds(t, want...)
 	for _, s := range want {
