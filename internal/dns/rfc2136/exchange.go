@@ -18,6 +18,21 @@ import (
 // fudge is how far clocks may be apart, in seconds, as RFC 8945 §10 recommends.
 const fudge = 300
 
+// errUnsigned is a refusal without a signature: the key is wrong, or the server
+// looks for keys in its zones, and this zone is not one of them.
+var errUnsigned = fmt.Errorf("%w", dns.ErrCredentials)
+
+// explain finds out which of both an errUnsigned is, by asking as the public does.
+func (p *Provider) explain(ctx context.Context, zone dns.Name, err error) error {
+	if !errors.Is(err, errUnsigned) {
+		return err
+	}
+	if _, public := p.serialAt(ctx, p.options.Server, zone); errors.Is(public, dns.ErrNoZone) {
+		return public
+	}
+	return err
+}
+
 // connection is one to a name server. Not safe for concurrent use.
 type connection struct {
 	p      *Provider
@@ -109,7 +124,7 @@ func (c *connection) judge(ctx context.Context, answer *mdns.Msg, err error) err
 	case signature != nil && signature.Error != 0:
 		return fmt.Errorf("%w: the server says %s of the TSIG key %s", dns.ErrCredentials, mdns.RcodeToString[int(signature.Error)], c.p.options.Key.Name)
 	case signature == nil && (answer.Rcode == mdns.RcodeNotAuth || answer.Rcode == mdns.RcodeRefused):
-		return fmt.Errorf("%w: the server says %s and does not sign", dns.ErrCredentials, mdns.RcodeToString[answer.Rcode])
+		return fmt.Errorf("%w: the server says %s and does not sign", errUnsigned, mdns.RcodeToString[answer.Rcode])
 	case signature != nil && answer.Rcode == mdns.RcodeNotAuth:
 		// The server knows the key and not the zone. The library does not check the
 		// signatures of such answers; this one only refuses.

@@ -155,12 +155,13 @@ func before(a, b uint32) bool { return int32(a-b) < 0 }
 
 // serial is the zone's at the primary; ErrNoZone where it has no such zone.
 func (p *Provider) serial(ctx context.Context, zone dns.Name) (uint32, error) {
-	return p.soa(ctx, zone, func(q *mdns.Msg) (*mdns.Msg, error) { return p.ask(ctx, q) })
+	serial, err := p.soa(zone, func(q *mdns.Msg) (*mdns.Msg, error) { return p.ask(ctx, q) })
+	return serial, p.explain(ctx, zone, err)
 }
 
 // serialAt is the zone's at another server, which need not know the key.
 func (p *Provider) serialAt(ctx context.Context, server string, zone dns.Name) (uint32, error) {
-	return p.soa(ctx, zone, func(q *mdns.Msg) (*mdns.Msg, error) {
+	return p.soa(zone, func(q *mdns.Msg) (*mdns.Msg, error) {
 		c, err := p.dial(ctx, server, false)
 		if err != nil {
 			return nil, err
@@ -170,7 +171,8 @@ func (p *Provider) serialAt(ctx context.Context, server string, zone dns.Name) (
 	})
 }
 
-func (p *Provider) soa(_ context.Context, zone dns.Name, ask func(*mdns.Msg) (*mdns.Msg, error)) (uint32, error) {
+// soa asks for a zone's SOA, and judges the answer.
+func (p *Provider) soa(zone dns.Name, ask func(*mdns.Msg) (*mdns.Msg, error)) (uint32, error) {
 	q := new(mdns.Msg).SetQuestion(zone.FQDN(), mdns.TypeSOA)
 	q.RecursionDesired = false
 	answer, err := ask(q)

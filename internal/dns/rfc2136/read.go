@@ -65,6 +65,7 @@ func (p *Provider) read(ctx context.Context, zone dns.Zone, names []dns.Name) ([
 type reader struct {
 	*connection
 	zone      dns.Zone
+	types     []uint16 // that are asked for
 	wildcards map[dns.Name]map[dns.Key][]mdns.RR
 }
 
@@ -75,6 +76,9 @@ func (p *Provider) readPart(ctx context.Context, zone dns.Zone, names []dns.Name
 	}
 	defer c.close()
 	r := &reader{connection: c, zone: zone, wildcards: map[dns.Name]map[dns.Key][]mdns.RR{}}
+	if err := r.learn(ctx); err != nil {
+		return nil, err
+	}
 	var out []dns.Observed
 	for _, n := range names {
 		sets, err := r.lookup(ctx, n)
@@ -109,11 +113,10 @@ func collect(out []dns.Observed, sets map[dns.Key][]mdns.RR) ([]dns.Observed, er
 	return out, nil
 }
 
-// lookup asks for each type at a name. ANY finds the types that Trellis does not
-// write; servers may leave some out (RFC 8482), so it is not relied on.
+// lookup asks for each type at a name. A name that does not exist has none.
 func (r *reader) lookup(ctx context.Context, n dns.Name) (map[dns.Key][]mdns.RR, error) {
 	out := map[dns.Key][]mdns.RR{}
-	for _, rrtype := range []uint16{mdns.TypeA, mdns.TypeAAAA, mdns.TypeCNAME, mdns.TypeTXT, mdns.TypeANY} {
+	for _, rrtype := range r.types {
 		q := new(mdns.Msg).SetQuestion(n.FQDN(), rrtype)
 		q.RecursionDesired = false
 		answer, err := r.exchange(ctx, q)
@@ -139,6 +142,27 @@ func (r *reader) lookup(ctx context.Context, n dns.Name) (map[dns.Key][]mdns.RR,
 		}
 	}
 	return out, nil
+}
+
+// ours are the types that Trellis writes, and others those that are asked for one
+// by one where ANY does not show all (RFC 8482).
+var (
+	ours   = []uint16{mdns.TypeA, mdns.TypeAAAA, mdns.TypeCNAME, mdns.TypeTXT}
+	others = []uint16{mdns.TypeNS, mdns.TypeMX, mdns.TypeCAA, mdns.TypeSRV, mdns.TypeHTTPS, mdns.TypePTR, mdns.TypeDNAME}
+)
+
+// learn finds out whether ANY shows all: an apex has at least two types.
+func (r *reader) learn(ctx context.Context) error {
+	r.types = []uint16{mdns.TypeANY}
+	sets, err := r.lookup(ctx, r.zone.Name)
+	if err != nil {
+		return err
+	}
+	r.types = append(slices.Clone(ours), mdns.TypeANY)
+	if len(sets) < 2 {
+		r.types = slices.Concat(ours, others)
+	}
+	return nil
 }
 
 // keyOf is the key of a record that is at a name. A referral has the NS of a name

@@ -61,7 +61,7 @@ func (p *Provider) apply(ctx context.Context, zone dns.Zone, changes []dns.Chang
 	defer c.close()
 	answer, err := c.exchange(ctx, update)
 	if err != nil {
-		return "", err
+		return "", p.explain(ctx, zone.Name, err)
 	}
 	if answer.Rcode == mdns.RcodeRefused {
 		return "", p.whatIsRefused(ctx, c, zone)
@@ -70,7 +70,7 @@ func (p *Provider) apply(ctx context.Context, zone dns.Zone, changes []dns.Chang
 		return "", err
 	}
 	// The update is done: without a serial, Spread compares servers.
-	serial, err := p.soa(ctx, zone.Name, func(q *mdns.Msg) (*mdns.Msg, error) { return c.exchange(ctx, q) })
+	serial, err := p.soa(zone.Name, func(q *mdns.Msg) (*mdns.Msg, error) { return c.exchange(ctx, q) })
 	if err != nil {
 		return "", nil //nolint:nilerr // What was asked for has happened.
 	}
