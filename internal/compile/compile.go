@@ -27,6 +27,7 @@ type builder struct {
 	objects  []Object
 	// use takes each object as soon as it is made; nil keeps them.
 	use    func(Object)
+	labels map[model.Reference]map[string]string
 	broken []error
 }
 
@@ -40,7 +41,7 @@ func Compile(s *model.Snapshot) *Outcome { return compile(s, nil) }
 func Stream(s *model.Snapshot, use func(Object)) *Outcome { return compile(s, use) }
 
 func compile(s *model.Snapshot, use func(Object)) *Outcome {
-	b := &builder{snapshot: s, graph: intent.Resolve(s), use: use}
+	b := &builder{snapshot: s, graph: intent.Resolve(s), use: use, labels: map[model.Reference]map[string]string{}}
 	// An Application makes about eight objects.
 	b.objects = make([]Object, 0, len(b.graph.Claims)+8*len(b.graph.Applications))
 	for _, claim := range b.graph.Claims {

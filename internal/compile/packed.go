@@ -27,15 +27,16 @@ type Packed struct {
 	// Spec is the deterministic encoding of the spec's message; nil for a kind
 	// without one. Read only.
 	Spec []byte
-	// Labels and Annotations are the object's. Read only.
-	Labels, Annotations map[string]string
 
 	apiVersion string
+	labels     map[string]string
+	// origin is the annotation of that name, the only one there is.
+	origin string
 	// whole is the object where there is no message.
 	whole Resource
 }
 
-// Pack encodes an object, and shares its labels and annotations.
+// Pack encodes an object, and shares its labels.
 func Pack(o Object) (Packed, error) {
 	p, _, err := new(Packer).Pack(o, Packed{})
 	return p, err
@@ -45,10 +46,10 @@ func Pack(o Object) (Packed, error) {
 type Packer struct{ buffer []byte }
 
 // Pack is the function of that name, with the object's earlier form: where
-// labels, annotations and spec are as they were, the result shares them with
+// labels, provenance and spec are as they were, the result shares them with
 // it, and same is true. It never is for a kind without a message.
 func (k *Packer) Pack(o Object, was Packed) (p Packed, same bool, err error) {
-	p = Packed{Ref: o.Ref, Owners: o.Owners, Labels: o.Value.GetLabels(), Annotations: o.Value.GetAnnotations()}
+	p = Packed{Ref: o.Ref, Owners: o.Owners, labels: o.Value.GetLabels(), origin: o.Value.GetAnnotations()[AnnotationOrigin]}
 	spec := specOf(o.Value)
 	if spec == nil {
 		p.whole = o.Value
@@ -60,16 +61,16 @@ func (k *Packer) Pack(o Object, was Packed) (p Packed, same bool, err error) {
 	}
 	p.apiVersion, _ = o.Value.GetObjectKind().GroupVersionKind().ToAPIVersionAndKind()
 	if was.Spec != nil && was.Ref == p.Ref && was.apiVersion == p.apiVersion && bytes.Equal(was.Spec, k.buffer) &&
-		maps.Equal(was.Labels, p.Labels) && maps.Equal(was.Annotations, p.Annotations) {
-		p.Spec, p.Labels, p.Annotations = was.Spec, was.Labels, was.Annotations
+		maps.Equal(was.labels, p.labels) && was.origin == p.origin {
+		p.Spec, p.labels, p.origin = was.Spec, was.labels, was.origin
 		return p, true, nil
 	}
 	p.Spec = append(make([]byte, 0, len(k.buffer)), k.buffer...)
 	return p, false, nil
 }
 
-// Unpack decodes the object. Each call gives a spec of its own; labels and
-// annotations are shared, and read only.
+// Unpack decodes the object. Each call gives a spec of its own; labels are
+// shared, and read only.
 func (p Packed) Unpack() (Object, error) {
 	o := Object{Ref: p.Ref, Owners: p.Owners, Value: p.whole}
 	if p.whole != nil {
@@ -81,8 +82,8 @@ func (p Packed) Unpack() (Object, error) {
 	o.Value.GetObjectKind().SetGroupVersionKind(p.GroupVersionKind())
 	o.Value.SetNamespace(p.Ref.Namespace)
 	o.Value.SetName(p.Ref.Name)
-	o.Value.SetLabels(p.Labels)
-	o.Value.SetAnnotations(p.Annotations)
+	o.Value.SetLabels(p.labels)
+	o.Value.SetAnnotations(map[string]string{AnnotationOrigin: p.origin})
 	if err := proto.Unmarshal(p.Spec, specOf(o.Value)); err != nil {
 		return Object{}, fmt.Errorf("decoding %s: %w", p.Ref, err)
 	}
@@ -99,7 +100,7 @@ func (p Packed) GroupVersionKind() schema.GroupVersionKind {
 
 // Origin is the object's provenance; ok is false where it has none.
 func (p Packed) Origin() (origin Provenance, ok bool) {
-	err := json.Unmarshal([]byte(p.Annotations[AnnotationOrigin]), &origin)
+	err := json.Unmarshal([]byte(p.origin), &origin)
 	return origin, err == nil
 }
 

@@ -199,7 +199,7 @@ const maxAnnotation = 128 << 10
 // object finishes a generated object: labels, provenance, and a ConfigMap for
 // the provenance where it is too large.
 func (b *builder) object(value Resource, kind, group string, owners []model.Reference, stamps []stamp) {
-	value.SetLabels(ownerLabels(owners))
+	value.SetLabels(b.ownerLabels(owners))
 	text, err := provenance(stamps).text()
 	if err != nil {
 		b.broken = append(b.broken, fmt.Errorf("encoding the origin of %s %s/%s, %w", kind, value.GetNamespace(), value.GetName(), err))
@@ -209,7 +209,7 @@ func (b *builder) object(value Resource, kind, group string, owners []model.Refe
 		name := shorten("trellis-origin-" + lower(kind) + "-" + value.GetName())
 		b.add(&corev1.ConfigMap{
 			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
-			ObjectMeta: metav1.ObjectMeta{Namespace: value.GetNamespace(), Name: name, Labels: ownerLabels(owners)},
+			ObjectMeta: metav1.ObjectMeta{Namespace: value.GetNamespace(), Name: name, Labels: b.ownerLabels(owners)},
 			Data:       map[string]string{"origin": string(text)},
 		}, "ConfigMap", "", owners)
 		text, _ = json.Marshal(Provenance{ConfigMap: name})
@@ -218,12 +218,21 @@ func (b *builder) object(value Resource, kind, group string, owners []model.Refe
 	b.add(value, kind, group, owners)
 }
 
-func ownerLabels(owners []model.Reference) map[string]string {
+// ownerLabels are shared by all objects of one owner.
+func (b *builder) ownerLabels(owners []model.Reference) map[string]string {
+	var first model.Reference
+	if len(owners) > 0 {
+		first = owners[0]
+	}
+	if labels := b.labels[first]; labels != nil {
+		return labels
+	}
 	labels := map[string]string{LabelManagedBy: ManagedBy}
 	if len(owners) > 0 {
-		labels[LabelOwnerKind] = owners[0].Kind
-		labels[LabelOwnerNamespace] = owners[0].Namespace
-		labels[LabelOwnerName] = owners[0].Name
+		labels[LabelOwnerKind] = first.Kind
+		labels[LabelOwnerNamespace] = first.Namespace
+		labels[LabelOwnerName] = first.Name
 	}
+	b.labels[first] = labels
 	return labels
 }
