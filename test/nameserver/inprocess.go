@@ -37,6 +37,7 @@ func (s *Server) serve() error {
 		}
 		return mdns.MsgAccept
 	}
+	s.model = func() []dns.RecordSet { return z.model.Dump(z.zone.ID) }
 	servers := []*mdns.Server{{Listener: tcp}, {PacketConn: udp}}
 	var running sync.WaitGroup
 	for _, server := range servers {
@@ -123,7 +124,7 @@ func (z *answering) contents() map[dns.Key]dns.RecordSet {
 }
 
 func (z *answering) transfer(w mdns.ResponseWriter, q *mdns.Msg, signed bool) {
-	if name, err := dns.ParseName(q.Question[0].Name); err != nil || name != z.zone.Name || !signed {
+	if name, err := dns.ParseName(q.Question[0].Name); err != nil || name != z.zone.Name || !signed || z.server.RefuseTransfers {
 		answer := new(mdns.Msg).SetRcode(q, mdns.RcodeRefused)
 		_ = w.WriteMsg(answer)
 		return

@@ -45,7 +45,12 @@ type Server struct {
 	Algorithm string
 	Secret    string
 
-	stop func()
+	// RefuseTransfers makes the server within the process refuse to transfer its
+	// zone to the product. Set it before it is asked.
+	RefuseTransfers bool
+
+	stop  func()
+	model func() []dns.RecordSet
 }
 
 // UnavailableError says why a kind cannot run here.
@@ -144,6 +149,9 @@ func (s *Server) Put(ctx context.Context, set dns.RecordSet) error {
 
 // Dump transfers the zone. The SOA and NS of the apex are left out.
 func (s *Server) Dump() ([]dns.RecordSet, error) {
+	if s.model != nil && s.RefuseTransfers {
+		return s.model(), nil
+	}
 	q := new(mdns.Msg).SetAxfr(s.Zone.FQDN())
 	q.SetTsig(s.KeyName.FQDN(), mdns.HmacSHA256, 300, time.Now().Unix())
 	transfer := mdns.Transfer{TsigSecret: s.secrets()}

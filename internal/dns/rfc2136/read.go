@@ -7,9 +7,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 
 	mdns "github.com/miekg/dns"
 
@@ -74,8 +76,8 @@ func (p *Provider) readPart(ctx context.Context, zone dns.Zone, names []dns.Name
 	if err != nil {
 		return nil, err
 	}
-	defer c.close()
 	r := &reader{connection: c, zone: zone, wildcards: map[dns.Name]map[dns.Key][]mdns.RR{}}
+	defer func() { r.close() }()
 	if err := r.learn(ctx); err != nil {
 		return nil, err
 	}
@@ -93,6 +95,25 @@ func (p *Provider) readPart(ctx context.Context, zone dns.Zone, names []dns.Name
 		}
 	}
 	return out, nil
+}
+
+// ask is exchange for messages that change nothing: servers close connections
+// after a while or a number of questions, and then it goes on over a new one.
+func (r *reader) ask(ctx context.Context, q *mdns.Msg) (*mdns.Msg, error) {
+	answer, err := r.exchange(ctx, q)
+	closed := errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	if !closed || ctx.Err() != nil {
+		return answer, err
+	}
+	fresh, err := r.p.dial(ctx, r.p.options.Server, true)
+	if err != nil {
+		return nil, err
+	}
+	r.close()
+	r.connection = fresh
+	// The old signature would be sent, too.
+	q.Extra = nil
+	return r.exchange(ctx, q)
 }
 
 // collect makes record sets of records.
@@ -119,7 +140,7 @@ func (r *reader) lookup(ctx context.Context, n dns.Name) (map[dns.Key][]mdns.RR,
 	for _, rrtype := range r.types {
 		q := new(mdns.Msg).SetQuestion(n.FQDN(), rrtype)
 		q.RecursionDesired = false
-		answer, err := r.exchange(ctx, q)
+		answer, err := r.ask(ctx, q)
 		if err != nil {
 			return nil, err
 		}
@@ -197,7 +218,7 @@ func (r *reader) dropSynthesised(ctx context.Context, n dns.Name, sets map[dns.K
 		}
 		probe := new(mdns.Msg).SetUpdate(r.zone.Name.FQDN())
 		probe.RRsetUsed([]mdns.RR{&mdns.ANY{Hdr: mdns.RR_Header{Name: n.FQDN(), Rrtype: rrs[0].Header().Rrtype, Class: mdns.ClassINET}}})
-		answer, err := r.exchange(ctx, probe)
+		answer, err := r.ask(ctx, probe)
 		if err != nil {
 			return err
 		}
