@@ -6,7 +6,6 @@ package azure_test
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -102,11 +101,7 @@ func (w *world) as(t *testing.T, c azure.Config) *azure.Provider {
 	c.SubscriptionID, c.TenantID, c.Endpoint, c.Authority = subscription, tenant, w.web.URL, w.web.URL+"/"
 	c.Now = w.clock.Now
 	if c.HTTPClient == nil {
-		// A connection for each request, so that one that breaks is not tried again
-		// by the transport.
-		transport := w.web.Client().Transport.(*http.Transport).Clone()
-		transport.DisableKeepAlives = true
-		c.HTTPClient = &http.Client{Transport: transport}
+		c.HTTPClient = w.web.Client()
 	}
 	p, err := azure.New(c)
 	if err != nil {

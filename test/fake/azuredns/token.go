@@ -71,3 +71,12 @@ func (s *Server) refuseToken(status int, kind, code, text string) (int, any) {
 		"error_codes":       []int{}, "trace_id": fmt.Sprint(s.calls),
 	}
 }
+
+// ChangeTokens makes all tokens that were given out be like t.
+func (s *Server) ChangeTokens(t Token) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for value := range s.tokens {
+		s.tokens[value] = t
+	}
+}
