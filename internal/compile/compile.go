@@ -57,23 +57,37 @@ func compile(s *model.Snapshot, use func(Object)) *Outcome {
 	return b.outcome()
 }
 
-// phases order kinds so that what restricts is there before what lets requests
-// in; removal goes the other way round.
-var phases = map[string]int{
-	"HostClaim": 0, "ConfigMap": 1, "EnvoyFilter": 2, "RequestAuthentication": 3,
-	"AuthorizationPolicy": 4, "PeerAuthentication": 5, "DestinationRule": 6,
-	"Gateway": 7, "VirtualService": 8,
-}
-
 // Phase is the place of a kind in the order of applying: objects of a lower
-// phase come first, and those of one phase do not depend on each other.
-func Phase(kind string) int { return phases[kind] }
+// phase come first, and those of one phase do not depend on each other. What
+// restricts is there before what lets requests in; removal goes the other way
+// round. It is asked for at each comparison, hence no map.
+func Phase(kind string) int {
+	switch kind {
+	case "ConfigMap":
+		return 1
+	case "EnvoyFilter":
+		return 2
+	case "RequestAuthentication":
+		return 3
+	case "AuthorizationPolicy":
+		return 4
+	case "PeerAuthentication":
+		return 5
+	case "DestinationRule":
+		return 6
+	case "Gateway":
+		return 7
+	case "VirtualService":
+		return 8
+	}
+	return 0 // HostClaim
+}
 
 func compareObjects(a, b Object) int { return CompareForApplying(a.Ref, b.Ref) }
 
 // CompareForApplying orders objects by Phase, and then by name.
 func CompareForApplying(a, b model.Reference) int {
-	return cmp.Or(cmp.Compare(phases[a.Kind], phases[b.Kind]), a.Compare(b))
+	return cmp.Or(cmp.Compare(Phase(a.Kind), Phase(b.Kind)), a.Compare(b))
 }
 
 func (b *builder) add(value Resource, kind, group string, owners []model.Reference) {
