@@ -144,7 +144,7 @@ func (r RecordSet) Equal(o RecordSet) bool {
 
 // Text is one line for people: what is at the name. Texts are quoted, and long
 // ones cut.
-func (r RecordSet) Text() string { return r.Key.String() + " → " + r.what() }
+func (r RecordSet) Text() string { return r.String() + " → " + r.what() }
 
 // clipped is how much of a text people are shown, in octets.
 const clipped = 80

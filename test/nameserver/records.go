@@ -71,7 +71,7 @@ func toSets(zone dns.Name, rrs []mdns.RR) ([]dns.RecordSet, error) {
 		slices.Sort(s.Values)
 		out = append(out, *s)
 	}
-	slices.SortFunc(out, func(a, b dns.RecordSet) int { return a.Key.Compare(b.Key) })
+	slices.SortFunc(out, func(a, b dns.RecordSet) int { return a.Compare(b.Key) })
 	return out, nil
 }
 

@@ -73,19 +73,13 @@ func (z *answering) prerequisites(contents map[dns.Key]dns.RecordSet, rrs []mdns
 		if h.Rrtype == mdns.TypeANY {
 			there = nameInUse(contents, key.Name) || key.Name == z.zone.Name
 		}
-		switch {
-		case h.Ttl != 0:
+		if h.Ttl != 0 {
 			return mdns.RcodeFormatError
-		case h.Class == mdns.ClassINET:
+		}
+		if h.Class == mdns.ClassINET {
 			exact[key] = append(exact[key], value(rr))
-		case h.Class == mdns.ClassANY && !there && h.Rrtype == mdns.TypeANY:
-			return mdns.RcodeNameError
-		case h.Class == mdns.ClassANY && !there:
-			return mdns.RcodeNXRrset
-		case h.Class == mdns.ClassNONE && there && h.Rrtype == mdns.TypeANY:
-			return mdns.RcodeYXDomain
-		case h.Class == mdns.ClassNONE && there:
-			return mdns.RcodeYXRrset
+		} else if rcode := presence(h, there); rcode != mdns.RcodeSuccess {
+			return rcode
 		}
 	}
 	for key, values := range exact {
@@ -93,6 +87,22 @@ func (z *answering) prerequisites(contents map[dns.Key]dns.RecordSet, rrs []mdns
 		if !slices.Equal(slices.Compact(values), slices.Sorted(slices.Values(contents[key].Values))) {
 			return mdns.RcodeNXRrset
 		}
+	}
+	return mdns.RcodeSuccess
+}
+
+// presence is §3.2.1, 2, 4 and 5: what has to be there, or must not.
+func presence(h *mdns.RR_Header, there bool) int {
+	name := h.Rrtype == mdns.TypeANY
+	switch {
+	case h.Class == mdns.ClassANY && !there && name:
+		return mdns.RcodeNameError
+	case h.Class == mdns.ClassANY && !there:
+		return mdns.RcodeNXRrset
+	case h.Class == mdns.ClassNONE && there && name:
+		return mdns.RcodeYXDomain
+	case h.Class == mdns.ClassNONE && there:
+		return mdns.RcodeYXRrset
 	}
 	return mdns.RcodeSuccess
 }

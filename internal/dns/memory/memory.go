@@ -138,7 +138,7 @@ func (p *Provider) Dump(zoneID string) []dns.RecordSet {
 			out = append(out, o.RecordSet)
 		}
 	}
-	slices.SortFunc(out, func(a, b dns.RecordSet) int { return a.Key.Compare(b.Key) })
+	slices.SortFunc(out, func(a, b dns.RecordSet) int { return a.Compare(b.Key) })
 	return out
 }
 
@@ -179,7 +179,7 @@ func (p *Provider) Read(ctx context.Context, at dns.Zone, names []dns.Name) ([]d
 			out = append(out, seen(o))
 		}
 	}
-	slices.SortFunc(out, func(a, b dns.Observed) int { return a.Key.Compare(b.Key) })
+	slices.SortFunc(out, func(a, b dns.Observed) int { return a.Compare(b.Key) })
 	return out, nil
 }
 

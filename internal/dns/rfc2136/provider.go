@@ -85,7 +85,7 @@ func New(o Options) (*Provider, error) {
 	return p, nil
 }
 
-// Capabilities: an update is atomic (RFC 2136 §3.7).
+// Capabilities are those of any name server: an update is atomic (RFC 2136 §3.7).
 func (p *Provider) Capabilities() dns.Capabilities {
 	return dns.Capabilities{Atomic: true, MaxChanges: maxChanges, MaxRecords: maxRecords}
 }

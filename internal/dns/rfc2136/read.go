@@ -33,7 +33,7 @@ func (p *Provider) Read(ctx context.Context, zone dns.Zone, names []dns.Name) ([
 	if err != nil {
 		return nil, fmt.Errorf("reading %s at %s: %w", zone.Name, p.options.Server, err)
 	}
-	slices.SortFunc(out, func(a, b dns.Observed) int { return a.Key.Compare(b.Key) })
+	slices.SortFunc(out, func(a, b dns.Observed) int { return a.Compare(b.Key) })
 	return out, nil
 }
 
