@@ -88,7 +88,9 @@ type Actions struct {
 	Issued bool
 }
 
-func (Actions) String() string   { return "actions" }
+func (Actions) String() string { return "actions" }
+
+// GoString keeps keys out of what %#v prints.
 func (Actions) GoString() string { return "acme.Actions{…}" }
 
 // Step does what comes next. What goes wrong at the CA is in the State and no
@@ -302,19 +304,21 @@ func (r *run) fault(err error) {
 // client is the library's for one CA, with its nonces.
 type client struct {
 	*acmez.Client
-	transport *transport
 	mu        sync.Mutex
 	directory acmez.Directory
 	readAt    time.Time
+	madeAt    time.Time
 }
 
-func (e *Engine) client(directory string) *client {
+// client is made anew twice a day, because the library never reads a directory
+// again.
+func (e *Engine) client(directory string, now time.Time) *client {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	c := e.clients[directory]
-	if c == nil {
+	if c == nil || now.Sub(c.madeAt) > directoryLife {
 		t := &transport{base: e.options.Transport, directory: directory}
-		c = &client{transport: t, Client: &acmez.Client{
+		c = &client{madeAt: now, Client: &acmez.Client{
 			Directory: directory, UserAgent: e.options.UserAgent,
 			HTTPClient: &http.Client{Transport: t},
 			// Less than nothing: FinalizeOrder is to send, and not to wait.
@@ -325,7 +329,7 @@ func (e *Engine) client(directory string) *client {
 	return c
 }
 
-func (r *run) client() *client { return r.engine.client(r.spec.Directory) }
+func (r *run) client() *client { return r.engine.client(r.spec.Directory, r.now) }
 
 func (r *run) account() acmez.Account {
 	return acmez.Account{Location: r.Account, PrivateKey: r.key}

@@ -4,9 +4,11 @@
 package acme_test
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -86,7 +88,6 @@ func TestEveryKeyTypeIsIssuedAndEachIssueHasANewKey(t *testing.T) {
 
 func TestAChangeOfTheSpecIsFollowedAtOnce(t *testing.T) {
 	t.Parallel()
-	day := 24 * time.Hour
 	ca := pebble.New(t, pebble.Options{Profiles: map[string]time.Duration{"classic": 90 * day, "shortlived": 160 * time.Hour}})
 	other := pebble.New(t, pebble.Options{})
 	w := newWorld(t, ca, acme.DNS01, "a.example.com")
@@ -274,7 +275,7 @@ func TestARefusedReplacementIsFollowedByAPlainOrder(t *testing.T) {
 			w := newWorld(t, pebble.New(t, pebble.Options{}), acme.DNS01, "a.example.com")
 			w.issue()
 			first := w.leaf()
-			w.ahead = first.NotAfter.Add(-10 * 24 * time.Hour).Sub(time.Now())
+			w.ahead = time.Until(first.NotAfter.Add(-10 * day))
 			w.ca.Inject(pebble.Fault{Path: pebble.PathNewOrder, Status: status, Type: kind, Detail: "cannot replace"})
 			w.until(func(s acme.State) bool { return s.Issued != nil && s.Issued.Serial != first.Serial })
 			if n := w.ca.Orders(); n != 2 || len(w.failures) != 1 || w.failures[0].Type != kind {
@@ -575,5 +576,84 @@ func TestThePreferredChainIsTaken(t *testing.T) {
 	w.issue()
 	if got := w.leaf().Top; got != ca.RootName(0) {
 		t.Errorf("the chain ends at %q, want the first, %q", got, ca.RootName(0))
+	}
+}
+
+func TestACAThatMisbehavesIsNotFollowed(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]pebble.Fault{
+		"a directory without TLS":  {Path: pebble.PathDirectory, Body: `{"newNonce":"http://169.254.169.254/n","newAccount":"http://169.254.169.254/a","newOrder":"http://169.254.169.254/o"}`},
+		"an endless directory":     {Path: pebble.PathDirectory, Body: strings.Repeat(" ", 2<<20) + "{}"},
+		"no directory":             {Path: pebble.PathDirectory, Body: `[]`},
+		"an order without TLS":     {Path: pebble.PathNewOrder, Body: `{"status":"pending","authorizations":["http://169.254.169.254/"],"finalize":"http://169.254.169.254/"}`},
+		"an authorization of none": {Path: pebble.PathAuthz, Body: `{"status":"pending","identifier":{"type":"dns","value":"bank.example"},"challenges":[{"type":"dns-01","token":"` + strings.Repeat("a", 43) + `"}]}`},
+		"a certificate of none":    {Path: pebble.PathCertificate, Body: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", ContentType: "application/pem-certificate-chain"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, pebble.New(t, pebble.Options{}), acme.DNS01, "a.example.com")
+			fault.Status, fault.Times = http.StatusOK, -1
+			if fault.ContentType == "" {
+				fault.ContentType = "application/json"
+			}
+			w.ca.Inject(fault)
+			if !w.until(func(s acme.State) bool { return s.LastError != nil }) {
+				t.Fatal("nothing went wrong")
+			}
+			if len(w.published) != 0 && fault.Path != pebble.PathCertificate || w.pairs != 0 {
+				t.Errorf("published %v, stored %d pairs", w.published, w.pairs)
+			}
+			if s := w.read(); s.NextTry == nil || len(w.state) > 8<<10 {
+				t.Errorf("the state is %s", w.state)
+			}
+			w.ca.Heal()
+			// Nothing of it is remembered, not even by the library, which keeps directories.
+			w.issue()
+		})
+	}
+}
+
+// forbidding is a zone whose CAA records name another CA.
+type forbidding struct{}
+
+func (forbidding) LookupCAA(_ context.Context, name string) ([]acme.CAARecord, error) {
+	if name != "example.com" {
+		return nil, nil
+	}
+	return []acme.CAARecord{{Tag: "issue", Value: "other.example"}}, nil
+}
+
+func TestCAAIsWarnedOfBeforeTheCARefuses(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, pebble.New(t, pebble.Options{}), acme.DNS01, "a.example.com")
+	w.caa = forbidding{}
+	w.restart()
+	w.until(func(s acme.State) bool { return s.Phase == acme.Presenting })
+	if s := w.read(); len(s.Warnings) != 1 || !strings.Contains(s.Warnings[0], "example.com") || !strings.Contains(s.Warnings[0], pebble.Identity) {
+		t.Errorf("warnings %q", s.Warnings)
+	}
+}
+
+func TestAStepThatIsInterruptedChangesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, pebble.New(t, pebble.Options{}), acme.DNS01, "a.example.com")
+	w.until(func(s acme.State) bool { return s.Phase == acme.Authorizing })
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	before := w.read()
+	after, actions, err := w.engine.Step(ctx, w.spec, before, w.secrets)
+	if err == nil || !reflect.DeepEqual(before, after) || actions.Failure != nil {
+		t.Errorf("%v; %+v became %+v", err, before, after)
+	}
+	w.issue()
+}
+
+func TestAnAccountKeyThatCannotBeReadIsAnErrorAndNotReplaced(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, pebble.New(t, pebble.Options{}), acme.DNS01, "a.example.com")
+	w.secrets.AccountKey = []byte("-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n")
+	_, actions, err := w.engine.Step(t.Context(), w.spec, w.read(), w.secrets)
+	if err == nil || actions.StoreAccountKey != nil || strings.Contains(err.Error(), "c2VjcmV0") {
+		t.Errorf("%v, %+v", err, actions)
 	}
 }

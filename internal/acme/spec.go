@@ -122,7 +122,9 @@ type Secrets struct {
 	Pair certificate.Pair
 }
 
-func (Secrets) String() string   { return "secrets" }
+func (Secrets) String() string { return "secrets" }
+
+// GoString keeps keys out of what %#v prints.
 func (Secrets) GoString() string { return "acme.Secrets{…}" }
 
 var errNoExternalAccountKey = errors.New("there is a key identifier of an external account and no key for it")

@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	acmez "github.com/mholt/acmez/v3/acme"
 )
 
 // maxBody bounds an answer of a CA, in octets; a chain of 100 names has 30,000.
@@ -108,11 +110,13 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		x.fail(Failure{Type: TypeConnection, Status: resp.StatusCode, Detail: clean("reading an answer: " + err.Error())})
 		return nil, err
 	}
-	whole := req.Context().Value(wholeKey{}) != nil
-	if !whole && req.Method == http.MethodGet && req.URL.String() == t.directory && resp.StatusCode == http.StatusOK {
-		body = withoutRenewalInfo(body)
-	}
 	x.observe(resp, body)
+	if req.Method == http.MethodGet && req.URL.String() == t.directory && resp.StatusCode == http.StatusOK {
+		if body, err = readDirectory(body, req.Context().Value(wholeKey{}) != nil); err != nil {
+			x.fail(Failure{Type: TypeConnection, Detail: clean(err.Error())})
+			return nil, err
+		}
+	}
 	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	return resp, nil
 }
@@ -145,15 +149,21 @@ func retryAfter(value string, now time.Time) (time.Duration, bool) {
 	return min(max(at.Sub(now), 0), maxRetryAfter), true
 }
 
-func withoutRenewalInfo(body []byte) []byte {
-	var fields map[string]json.RawMessage
-	if json.Unmarshal(body, &fields) != nil {
-		return body
+// readDirectory refuses what is no directory before the library sees it: it would
+// believe it for half a day, in all of the process.
+func readDirectory(body []byte, whole bool) ([]byte, error) {
+	var d acmez.Directory
+	if err := json.Unmarshal(body, &d); err != nil {
+		return nil, fmt.Errorf("reading the CA's directory: %w", err)
 	}
-	delete(fields, "renewalInfo")
-	out, err := json.Marshal(fields)
-	if err != nil {
-		return body
+	for _, u := range []string{d.NewNonce, d.NewAccount, d.NewOrder} {
+		if !httpsURL(u) {
+			return nil, fmt.Errorf("reading the CA's directory: %q is no URL with https (RFC 8555 §6.1, §7.1.1)", clean(u))
+		}
 	}
-	return out
+	if whole {
+		return body, nil
+	}
+	d.RenewalInfo = ""
+	return json.Marshal(d)
 }

@@ -92,7 +92,7 @@ func (w *world) step(kept int) acme.Actions {
 	if err != nil {
 		w.t.Fatalf("step %d: %v", w.steps, err)
 	}
-	if actions.Failure != nil {
+	if actions.Failure != nil && !defectOfPebble(*actions.Failure) {
 		w.failures = append(w.failures, *actions.Failure)
 	}
 	w.check(actions)
@@ -122,6 +122,14 @@ func (w *world) step(kept int) acme.Actions {
 }
 
 const everything = 5
+
+// defectOfPebble tells that one certificate in 256 cannot be replaced at Pebble
+// 2.10.1: it writes a serial number that DER begins with a zero octet (RFC 9773
+// §4.1) without it, and does not find the certificate by its right id. The engine
+// then sends a plain order.
+func defectOfPebble(f acme.Failure) bool {
+	return strings.Contains(f.Detail, "could not find order resulting in the given certificate serial number")
+}
 
 func (w *world) storeSecrets(a acme.Actions) {
 	if a.StoreAccountKey != nil {

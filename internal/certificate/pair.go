@@ -47,7 +47,9 @@ type Pair struct {
 	Key []byte
 }
 
-func (Pair) String() string   { return "a certificate with its key" }
+func (Pair) String() string { return "a certificate with its key" }
+
+// GoString keeps the key out of what %#v prints.
 func (Pair) GoString() string { return "certificate.Pair{…}" }
 
 // Empty reports whether there is nothing.

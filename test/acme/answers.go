@@ -36,10 +36,15 @@ func newAnswers(t testing.TB) *Answers {
 		t.Fatalf("listening for DNS: %v", err)
 	}
 	server := &dns.Server{Listener: listener, Handler: dns.HandlerFunc(a.resolve)}
-	done := make(chan error, 1)
+	done := make(chan struct{})
 	started := make(chan struct{})
 	server.NotifyStartedFunc = func() { close(started) }
-	go func() { done <- server.ActivateAndServe() }()
+	go func() {
+		defer close(done)
+		if err := server.ActivateAndServe(); err != nil {
+			t.Errorf("answering DNS: %v", err)
+		}
+	}()
 	<-started
 	t.Cleanup(func() {
 		_ = server.Shutdown()

@@ -1,0 +1,169 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package acme
+
+import (
+	"fmt"
+	"math"
+	"testing"
+	"time"
+)
+
+var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+func specOf(names ...string) Spec {
+	return Spec{Directory: "https://ca.example/dir", Names: names, Challenge: DNS01}
+}
+
+func TestTheBudgetIsThatOfLetsEncrypt(t *testing.T) {
+	const account = "https://ca.example/acct/1"
+	for name, test := range map[string]struct {
+		spend func(*Ledger, int) (ok bool)
+		burst int
+		// refill is until one more is allowed.
+		refill time.Duration
+	}{
+		"certificates for the same names": {func(g *Ledger, _ int) bool {
+			_, wait, _ := g.reserve(specOf("a.example.com"), account, false, noon)
+			return wait == 0
+		}, 5, 33*time.Hour + 36*time.Minute},
+		"orders": {func(g *Ledger, i int) bool {
+			_, wait, _ := g.reserve(specOf(fmt.Sprintf("h%d.example.com", i)), account, false, noon)
+			return wait == 0
+		}, 300, 36 * time.Second},
+		"failures of one name": {func(g *Ledger, i int) bool {
+			_, wait, _ := g.reserve(specOf("b.example.com", fmt.Sprintf("h%d.example.com", i)), account, false, noon)
+			g.failed(account, "b.example.com", noon)
+			return wait == 0
+		}, 5, 12 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewLedger(LetsEncrypt)
+			n := 0
+			for n < 1000 && test.spend(g, n) {
+				n++
+			}
+			if n != test.burst {
+				t.Fatalf("%d were allowed, want %d", n, test.burst)
+			}
+			// Stored and read again, the answer is the same.
+			text, err := g.Encode(noon)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if g, err = DecodeLedger(LetsEncrypt, text); err != nil {
+				t.Fatal(err)
+			}
+			spec := specOf("b.example.com")
+			if test.burst == 5 && test.refill > time.Hour {
+				spec = specOf("a.example.com")
+			}
+			_, wait, why := g.reserve(spec, account, false, noon)
+			if wait < test.refill || wait > 2*test.refill || why == "" {
+				t.Errorf("the wait is %s (%s), want %s", wait, why, test.refill)
+			}
+			if _, early, _ := g.reserve(spec, account, false, noon.Add(wait-time.Second)); early == 0 {
+				t.Error("allowed a second too early")
+			}
+			if _, late, why := g.reserve(spec, account, false, noon.Add(wait)); late != 0 {
+				t.Errorf("not allowed when it should be: %s, %s", late, why)
+			}
+		})
+	}
+}
+
+func TestOtherNamesAccountsAndCAsHaveTheirOwnBudget(t *testing.T) {
+	g := NewLedger(LetsEncrypt)
+	for range 5 {
+		g.reserve(specOf("a.example.com"), "one", false, noon)
+		g.failed("one", "f.example.com", noon)
+	}
+	elsewhere := specOf("a.example.com")
+	elsewhere.Directory = "https://other.example/dir"
+	for name, test := range map[string]struct {
+		spec    Spec
+		account string
+		exempt  bool
+		allowed bool
+	}{
+		"the same":                   {specOf("a.example.com"), "one", false, false},
+		"the same, another account":  {specOf("a.example.com"), "two", false, false},
+		"a renewal that replaces":    {specOf("a.example.com"), "one", true, true},
+		"one more name":              {specOf("a.example.com", "b.example.com"), "one", false, true},
+		"another CA":                 {elsewhere, "three", false, true},
+		"a name that failed":         {specOf("f.example.com"), "one", false, false},
+		"its wildcard":               {specOf("*.f.example.com"), "one", false, false},
+		"a renewal of what failed":   {specOf("f.example.com"), "one", true, false},
+		"what failed, other account": {specOf("f.example.com"), "two", false, true},
+	} {
+		if _, wait, _ := g.reserve(test.spec, test.account, test.exempt, noon); (wait == 0) != test.allowed {
+			t.Errorf("%s: the wait is %s, allowed is %v", name, wait, test.allowed)
+		}
+	}
+}
+
+func TestAnOrderWithoutACertificateIsGivenBack(t *testing.T) {
+	g := NewLedger(LetsEncrypt)
+	for range 50 {
+		charged, wait, why := g.reserve(specOf("a.example.com"), "one", false, noon)
+		if wait != 0 {
+			t.Fatalf("held back by %s: %s", wait, why)
+		}
+		g.refund(charged, noon)
+	}
+	g.refund("", noon)
+}
+
+func TestAWrongClockNeitherLendsNorBlocksForEver(t *testing.T) {
+	g := NewLedger(LetsEncrypt)
+	future := noon.AddDate(50, 0, 0)
+	for range 5 {
+		g.reserve(specOf("a.example.com"), "one", false, future)
+	}
+	_, wait, _ := g.reserve(specOf("a.example.com"), "one", false, noon)
+	if wait == 0 || wait > 7*24*time.Hour {
+		t.Errorf("after the clock was put right the wait is %s", wait)
+	}
+	if _, wait, _ = g.reserve(specOf("a.example.com"), "one", false, noon.Add(wait)); wait != 0 {
+		t.Errorf("it blocks for another %s", wait)
+	}
+}
+
+func TestALedgerForgetsWhatHasComeBack(t *testing.T) {
+	g := NewLedger(LetsEncrypt)
+	g.reserve(specOf("a.example.com"), "one", false, noon)
+	g.failed("one", "a.example.com", noon)
+	text, err := g.Encode(noon.AddDate(0, 0, 8))
+	if err != nil || string(text) != "{}" {
+		t.Errorf("%s, %v", text, err)
+	}
+}
+
+func FuzzALedgerIsReadWithoutPanic(f *testing.F) {
+	f.Add([]byte(`{"names https://ca.example/dir a.example.com 0":{"spent":5,"at":"2026-11-23T12:00:00Z"}}`))
+	f.Add([]byte(`null`))
+	f.Add([]byte(`{"failed x":{"spent":-1e308,"at":"9999-12-31T23:59:59Z"},"":{"spent":1e308}}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		g, err := DecodeLedger(LetsEncrypt, text)
+		if err != nil {
+			return
+		}
+		_, wait, _ := g.reserve(specOf("a.example.com"), "one", false, noon)
+		if wait < 0 || wait > 15*24*time.Hour {
+			t.Errorf("the wait is %s", wait)
+		}
+		out, err := g.Encode(noon)
+		if err != nil {
+			t.Errorf("what was read cannot be written: %v", err)
+		}
+		if _, err := DecodeLedger(LetsEncrypt, out); err != nil && len(g.buckets) <= maxBuckets {
+			t.Errorf("what was written cannot be read: %v", err)
+		}
+		for k, b := range g.buckets {
+			if math.IsNaN(b.Spent) || b.Spent < 0 {
+				t.Errorf("%q has spent %f", k, b.Spent)
+			}
+		}
+	})
+}
