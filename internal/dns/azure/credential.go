@@ -52,13 +52,14 @@ func (t telling) GetToken(ctx context.Context, options policy.TokenRequestOption
 	var lost error
 	token, err := t.from.GetToken(context.WithValue(ctx, lostKey{}, &lost), options)
 	if err != nil {
-		return token, &tokenError{cause: err, lost: lost}
+		return token, &tokenError{cause: err, lost: lost, ended: ctx.Err()}
 	}
 	return token, nil
 }
 
-// tokenError is that no token was given.
-type tokenError struct{ cause, lost error }
+// tokenError is that no token was given: a request got no answer, the caller's
+// context has ended, or what cause says.
+type tokenError struct{ cause, lost, ended error }
 
 func (e *tokenError) Error() string { return e.cause.Error() }
 func (e *tokenError) Unwrap() error { return e.cause }

@@ -38,6 +38,10 @@ func steady(text string) string { return strings.TrimSpace(changing.ReplaceAllSt
 func explain(doing string, err error) error {
 	var token *tokenError
 	var answer *azcore.ResponseError
+	// First, since an attempt to get a token may have a time limit of its own.
+	if errors.As(err, &token) {
+		return fmt.Errorf("%s: %w", doing, explainToken(token))
+	}
 	for _, end := range []error{context.Canceled, context.DeadlineExceeded} {
 		// The sentinel itself, so that no text of the SDK comes along.
 		if errors.Is(err, end) {
@@ -47,8 +51,6 @@ func explain(doing string, err error) error {
 	switch {
 	case errors.Is(err, dns.ErrStale):
 		return fmt.Errorf("%s: %w", doing, err)
-	case errors.As(err, &token):
-		return fmt.Errorf("%s: %w", doing, explainToken(token))
 	case errors.As(err, &answer):
 		return fmt.Errorf("%s: %w", doing, explainAnswer(answer))
 	}
@@ -59,6 +61,8 @@ func explain(doing string, err error) error {
 func explainToken(e *tokenError) error {
 	var failed *azidentity.AuthenticationFailedError
 	switch {
+	case e.ended != nil:
+		return e.ended
 	case errors.As(e.cause, &failed) && failed.RawResponse != nil:
 		code, text := said(failed.RawResponse)
 		if throttled := throttling(failed.RawResponse, text); throttled != nil {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"regexp"
 	"strings"
 
@@ -112,27 +113,47 @@ func (p *Provider) explain(doing string, err error) error {
 func explain(doing string, err error) error {
 	var api smithy.APIError
 	var retrieval *retrievalError
-	var network net.Error
-	switch {
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	// First, since an attempt to get credentials has a time limit of its own.
+	if errors.As(err, &retrieval) {
+		return fmt.Errorf("%s: getting credentials: %w", doing, explainRetrieval(retrieval))
+	}
+	for _, end := range []error{context.Canceled, context.DeadlineExceeded} {
 		// The sentinel itself, so that no text of the SDK comes along.
-		cause := context.Canceled
-		if !errors.Is(err, cause) {
-			cause = context.DeadlineExceeded
+		if errors.Is(err, end) {
+			return fmt.Errorf("%s: %w", doing, end)
 		}
-		return fmt.Errorf("%s: %w", doing, cause)
-	case errors.As(err, &api):
-		return fmt.Errorf("%s: %w", doing, explainCode(api, errors.As(err, &retrieval)))
-	case errors.As(err, &network):
-		return fmt.Errorf("%s: %s", doing, steady(err.Error()))
-	case errors.As(err, &retrieval):
-		return fmt.Errorf("%s: %w: getting them: %s", doing, dns.ErrCredentials, steady(retrieval.Error()))
+	}
+	if errors.As(err, &api) {
+		return fmt.Errorf("%s: %w", doing, explainCode(api))
 	}
 	return fmt.Errorf("%s: %s", doing, steady(err.Error()))
 }
 
-// explainCode reads the service's code. Retrieving: it is STS's.
-func explainCode(api smithy.APIError, retrieving bool) error {
+// explainRetrieval says why there are no credentials. What does not answer may do
+// so later, but for the instance's metadata: where nothing else was found, that
+// silence means that there are none.
+func explainRetrieval(e *retrievalError) error {
+	var api smithy.APIError
+	var answered interface{ HTTPStatusCode() int }
+	var operation *smithy.OperationError
+	var network net.Error
+	metadata := errors.As(e.cause, &operation) && operation.ServiceID == "ec2imds"
+	switch {
+	case errors.As(e.cause, &answered) && answered.HTTPStatusCode() >= http.StatusInternalServerError,
+		errors.As(e.cause, &network) && !metadata:
+		return errors.New(steady(e.Error()))
+	case errors.As(e.cause, &api):
+		out := explainCode(api)
+		var throttled *dns.ThrottledError
+		if errors.As(out, &throttled) || errors.Is(out, dns.ErrCredentials) {
+			return out
+		}
+	}
+	return fmt.Errorf("%w: %s", dns.ErrCredentials, steady(e.Error()))
+}
+
+// explainCode reads the service's code.
+func explainCode(api smithy.APIError) error {
 	code, text := api.ErrorCode(), steady(api.ErrorMessage())
 	if _, throttled := retry.DefaultThrottleErrorCodes[code]; throttled {
 		return &dns.ThrottledError{Said: code + ": " + text}
@@ -143,8 +164,6 @@ func explainCode(api smithy.APIError, retrieving bool) error {
 		return fmt.Errorf("%w: %s: %s", dns.ErrCredentials, code, what)
 	case deniedCodes[code]:
 		return fmt.Errorf("%w: %s: %s", dns.ErrCredentials, code, text)
-	case retrieving && api.ErrorFault() != smithy.FaultServer:
-		return fmt.Errorf("%w: getting them: %s: %s", dns.ErrCredentials, code, text)
 	case code == "NoSuchHostedZone":
 		return fmt.Errorf("%w: %s", dns.ErrNoZone, text)
 	case errors.As(error(api), &batch):

@@ -45,7 +45,7 @@ func TestWrongAndExpiredCredentialsAreToldApartAndNotShown(t *testing.T) {
 		"an unknown key":     {route53.Config{AccessKeyID: "AKIANOBODY", SecretAccessKey: secret}, "InvalidClientTokenId"},
 		"an expired session": {route53.Config{AccessKeyID: "ASIAEXPIRED", SecretAccessKey: secret, SessionToken: "session-token-of-old"}, "ExpiredToken"},
 		"no rights":          {route53.Config{AccessKeyID: "AKIADENIED", SecretAccessKey: secret}, "is not authorized to perform"},
-		"no credentials":     {route53.Config{}, "getting them"},
+		"no credentials":     {route53.Config{}, "getting credentials"},
 		"a foreign role":     {route53.Config{AccessKeyID: "AKIAOURS", SecretAccessKey: secret, RoleARN: "arn:aws:iam::123456789012:role/none"}, "AccessDenied"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -123,6 +123,45 @@ func TestCredentialsComeFromWhereverTheProcessHasThem(t *testing.T) {
 				t.Errorf("the zones are %v, %v", zones, err)
 			}
 		})
+	}
+}
+
+func TestWhoGivesOutCredentialsMayBeAwayForAWhile(t *testing.T) {
+	const role = "arn:aws:iam::123456789012:role/dns"
+	for name, fault := range map[string]*fake.Fault{
+		"a broken connection": {},
+		"an outage":           {Status: http.StatusServiceUnavailable, Code: "ServiceUnavailable", Message: "later"},
+		"throttling":          fake.Throttled(),
+	} {
+		w := newWorld(t)
+		w.server.AddRole(role, fake.Role{})
+		w.server.Inject(func(c fake.Call) *fake.Fault {
+			if c.Operation == "AssumeRole" {
+				return fault
+			}
+			return nil
+		})
+		p := w.as(t, route53.Config{AccessKeyID: "AKIAOURS", SecretAccessKey: secret, RoleARN: role})
+		_, err := p.Zones(t.Context())
+		var throttled *dns.ThrottledError
+		if err == nil || errors.Is(err, dns.ErrCredentials) || errors.As(err, &throttled) != (name == "throttling") {
+			t.Errorf("%s: the error is %v", name, err)
+		}
+		w.server.Inject(nil)
+		if _, err := p.Zones(t.Context()); err != nil {
+			t.Errorf("after %s: %v", name, err)
+		}
+	}
+}
+
+func TestWhereNothingGivesCredentialsThereAreNone(t *testing.T) {
+	w := newWorld(t)
+	gone := httptest.NewServer(http.NotFoundHandler())
+	gone.Close()
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "false")
+	t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", gone.URL)
+	if _, err := w.as(t, route53.Config{}).Zones(t.Context()); !errors.Is(err, dns.ErrCredentials) {
+		t.Errorf("the error is %v, want ErrCredentials", err)
 	}
 }
 

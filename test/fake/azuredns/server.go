@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -208,37 +209,40 @@ func errorBody(code, message string) any {
 	return map[string]any{"error": map[string]string{"code": code, "message": message}}
 }
 
-// route reads the path. Segments that are words are compared without case.
+// paths of Azure Resource Manager, of which words are compared without case.
+var (
+	allZones = regexp.MustCompile(`(?i)^/subscriptions/([^/]+)/providers/Microsoft\.Network/dnszones$`)
+	oneZone  = regexp.MustCompile(`(?i)^/subscriptions/([^/]+)/resourceGroups/([^/]+)/providers/Microsoft\.Network/dnszones(?:/([^/]+)(?:/([^/]+)(?:/([^/]+))?)?)?$`)
+)
+
+// route reads the path.
 func (s *Server) route(r *request) {
-	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
-	is := func(i int, word string) bool { return i < len(parts) && strings.EqualFold(parts[i], word) }
 	r.operation = "unknown"
+	all, one := allZones.FindStringSubmatch(r.URL.Path), oneZone.FindStringSubmatch(r.URL.Path)
 	switch {
 	case strings.HasSuffix(r.URL.Path, "/oauth2/v2.0/token"):
 		r.operation = r.Method + " token"
-		return
 	case strings.HasSuffix(r.URL.Path, "/.well-known/openid-configuration"):
 		r.operation = r.Method + " metadata"
-		return
-	case !is(0, "subscriptions") || !is(1, s.subscription):
-		return
-	case is(2, "providers") && is(3, "Microsoft.Network") && is(4, "dnszones") && len(parts) == 5:
+	case all != nil && strings.EqualFold(all[1], s.subscription):
 		r.operation = r.Method + " zones"
-		return
-	case !is(2, "resourceGroups") || !is(4, "providers") || !is(5, "Microsoft.Network") || !is(6, "dnszones"):
-		return
+	case one != nil && strings.EqualFold(one[1], s.subscription):
+		r.group, r.zone, r.kind, r.name = one[2], one[3], strings.ToUpper(one[4]), strings.ToLower(one[5])
+		r.operation = r.Method + " " + r.what()
 	}
-	r.group = parts[3]
-	switch len(parts) {
-	case 7:
-		r.operation = r.Method + " zones"
-	case 8:
-		r.operation, r.zone = r.Method+" zone", parts[7]
-	case 9:
-		r.operation, r.zone, r.kind = r.Method+" records", parts[7], parts[8]
-	case 10:
-		r.operation, r.zone, r.kind, r.name = r.Method+" record", parts[7], strings.ToUpper(parts[8]), strings.ToLower(parts[9])
+}
+
+// what is the last thing that the path names.
+func (r *request) what() string {
+	switch {
+	case r.zone == "":
+		return "zones"
+	case r.kind == "":
+		return "zone"
+	case r.name == "":
+		return "records"
 	}
+	return "record"
 }
 
 func (s *Server) serve(r *request) (int, any) {

@@ -119,6 +119,17 @@ func (z *zone) fits(k key, p *properties) *refusal {
 	case k.typ == "CNAME" && p.CNAME == nil && !alias:
 		return invalid("The CNAME record set has no record.")
 	}
+	if refused := z.clash(k); refused != nil {
+		return refused
+	}
+	if refused := validMetadata(p.Metadata); refused != nil {
+		return refused
+	}
+	return validRecords(p)
+}
+
+// clash keeps a CNAME alone at its name.
+func (z *zone) clash(k key) *refusal {
 	for other := range z.sets {
 		switch {
 		case other.name != k.name || other == k:
@@ -128,10 +139,7 @@ func (z *zone) fits(k key, p *properties) *refusal {
 			return refuse(http.StatusConflict, "Conflict", "The record could not be created because a CNAME record with the same name already exists in this zone.")
 		}
 	}
-	if refused := validMetadata(p.Metadata); refused != nil {
-		return refused
-	}
-	return validRecords(p)
+	return nil
 }
 
 func (z *zone) validName(k key) *refusal {

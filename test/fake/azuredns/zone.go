@@ -130,15 +130,14 @@ func (s *Server) listZones(r *request) (any, *refusal) {
 
 // listSets lists all record sets, or those of a type.
 func (s *Server) listSets(z *zone, r *request) (any, *refusal) {
-	kind := strings.ToUpper(r.kind)
-	if kind != "ALL" && kind != "RECORDSETS" && !slices.Contains(types, kind) {
+	if r.kind != "ALL" && r.kind != "RECORDSETS" && !slices.Contains(types, r.kind) {
 		return nil, refuse(http.StatusBadRequest, "BadRequest", "The record type '%s' is not known.", r.kind)
 	}
 	suffix := r.URL.Query().Get("$recordsetnamesuffix")
 	keys := slices.SortedFunc(maps.Keys(z.sets), func(a, b key) int { return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.typ, b.typ)) })
 	var out []*recordSet
 	for _, k := range keys {
-		if (kind == "ALL" || kind == "RECORDSETS" || kind == k.typ) && (suffix == "" || strings.HasSuffix(k.name, "."+suffix)) {
+		if (r.kind == "ALL" || r.kind == "RECORDSETS" || r.kind == k.typ) && (suffix == "" || strings.HasSuffix(k.name, "."+suffix)) {
 			out = append(out, z.sets[k])
 		}
 	}

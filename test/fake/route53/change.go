@@ -95,12 +95,7 @@ func tooLarge(changes []change) string {
 // wellFormed is what is refused without looking into the zone.
 func wellFormed(c *change) *refusal {
 	s := &c.Set
-	policies := 0
-	for _, has := range []bool{s.Weight != nil, s.GeoLocation != nil, s.MultiValueAnswer != nil} {
-		if has {
-			policies++
-		}
-	}
+	policies := s.policies()
 	at := fmt.Sprintf("in Change with [Action=%s, Name=%s, Type=%s, SetIdentifier=%s]", c.Action, s.Name, s.Type, s.SetIdentifier)
 	switch {
 	case !slices.Contains([]string{"CREATE", "DELETE", "UPSERT"}, c.Action):
@@ -117,10 +112,6 @@ func wellFormed(c *change) *refusal {
 		return refuse("InvalidInput", "Invalid request: no resource records %s", at)
 	case policies > 1, (policies == 1) != (s.SetIdentifier != ""):
 		return refuse("InvalidInput", "Invalid request: Expected exactly one of [Weight, Region, Failover, GeoLocation, MultiValueAnswer] with a SetIdentifier, or none of them %s", at)
-	case len(s.SetIdentifier) > 128:
-		return refuse("InvalidInput", "The SetIdentifier is longer than 128 characters %s", at)
-	case s.Weight != nil && (*s.Weight < 0 || *s.Weight > 255):
-		return refuse("InvalidInput", "The weight is not between 0 and 255 %s", at)
 	}
 	return wellPlaced(s, at)
 }
@@ -128,14 +119,25 @@ func wellFormed(c *change) *refusal {
 // continents are the codes of GeoLocation.
 var continents = []string{"AF", "AN", "AS", "EU", "OC", "NA", "SA"}
 
+// wellPlaced looks at routing and alias alone.
 func wellPlaced(s *resourceRecordSet, at string) *refusal {
+	switch {
+	case len(s.SetIdentifier) > 128:
+		return refuse("InvalidInput", "The SetIdentifier is longer than 128 characters %s", at)
+	case s.Weight != nil && (*s.Weight < 0 || *s.Weight > 255):
+		return refuse("InvalidInput", "The weight is not between 0 and 255 %s", at)
+	}
 	if a := s.AliasTarget; a != nil && (a.DNSName == "" || a.HostedZoneID == "" || a.EvaluateTargetHealth == nil) {
 		return refuse("InvalidInput", "The alias target lacks a field %s", at)
 	}
-	g := s.GeoLocation
-	switch {
-	case g == nil:
+	if s.GeoLocation == nil {
 		return nil
+	}
+	return located(s.GeoLocation, at)
+}
+
+func located(g *geoLocation, at string) *refusal {
+	switch {
 	case len(g.Unknown) > 0, (g.ContinentCode == "") == (g.CountryCode == ""),
 		g.SubdivisionCode != "" && g.CountryCode == "":
 		return refuse("InvalidInput", "A location is a continent, or a country with or without a subdivision %s", at)
@@ -222,21 +224,29 @@ func (z *zone) fits(s *resourceRecordSet) string {
 		if k.name != s.Name || k == s.key() {
 			continue
 		}
-		switch {
-		case s.Type == "CNAME" && k.typ != "CNAME":
-			return fmt.Sprintf("RRSet of type CNAME with DNS name %s is not permitted as it conflicts with other records with the same DNS name in zone %s", escapeName(s.Name), z.name)
-		case s.Type != "CNAME" && k.typ == "CNAME":
-			return fmt.Sprintf("RRSet of type %s with DNS name %s is not permitted because a conflicting RRSet of type CNAME with the same DNS name already exists in zone %s", s.Type, escapeName(s.Name), z.name)
-		case k.typ == s.Type && other.policy() != s.policy():
-			return fmt.Sprintf("RRSet with DNS name %s, type %s%s cannot be created as other RRSets exist with the same name and type.", escapeName(s.Name), s.Type, identified(s))
-		case k.typ == s.Type && s.GeoLocation != nil && location(s.GeoLocation) == location(other.GeoLocation):
-			return fmt.Sprintf("RRSet with DNS name %s, type %s%s cannot be created as a geolocation RRSet with the same name, type, and location exists", escapeName(s.Name), s.Type, identified(s))
+		if message := z.clash(s, k, other); message != "" {
+			return message
 		}
 	}
 	if s.AliasTarget != nil {
 		return z.invalidAlias(s)
 	}
 	return invalidValues(s)
+}
+
+// clash is why a record set cannot be beside another one at its name.
+func (z *zone) clash(s *resourceRecordSet, k key, other *resourceRecordSet) string {
+	switch {
+	case s.Type == "CNAME" && k.typ != "CNAME":
+		return fmt.Sprintf("RRSet of type CNAME with DNS name %s is not permitted as it conflicts with other records with the same DNS name in zone %s", escapeName(s.Name), z.name)
+	case s.Type != "CNAME" && k.typ == "CNAME":
+		return fmt.Sprintf("RRSet of type %s with DNS name %s is not permitted because a conflicting RRSet of type CNAME with the same DNS name already exists in zone %s", s.Type, escapeName(s.Name), z.name)
+	case k.typ == s.Type && other.policy() != s.policy():
+		return fmt.Sprintf("RRSet with DNS name %s, type %s%s cannot be created as other RRSets exist with the same name and type.", escapeName(s.Name), s.Type, identified(s))
+	case k.typ == s.Type && s.GeoLocation != nil && location(s.GeoLocation) == location(other.GeoLocation):
+		return fmt.Sprintf("RRSet with DNS name %s, type %s%s cannot be created as a geolocation RRSet with the same name, type, and location exists", escapeName(s.Name), s.Type, identified(s))
+	}
+	return ""
 }
 
 func identified(s *resourceRecordSet) string {

@@ -8,6 +8,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -179,22 +180,27 @@ func (s *Server) fail(w http.ResponseWriter, f *Fault) {
 	s.writeRefusal(w, &refusal{status: f.Status, code: f.Code, message: f.Message})
 }
 
+// operations are found by method and path.
+var operations = []struct {
+	method    string
+	path      *regexp.Regexp
+	operation string
+}{
+	{http.MethodGet, regexp.MustCompile(`^hostedzone$`), "ListHostedZones"},
+	{http.MethodGet, regexp.MustCompile(`^hostedzone/[^/]+/rrset$`), "ListResourceRecordSets"},
+	{http.MethodPost, regexp.MustCompile(`^hostedzone/[^/]+/rrset/?$`), "ChangeResourceRecordSets"},
+	{http.MethodGet, regexp.MustCompile(`^change/[^/]+$`), "GetChange"},
+}
+
 func operationOf(r *http.Request, body []byte) string {
 	path, ok := strings.CutPrefix(r.URL.Path, version)
 	if !ok {
 		return stsOperation(body)
 	}
-	parts := strings.Split(path, "/")
-	switch {
-	case r.Method == http.MethodGet && path == "hostedzone":
-		return "ListHostedZones"
-	case r.Method == http.MethodGet && len(parts) == 3 && parts[0] == "hostedzone" && parts[2] == "rrset":
-		return "ListResourceRecordSets"
-	case r.Method == http.MethodPost && len(parts) == 3 && parts[0] == "hostedzone" && strings.TrimSuffix(parts[2], "/") == "rrset",
-		r.Method == http.MethodPost && len(parts) == 4 && parts[0] == "hostedzone" && parts[2] == "rrset" && parts[3] == "":
-		return "ChangeResourceRecordSets"
-	case r.Method == http.MethodGet && len(parts) == 2 && parts[0] == "change":
-		return "GetChange"
+	for _, o := range operations {
+		if o.method == r.Method && o.path.MatchString(path) {
+			return o.operation
+		}
 	}
 	return "unknown"
 }

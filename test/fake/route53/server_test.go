@@ -281,11 +281,13 @@ func TestAListComesInPagesInTheServicesOrder(t *testing.T) {
 func TestARequestWithoutASignatureOrWithAChangedBodyIsRefused(t *testing.T) {
 	c := newClient(t)
 	for what, alter := range map[string]func(*http.Request){
-		"no signature":    func(r *http.Request) { r.Header.Del("Authorization") },
-		"another body":    func(r *http.Request) { r.Body, r.ContentLength = io.NopCloser(strings.NewReader("<a/>")), 4 },
-		"another query":   func(r *http.Request) { r.URL.RawQuery = "maxitems=1" },
-		"another path":    func(r *http.Request) { r.URL.Path += "x" },
-		"another service": func(r *http.Request) { r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), "route53", "s3", 1)) },
+		"no signature":  func(r *http.Request) { r.Header.Del("Authorization") },
+		"another body":  func(r *http.Request) { r.Body, r.ContentLength = io.NopCloser(strings.NewReader("<a/>")), 4 },
+		"another query": func(r *http.Request) { r.URL.RawQuery = "maxitems=1" },
+		"another path":  func(r *http.Request) { r.URL.Path += "x" },
+		"another service": func(r *http.Request) {
+			r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), "route53", "s3", 1))
+		},
 	} {
 		client := sdk.New(c.Options(), func(o *sdk.Options) { o.HTTPClient = altering(alter) })
 		_, err := client.ListHostedZones(t.Context(), &sdk.ListHostedZonesInput{})

@@ -66,6 +66,17 @@ func (s *resourceRecordSet) values() []string {
 	return out
 }
 
+// policies is how many kinds of routing it has.
+func (s *resourceRecordSet) policies() int {
+	n := 0
+	for _, has := range []bool{s.Weight != nil, s.GeoLocation != nil, s.MultiValueAnswer != nil} {
+		if has {
+			n++
+		}
+	}
+	return n
+}
+
 // policy is the kind of routing; simple where there is none.
 func (s *resourceRecordSet) policy() string {
 	switch {
