@@ -5,6 +5,7 @@ package cloudflare
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/trellis-mesh/trellis/internal/dns"
@@ -202,7 +203,7 @@ func (m *maker) mark(at dns.Key) string {
 // neighbours refuses a CNAME beside others below the apex (RFC 1034 §3.6.2), which
 // Cloudflare lets pass for all but addresses. At the apex it is flattened.
 func (m *maker) neighbours() error {
-	for key := range m.touched {
+	for _, key := range slices.SortedFunc(maps.Keys(m.touched), dns.Key.Compare) {
 		types := map[dns.Type]bool{}
 		for _, r := range m.is[key.Name] {
 			if !slices.Contains(m.Deletes, deletion{r.ID}) {
@@ -226,7 +227,7 @@ func (m *maker) neighbours() error {
 // would grow too large by it.
 func (m *maker) token() {
 	var again batch
-	for key := range m.touched {
+	for _, key := range slices.SortedFunc(maps.Keys(m.touched), dns.Key.Compare) {
 		at, ok := markOf(key)
 		if !ok || m.touched[at] {
 			continue

@@ -6,6 +6,7 @@ package cloudflare
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -66,7 +67,8 @@ func (p *Provider) records(ctx context.Context, zone dns.Zone, names []dns.Name)
 	if len(asked) > wholeZoneAbove {
 		return out, pages(ctx, p.client, path, url.Values{"per_page": {size}}, collect)
 	}
-	for n := range asked {
+	// In order, so that the same failure reads the same each time.
+	for _, n := range slices.Sorted(maps.Keys(asked)) {
 		if err := pages(ctx, p.client, path, url.Values{"per_page": {size}, "name.exact": {string(n)}}, collect); err != nil {
 			return nil, fmt.Errorf("asking for %s: %w", n, err)
 		}

@@ -6,6 +6,7 @@ package google
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -42,7 +43,8 @@ func (p *Provider) Read(ctx context.Context, zone dns.Zone, names []dns.Name) ([
 		}
 		return dedupe(out), nil
 	}
-	for n := range asked {
+	// In order, so that the same failure reads the same each time.
+	for _, n := range slices.Sorted(maps.Keys(asked)) {
 		call := p.service.ResourceRecordSets.List(p.project, zone.ID).Name(n.FQDN()).MaxResults(listPageSize)
 		if err := call.Pages(ctx, collect); err != nil {
 			return nil, fmt.Errorf("reading %s: %w", n, explain(err))
