@@ -30,6 +30,12 @@ func (r *resolver) resolveApplication(app *v1alpha1.Application) {
 	}
 	service, ok := r.resolveService(a)
 	if !ok {
+		// What is wrong with the routes is said at the same time. Without pods
+		// nothing is generated for them.
+		for i, p := range app.Spec.Ports {
+			a.Ports = append(a.Ports, Port{Name: string(p.Name), Number: p.Port, Protocol: p.Protocol, Origin: field(origin, "spec.ports[%d]", i)})
+		}
+		r.resolveRoutes(a)
 		return
 	}
 	a.Pods = &Pods{Namespace: app.Namespace, Selector: service.Selector}

@@ -17,17 +17,15 @@ import (
 )
 
 // resolveExposures resolves where an Application is published. An exposure with
-// an error publishes nothing; the others go on.
+// an error publishes nothing; the others go on. Without pods nothing is
+// published, and only what is wrong with the ingress is said.
 func (r *resolver) resolveExposures(a *Application) {
-	if a.Pods == nil {
-		return
-	}
 	seen := make(map[string]bool)
 	for i := range a.Spec.Exposures {
 		spec := &a.Spec.Exposures[i]
 		at := field(a.Origin, "spec.exposures[%d]", i)
 		in := r.exposureIngress(a, spec, at)
-		if in == nil {
+		if in == nil || a.Pods == nil {
 			continue
 		}
 		for _, h := range r.exposureHosts(a, spec, in, at) {
