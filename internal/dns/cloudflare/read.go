@@ -89,7 +89,7 @@ func (h held) sets() []dns.Observed {
 			out = append(out, o)
 		}
 	}
-	slices.SortFunc(out, func(a, b dns.Observed) int { return a.Key.Compare(b.Key) })
+	slices.SortFunc(out, func(a, b dns.Observed) int { return a.Compare(b.Key) })
 	return out
 }
 

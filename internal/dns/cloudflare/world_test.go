@@ -91,7 +91,7 @@ func (w *world) dump(*testing.T) []dns.RecordSet {
 	for _, s := range out {
 		slices.Sort(s.Values)
 	}
-	slices.SortFunc(out, func(a, b dns.RecordSet) int { return a.Key.Compare(b.Key) })
+	slices.SortFunc(out, func(a, b dns.RecordSet) int { return a.Compare(b.Key) })
 	return out
 }
 

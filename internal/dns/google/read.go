@@ -56,7 +56,7 @@ func (p *Provider) Read(ctx context.Context, zone dns.Zone, names []dns.Name) ([
 // dedupe sorts, and keeps one of what was seen twice because the zone changed
 // from one page to the next. A write that expects the wrong one is refused.
 func dedupe(sets []dns.Observed) []dns.Observed {
-	slices.SortFunc(sets, func(a, b dns.Observed) int { return a.Key.Compare(b.Key) })
+	slices.SortFunc(sets, func(a, b dns.Observed) int { return a.Compare(b.Key) })
 	return slices.CompactFunc(sets, func(a, b dns.Observed) bool { return a.Key == b.Key })
 }
 

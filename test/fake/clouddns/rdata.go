@@ -36,6 +36,10 @@ func (z *zone) invalid(at string, set *RecordSet) *refusal {
 		return wrong(at+".rrdata", "more than one CNAME")
 	}
 	set.Name = name
+	return invalidData(at, set)
+}
+
+func invalidData(at string, set *RecordSet) *refusal {
 	seen := map[string]bool{}
 	for i, text := range set.Rrdatas {
 		canonical, ok := rdata(set.Type, text)

@@ -110,7 +110,7 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 		noToken(w, "unsupported_grant_type", "Invalid grant_type: "+r.FormValue("grant_type"))
 		return
 	}
-	signed, err := jose.ParseSigned(r.FormValue("assertion"), []jose.SignatureAlgorithm{jose.RS256})
+	signed, err := jose.ParseSignedCompact(r.FormValue("assertion"), []jose.SignatureAlgorithm{jose.RS256})
 	if err != nil {
 		noToken(w, "invalid_grant", "Invalid JWT: Failed to parse.")
 		return

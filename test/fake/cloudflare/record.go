@@ -135,22 +135,31 @@ func (z *zone) clash(r Record) *refusal {
 		if is.ID == r.ID || is.Name != r.Name {
 			continue
 		}
-		address := func(t string) bool { return t == "A" || t == "AAAA" }
-		switch {
-		case is.Type == r.Type && is.Content == r.Content:
-			return refuse(http.StatusBadRequest, 81058, "An identical record already exists.")
-		case r.Type == "CNAME" && (address(is.Type) || is.Type == "CNAME"):
-			return refuse(http.StatusBadRequest, 81053, "An A, AAAA, or CNAME record with that host already exists.")
-		case address(r.Type) && is.Type == "CNAME":
-			return refuse(http.StatusBadRequest, 81054, "A CNAME record with that host already exists.")
-		case r.Name != z.Name && (r.Type == "NS") != (is.Type == "NS"):
-			return refuse(http.StatusBadRequest, 81056, "NS records with that host already exist.")
-		case is.Type == "TXT":
+		if refused := z.clashOf(r, is); refused != nil {
+			return refused
+		}
+		if is.Type == "TXT" {
 			text += len(is.Content)
 		}
 	}
 	if r.Type == "TXT" && text+len(r.Content) > maxText {
 		return invalid(9210, "The texts at a name exceed %d octets.", maxText)
+	}
+	return nil
+}
+
+// clashOf says why two records cannot stand at one name.
+func (z *zone) clashOf(r, is Record) *refusal {
+	address := func(t string) bool { return t == "A" || t == "AAAA" }
+	switch {
+	case is.Type == r.Type && is.Content == r.Content:
+		return refuse(http.StatusBadRequest, 81058, "An identical record already exists.")
+	case r.Type == "CNAME" && (address(is.Type) || is.Type == "CNAME"):
+		return refuse(http.StatusBadRequest, 81053, "An A, AAAA, or CNAME record with that host already exists.")
+	case address(r.Type) && is.Type == "CNAME":
+		return refuse(http.StatusBadRequest, 81054, "A CNAME record with that host already exists.")
+	case r.Name != z.Name && (r.Type == "NS") != (is.Type == "NS"):
+		return refuse(http.StatusBadRequest, 81056, "NS records with that host already exist.")
 	}
 	return nil
 }

@@ -200,15 +200,24 @@ func (s *Server) serve(r *http.Request) (envelope, *refusal) {
 	if r.Method != http.MethodGet && access != Edit {
 		return envelope{}, refuse(http.StatusForbidden, 10000, "Authentication error")
 	}
-	switch {
-	case len(parts) == 1 && r.Method == http.MethodGet:
+	if len(parts) == 1 {
+		if r.Method != http.MethodGet {
+			return envelope{}, refuse(http.StatusMethodNotAllowed, 10405, "this stand-in does not change zones")
+		}
 		return envelope{Result: z.zoneInfo}, nil
-	case len(parts) == 2 && r.Method == http.MethodGet:
+	}
+	return s.serveRecords(z, r, parts[2:])
+}
+
+// serveRecords is what is below dns_records.
+func (s *Server) serveRecords(z *zone, r *http.Request, id []string) (envelope, *refusal) {
+	switch {
+	case len(id) == 0 && r.Method == http.MethodGet:
 		return s.listRecords(z, r)
-	case len(parts) == 3 && parts[2] == "batch" && r.Method == http.MethodPost:
+	case len(id) == 1 && id[0] == "batch" && r.Method == http.MethodPost:
 		return s.batch(z, r)
 	}
-	return s.single(z, r, parts[2:])
+	return s.single(z, r, id)
 }
 
 // authorise checks the token of a request.
