@@ -6,7 +6,6 @@ package nameserver
 import (
 	"fmt"
 	"net"
-	"slices"
 	"strings"
 	"sync"
 
@@ -135,11 +134,19 @@ func (z *answering) transfer(w mdns.ResponseWriter, q *mdns.Msg, signed bool) {
 		rrs = append(rrs, more...)
 	}
 	rrs = append(rrs, rrs[0])
-	const each = 100
-	envelopes := make(chan *mdns.Envelope, len(rrs)/each+1)
-	for part := range slices.Chunk(rrs, each) {
-		envelopes <- &mdns.Envelope{RR: part}
+	// A record of any length fits beside those before it.
+	const full = 1000
+	envelopes := make(chan *mdns.Envelope, len(rrs))
+	part, size := &mdns.Envelope{}, 0
+	for _, rr := range rrs {
+		if size > full {
+			envelopes <- part
+			part, size = &mdns.Envelope{}, 0
+		}
+		part.RR = append(part.RR, rr)
+		size += mdns.Len(rr)
 	}
+	envelopes <- part
 	close(envelopes)
 	_ = new(mdns.Transfer).Out(w, q, envelopes)
 }

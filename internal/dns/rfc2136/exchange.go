@@ -52,7 +52,7 @@ func (p *Provider) dial(ctx context.Context, server string, signed bool) (*conne
 		return nil, plain(ctx, err)
 	}
 	c := &connection{p: p, raw: raw, signed: signed && p.options.Key != nil}
-	c.stop = context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
+	c.stop = context.AfterFunc(ctx, func() { _ = raw.Close() })
 	return c, nil
 }
 
@@ -94,10 +94,6 @@ func (c *connection) exchange(ctx context.Context, q *mdns.Msg) (*mdns.Msg, erro
 	c.sign(q)
 	if err := c.raw.SetDeadline(time.Now().Add(c.p.options.Timeout)); err != nil {
 		return nil, plain(ctx, err)
-	}
-	if err := ctx.Err(); err != nil {
-		// It ended before the deadline was set, so that nothing breaks the connection.
-		return nil, err
 	}
 	conn := c.framed()
 	if err := conn.WriteMsg(q); err != nil {

@@ -4,6 +4,10 @@
 // Package rfc2136 writes to name servers by dynamic update (RFC 2136), signed by
 // TSIG (RFC 8945), always over TCP. What an update expects to find is in its
 // prerequisites, so that the server itself compares before it swaps.
+//
+// A server that answers from a cache of its own, as PowerDNS does unless its
+// cache-ttl and query-cache-ttl are 0, shows changes late: writes are refused as
+// stale until it has caught up, and nothing is lost.
 package rfc2136
 
 import (
