@@ -336,3 +336,26 @@ func TestTheMarkAndTheDataComeInOneRequestAndNothingNeedsNone(t *testing.T) {
 		t.Errorf("there is %s", names)
 	}
 }
+
+func TestNamesAreFoundWhereverTheServiceSortsStars(t *testing.T) {
+	for _, escaped := range []bool{false, true} {
+		w := newWorld(t)
+		w.server.EscapedOrder = escaped
+		names := []dns.Name{"*.example.test", "0.example.test", "-.example.test", "_a.example.test", "a.example.test", "*.a.example.test", "0.a.example.test"}
+		for _, n := range names {
+			w.put(t, set(t, n, dns.TypeA, "192.0.2.1"))
+		}
+		for i := range names {
+			for j := range names {
+				seen, err := w.provider.Read(t.Context(), w.zone, []dns.Name{names[i], names[j], names[i]})
+				want := 2
+				if i == j {
+					want = 1
+				}
+				if err != nil || len(seen) != want {
+					t.Errorf("stars as escapes %v: of %s and %s there are %d, %v", escaped, names[i], names[j], len(seen), err)
+				}
+			}
+		}
+	}
+}
