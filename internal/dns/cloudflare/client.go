@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -68,17 +67,12 @@ func call[T any](ctx context.Context, c client, method, path string, query url.V
 	request.Header.Set("User-Agent", "trellis")
 	answer, err := c.http.Do(request)
 	if err != nil {
-		var outer *url.Error
-		if errors.As(err, &outer) {
-			// Without the address, which is long and says nothing.
-			return out, outer.Err
-		}
-		return out, err
+		return out, steady(err)
 	}
 	defer func() { _ = answer.Body.Close() }() // it was read, or is not wanted
 	text, err := io.ReadAll(io.LimitReader(answer.Body, maxBody+1))
 	if err != nil {
-		return out, fmt.Errorf("reading the answer: %w", err)
+		return out, fmt.Errorf("reading the answer: %w", steady(err))
 	}
 	if len(text) > maxBody {
 		return out, fmt.Errorf("reading the answer: it has more than %d octets", maxBody)

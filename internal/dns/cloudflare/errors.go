@@ -4,8 +4,11 @@
 package cloudflare
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -89,4 +92,18 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 		return max(0, at.Sub(now).Round(time.Second))
 	}
 	return 0
+}
+
+// steady is an error of a connection without what differs from one attempt to the
+// next: addresses with the port of this side.
+func steady(err error) error {
+	var outer *url.Error
+	if errors.As(err, &outer) {
+		err = outer.Err
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Source != nil {
+		return fmt.Errorf("%s %s: %w", op.Op, op.Net, op.Err)
+	}
+	return err
 }

@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -307,5 +309,26 @@ func TestTheAPIKilledAtAnyCallLeavesNothingThatASecondRoundDoesNotMend(t *testin
 				w.settled(t, story[stage])
 			}
 		}
+	}
+}
+
+// broken is a network that breaks every connection, each time from another port.
+type broken struct{ port int }
+
+func (b *broken) RoundTrip(*http.Request) (*http.Response, error) {
+	b.port++
+	here, there := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: b.port}, &net.TCPAddr{IP: net.IPv4(192, 0, 2, 2), Port: 443}
+	return nil, &net.OpError{Op: "read", Net: "tcp", Source: here, Addr: there, Err: io.ErrUnexpectedEOF}
+}
+
+func TestTheSameFailureReadsTheSameEachTime(t *testing.T) {
+	p, err := cloudflare.New(cloudflare.Options{Token: goodToken, Transport: &broken{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, first := p.Zones(t.Context())
+	_, second := p.Zones(t.Context())
+	if !errors.Is(first, io.ErrUnexpectedEOF) || first.Error() != second.Error() {
+		t.Errorf("the errors are\n%v\n%v", first, second)
 	}
 }

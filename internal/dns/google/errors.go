@@ -4,9 +4,9 @@
 package google
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -14,7 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/oauth2"
 	"google.golang.org/api/googleapi"
 
 	"github.com/trellis-mesh/trellis/internal/dns"
@@ -29,10 +28,19 @@ func explain(err error) error {
 	if errors.As(err, &said) {
 		return classify(said)
 	}
+	return steady(err)
+}
+
+// steady is an error of a connection without what differs from one attempt to the
+// next: addresses with the port of this side.
+func steady(err error) error {
 	var outer *url.Error
 	if errors.As(err, &outer) {
-		// Without the address, which is long and says nothing.
-		return outer.Err
+		err = outer.Err
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Source != nil {
+		return fmt.Errorf("%s %s: %w", op.Op, op.Net, op.Err)
 	}
 	return err
 }
@@ -105,49 +113,6 @@ func retryAfter(h http.Header) time.Duration {
 		return 0
 	}
 	return time.Duration(n) * time.Second
-}
-
-// tokenSource tells credentials that are refused from a token server that is out
-// of reach.
-type tokenSource struct{ oauth2.TokenSource }
-
-func (s tokenSource) Token() (*oauth2.Token, error) {
-	t, err := s.TokenSource.Token()
-	if err == nil {
-		return t, nil
-	}
-	var refused *oauth2.RetrieveError
-	var outer *url.Error
-	switch {
-	case errors.As(err, &refused):
-		return nil, refusedToken(refused)
-	case errors.As(err, &outer):
-		return nil, fmt.Errorf("getting a token from Google: %w", outer.Err)
-	}
-	// Such as a private key that is none. The text might quote it.
-	return nil, fmt.Errorf("%w: no token can be asked for with them", dns.ErrCredentials)
-}
-
-func refusedToken(e *oauth2.RetrieveError) error {
-	said := struct {
-		Code string `json:"error"`
-		Text string `json:"error_description"`
-	}{e.ErrorCode, e.ErrorDescription}
-	if said.Code == "" && json.Unmarshal(e.Body, &said) != nil {
-		said.Code = "no reason given"
-	}
-	status := 0
-	if e.Response != nil {
-		status = e.Response.StatusCode
-	}
-	text := brief(said.Code + " " + said.Text)
-	switch {
-	case status == http.StatusTooManyRequests:
-		return &dns.ThrottledError{After: retryAfter(e.Response.Header), Said: text}
-	case status >= http.StatusInternalServerError:
-		return fmt.Errorf("getting a token from Google: the answer is %d: %s", status, text)
-	}
-	return fmt.Errorf("%w: %s", dns.ErrCredentials, text)
 }
 
 // brief is a vendor's text on one line, not longer than needed.

@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -52,7 +54,7 @@ func TestWrongCredentialsAreToldApart(t *testing.T) {
 		says string
 	}{
 		"a disabled key": {disabled, "account not found"},
-		"a broken key":   {noKey, "no token can be asked for"},
+		"a broken key":   {noKey, "no token can be had"},
 		"no rights":      {powerless, "Forbidden"},
 	} {
 		_, err := c.p.Zones(t.Context())
@@ -73,6 +75,26 @@ func TestExpiredTokensAreRefused(t *testing.T) {
 	w.server.Revoke()
 	if _, err := w.provider.Zones(t.Context()); !errors.Is(err, dns.ErrCredentials) {
 		t.Errorf("the error is %v, want ErrCredentials", err)
+	}
+}
+
+// The vendor's code makes a text of what happened; the cause must not be lost.
+func TestATokenServerOutOfReachIsNoFaultOfTheCredentials(t *testing.T) {
+	for fault, says := range map[clouddns.Fault]string{clouddns.Cut: "EOF", clouddns.Unavailable: "503", clouddns.Throttled: "wait 7s"} {
+		w := newWorld(t)
+		w.server.FailTokens(fault)
+		_, err := w.provider.Zones(t.Context())
+		if err == nil || errors.Is(err, dns.ErrCredentials) || !strings.Contains(err.Error(), says) {
+			t.Errorf("the error is %v, want one that may go away and says %q", err, says)
+		}
+		var throttled *dns.ThrottledError
+		if errors.As(err, &throttled) != (fault == clouddns.Throttled) {
+			t.Errorf("the error %v is of the wrong kind", err)
+		}
+		w.server.FailTokens(clouddns.Serve)
+		if _, err := w.provider.Zones(t.Context()); err != nil {
+			t.Errorf("the token server is back, and the error is %v", err)
+		}
 	}
 }
 
@@ -115,6 +137,11 @@ func TestFederatedIdentitiesNeedNoKey(t *testing.T) {
 	if _, err := p.Zones(t.Context()); !errors.Is(err, dns.ErrCredentials) {
 		t.Errorf("a token that nobody trusts gave %v, want ErrCredentials", err)
 	}
+	w.server.FailTokens(clouddns.Unavailable)
+	if _, err := p.Zones(t.Context()); err == nil || errors.Is(err, dns.ErrCredentials) {
+		t.Errorf("a token server that is out of order gave %v, want an error that may go away", err)
+	}
+	w.server.FailTokens(clouddns.Serve)
 	w.server.Trust("of the cluster")
 	if zones, err := p.Zones(t.Context()); err != nil || len(zones) != 1 {
 		t.Errorf("there is %v, %v, want one zone", zones, err)
@@ -328,5 +355,27 @@ func (w *world) settled(t *testing.T, want dns.Wanted) {
 	}
 	if !slices.Equal(there, expected) {
 		t.Errorf("the zone holds\n%q\nwant\n%q", there, expected)
+	}
+}
+
+// broken is a network that breaks every connection, each time from another port.
+type broken struct{ port int }
+
+func (b *broken) RoundTrip(*http.Request) (*http.Response, error) {
+	b.port++
+	here, there := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: b.port}, &net.TCPAddr{IP: net.IPv4(192, 0, 2, 2), Port: 443}
+	return nil, &net.OpError{Op: "read", Net: "tcp", Source: here, Addr: there, Err: io.ErrUnexpectedEOF}
+}
+
+func TestTheSameFailureReadsTheSameEachTime(t *testing.T) {
+	w := newWorld(t)
+	p, err := google.New(t.Context(), google.Options{Key: w.server.AccountKey(w.base, "dns", false), Transport: &broken{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, first := p.Zones(t.Context())
+	_, second := p.Zones(t.Context())
+	if !errors.Is(first, io.ErrUnexpectedEOF) || first.Error() != second.Error() {
+		t.Errorf("the errors are\n%v\n%v", first, second)
 	}
 }

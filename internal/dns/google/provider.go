@@ -58,7 +58,8 @@ var _ dns.Provider = (*Provider)(nil)
 // New makes a provider. It makes no call to Cloud DNS; the error is ErrCredentials
 // where there are no credentials, or they are not understood.
 func New(ctx context.Context, o Options) (*Provider, error) {
-	client := &http.Client{Transport: o.Transport, Timeout: callTimeout}
+	seen := &witness{base: o.Transport}
+	client := &http.Client{Transport: seen, Timeout: callTimeout}
 	// Tokens are fetched as long as the provider lives, not as long as this call.
 	tokens := context.WithValue(context.WithoutCancel(ctx), oauth2.HTTPClient, client)
 	credentials, err := find(tokens, o.Key)
@@ -70,7 +71,7 @@ func New(ctx context.Context, o Options) (*Provider, error) {
 		return nil, fmt.Errorf("finding the Google Cloud project: %w: they name none, and none was given", dns.ErrCredentials)
 	}
 	authorised := &http.Client{Timeout: callTimeout, Transport: &oauth2.Transport{
-		Source: tokenSource{credentials.TokenSource}, Base: o.Transport}}
+		Source: &tokenSource{source: credentials.TokenSource, seen: seen}, Base: o.Transport}}
 	options := []option.ClientOption{option.WithHTTPClient(authorised), option.WithUserAgent(userAgent)}
 	if o.Endpoint != "" {
 		options = append(options, option.WithEndpoint(o.Endpoint))

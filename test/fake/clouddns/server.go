@@ -44,14 +44,15 @@ type Server struct {
 	// PendingReads is how often a change is seen pending before it is done.
 	PendingReads int
 
-	mu       sync.Mutex
-	zones    map[string]*zone
-	tokens   map[string]grant
-	accounts map[string]*account
-	subjects map[string]bool
-	fault    func(call int, r *http.Request) Fault
-	calls    int
-	issued   int
+	mu        sync.Mutex
+	zones     map[string]*zone
+	tokens    map[string]grant
+	accounts  map[string]*account
+	subjects  map[string]bool
+	fault     func(call int, r *http.Request) Fault
+	calls     int
+	issued    int
+	tokenless Fault
 }
 
 // grant is what an access token may do, and how long.
@@ -74,6 +75,13 @@ func (s *Server) Fail(f func(call int, r *http.Request) Fault) {
 	s.fault, s.calls = f, 0
 }
 
+// FailTokens lets all requests for tokens end like this from now on.
+func (s *Server) FailTokens(f Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tokenless = f
+}
+
 // Calls is how many requests of the API came since Fail was last called.
 func (s *Server) Calls() int {
 	s.mu.Lock()
@@ -87,12 +95,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-	switch r.URL.Path {
-	case "/token":
-		s.serveToken(w, r)
-		return
-	case "/sts":
-		s.serveExchange(w, r)
+	if r.URL.Path == "/token" || r.URL.Path == "/sts" {
+		s.serveTokens(w, r)
 		return
 	}
 	s.calls++

@@ -104,6 +104,26 @@ func (s *Server) authorise(r *http.Request) *refusal {
 	return nil
 }
 
+// serveTokens serves both token servers.
+func (s *Server) serveTokens(w http.ResponseWriter, r *http.Request) {
+	switch s.tokenless {
+	case Cut, Lose:
+		panic(http.ErrAbortHandler)
+	case Unavailable:
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	case Throttled:
+		w.Header().Set("Retry-After", "7")
+		w.WriteHeader(http.StatusTooManyRequests)
+		return
+	}
+	if r.URL.Path == "/sts" {
+		s.serveExchange(w, r)
+		return
+	}
+	s.serveToken(w, r)
+}
+
 // serveToken gives a token for an assertion that an account has signed.
 func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 	if r.FormValue("grant_type") != grantAssertion {
