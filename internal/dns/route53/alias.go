@@ -26,7 +26,9 @@ type regional struct {
 
 // regions are the ids that AWS publishes in its General Reference, "Elastic Load
 // Balancing endpoints and quotas" and "Amazon API Gateway endpoints and quotas".
-// They never change; regions are added. What is not here gets a CNAME.
+// They were taken from public copies of those tables, and where copies disagree
+// the id is left out. They never change; regions are added. What is not here gets
+// a CNAME.
 var regions = map[string]regional{
 	"af-south-1":     {"Z268VQBMOI5EKX", "Z203XCE67M25HM", "Z2DHW2332DAMTN"},
 	"ap-east-1":      {"Z3DQVH9N71FHZ0", "Z12Y7K3UBGUAD1", "Z3FD1VL90ND7K5"},

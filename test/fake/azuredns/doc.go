@@ -5,7 +5,8 @@
 // Manager, and for the part of Microsoft Entra ID that gives out tokens for it,
 // written from the REST reference (Microsoft.Network/dnsZones, 2018-05-01), the
 // pages "DNS zones and records" and "Limits", and the OAuth 2.0 endpoints of the
-// identity platform.
+// identity platform. The texts of errors, which the reference does not give, are
+// as users report them.
 //
 // It enforces what the service enforces: bearer tokens, their expiry and rights;
 // ETags that change at each write, If-Match, If-None-Match and 412; a CNAME alone

@@ -4,7 +4,8 @@
 // Package route53 is a strict stand-in for Amazon Route 53 and the part of AWS
 // STS that gives out its credentials, written from the API reference (Route 53
 // 2013-04-01, STS 2011-06-15), the developer guide's pages on names, record
-// types and quotas, and the description of Signature Version 4.
+// types and quotas, and the description of Signature Version 4. The texts of
+// refused batches, which the reference does not give, are as users report them.
 //
 // It enforces what the service enforces: signatures and expiry of credentials;
 // batches that happen as a whole or not at all; DELETE of exactly what is there;
