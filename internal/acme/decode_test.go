@@ -4,6 +4,7 @@
 package acme
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -58,6 +59,7 @@ func FuzzAStateIsReadAndSteppedWithoutPanic(f *testing.F) {
 		}
 		f.Add(text)
 	}
+	f.Add([]byte(`{"order":{"authorizations":[]}}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		s, err := DecodeState(text)
 		if err != nil {
@@ -68,8 +70,13 @@ func FuzzAStateIsReadAndSteppedWithoutPanic(f *testing.F) {
 			// Years beyond 9999 are read from "+10000-…" by nobody.
 			t.Fatalf("what was read cannot be written: %v", err)
 		}
-		if back, err := DecodeState(again); err != nil || !reflect.DeepEqual(back, s) {
-			t.Errorf("%v: %+v became %+v", err, s, back)
+		// An empty list is the same as none, so the texts are compared.
+		back, err := DecodeState(again)
+		if err != nil {
+			t.Fatalf("what was written cannot be read: %v\n%s", err, again)
+		}
+		if third, err := json.Marshal(back); err != nil || !bytes.Equal(third, again) {
+			t.Errorf("%v: %s became %s", err, again, third)
 		}
 		e := New(Options{Ledger: NewLedger(LetsEncrypt), Transport: refusing{t}, Now: func() time.Time { return noon }})
 		after, _, err := e.Step(context.Background(), specOf("a.example.com"), s, Secrets{})
@@ -135,7 +142,7 @@ func TestRetryAfterIsSecondsOrADate(t *testing.T) {
 		"Mon, 23 Nov 2099 13:00:00 GMT": maxRetryAfter,
 		"99999999999":                   maxRetryAfter,
 	} {
-		if got, _ := retryAfter(value, noon); got != want {
+		if got := retryAfter(value, noon); got != want {
 			t.Errorf("%q is %s, want %s", value, got, want)
 		}
 	}

@@ -122,7 +122,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 func (x *exchange) observe(resp *http.Response, body []byte) {
-	after, _ := retryAfter(resp.Header.Get("Retry-After"), x.now)
+	after := retryAfter(resp.Header.Get("Retry-After"), x.now)
 	x.mu.Lock()
 	x.retryAfter = after
 	x.mu.Unlock()
@@ -135,18 +135,16 @@ func (x *exchange) observe(resp *http.Response, body []byte) {
 }
 
 // retryAfter reads the header of that name: seconds or a date (RFC 9110 §10.2.3).
-func retryAfter(value string, now time.Time) (time.Duration, bool) {
-	if value == "" {
-		return 0, false
-	}
+// Zero is no wait, and what cannot be read.
+func retryAfter(value string, now time.Time) time.Duration {
 	if seconds, err := strconv.ParseInt(value, 10, 64); err == nil {
-		return time.Duration(min(max(seconds, 0), int64(maxRetryAfter/time.Second))) * time.Second, true
+		return time.Duration(min(max(seconds, 0), int64(maxRetryAfter/time.Second))) * time.Second
 	}
 	at, err := http.ParseTime(value)
 	if err != nil {
-		return 0, false
+		return 0
 	}
-	return min(max(at.Sub(now), 0), maxRetryAfter), true
+	return min(max(at.Sub(now), 0), maxRetryAfter)
 }
 
 // readDirectory refuses what is no directory before the library sees it: it would

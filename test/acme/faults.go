@@ -42,7 +42,12 @@ type Request struct {
 type faults struct {
 	pebble http.Handler
 	// settle waits for a challenge to be looked at; nil where nobody does.
-	settle   func(id string)
+	settle func(id string)
+	// issued waits until an order that was finalized is done. Pebble's handlers and
+	// the goroutine that signs share fields without a lock, so that they run one
+	// after the other here: serving.
+	issued   func(id string)
+	serving  sync.Mutex
 	mu       sync.Mutex
 	active   []*Fault
 	requests []Request
@@ -125,9 +130,7 @@ func (f *faults) front() http.Handler {
 		case fault.Cut:
 			status := 0
 			if fault.Heard {
-				heard := httptest.NewRecorder()
-				f.pebble.ServeHTTP(heard, r)
-				status = heard.Code
+				status = f.serve(r).Code
 			}
 			f.note(r, status)
 			panic(http.ErrAbortHandler)
@@ -138,9 +141,19 @@ func (f *faults) front() http.Handler {
 	})
 }
 
-func (f *faults) pass(w http.ResponseWriter, r *http.Request) {
+func (f *faults) serve(r *http.Request) *httptest.ResponseRecorder {
+	f.serving.Lock()
+	defer f.serving.Unlock()
 	answered := httptest.NewRecorder()
 	f.pebble.ServeHTTP(answered, r)
+	if id, ok := strings.CutPrefix(r.URL.Path, PathFinalize); ok && answered.Code == http.StatusOK {
+		f.issued(id)
+	}
+	return answered
+}
+
+func (f *faults) pass(w http.ResponseWriter, r *http.Request) {
+	answered := f.serve(r)
 	f.note(r, answered.Code)
 	if id, ok := strings.CutPrefix(r.URL.Path, PathChallenge); ok && f.settle != nil {
 		f.settle(id)

@@ -6,6 +6,8 @@ package acme
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -157,10 +159,47 @@ func (v *Validator) InBubble() *Server {
 	return s
 }
 
+// patience bounds waiting for Pebble's goroutines, in turns of the scheduler: a
+// bubble's clock stands still meanwhile.
+const patience = 10_000_000
+
+// issued returns when an order has its certificate, and what it replaces knows.
+func (v *Validator) issued(id string) {
+	for range patience {
+		order := v.store.GetOrderByID(id)
+		order.RLock()
+		certificate, replaces := order.CertificateObject, order.Replaces
+		order.RUnlock()
+		if certificate != nil {
+			if _, err := v.store.GetOrderByIssuedSerial(certificate.ID); err == nil && v.replaced(replaces) {
+				return
+			}
+		}
+		runtime.Gosched()
+	}
+}
+
+// replaced reads what Pebble notes last of an order that replaces a certificate,
+// by its ARI id (RFC 9773 §4.1).
+func (v *Validator) replaced(id string) bool {
+	_, text, found := strings.Cut(id, ".")
+	serial, err := base64.RawURLEncoding.DecodeString(text)
+	if !found || err != nil {
+		return true
+	}
+	order, err := v.store.GetOrderByIssuedSerial(hex.EncodeToString(serial))
+	if err != nil {
+		return true
+	}
+	order.RLock()
+	defer order.RUnlock()
+	return order.IsReplaced
+}
+
 // settle returns when a challenge has been looked at. Without it the time of a
 // bubble would run on while the validator, outside, has not had its turn.
 func (v *Validator) settle(id string) {
-	for {
+	for range patience {
 		c := v.store.GetChallengeByID(id)
 		if c == nil {
 			return
@@ -177,6 +216,7 @@ func (v *Validator) settle(id string) {
 
 func (v *Validator) server() *Server {
 	s := &Server{Answers: v.answers}
+	s.issued = v.issued
 	profiles := map[string]ca.Profile{}
 	for name, lifetime := range v.options.Profiles {
 		profiles[name] = ca.Profile{Description: name, ValidityPeriod: uint64(lifetime / time.Second)}
