@@ -21,6 +21,9 @@ func AddToScheme(scheme *runtime.Scheme) error {
 		&Application{}, &ApplicationList{},
 		&SecureIngress{}, &SecureIngressList{},
 		&HostClaim{}, &HostClaimList{},
+		&DNSProvider{}, &DNSProviderList{},
+		&ManagedRecord{}, &ManagedRecordList{},
+		&ManagedCertificate{}, &ManagedCertificateList{},
 	)
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil

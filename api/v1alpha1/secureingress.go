@@ -60,6 +60,11 @@ type SecureIngressSpec struct {
 	InsecureRequests InsecureRequests `json:"insecureRequests,omitempty"`
 	// +required
 	TLS IngressTLS `json:"tls"`
+	// DNS lets Trellis write the DNS entries of the hosts. Absent: nothing is
+	// written, and status lists the entries to make.
+	//
+	// +optional
+	DNS *IngressDNS `json:"dns,omitempty"`
 	// IdentityProviders issue the tokens that are accepted on these domains.
 	//
 	// +optional
@@ -132,15 +137,30 @@ const (
 	TLSv13 TLSVersion = "TLSv1_3"
 )
 
-// IngressTLS is how the gateway proves who it is.
+// IngressTLS is how the gateway proves who it is: by a certificate that you bring
+// (secretName), or by one that Trellis gets and renews (email or builtIn).
+//
+// +kubebuilder:validation:XValidation:rule="has(self.secretName) != (has(self.email) || has(self.builtIn))",message="either secretName, or email or builtIn: a certificate that you bring, or one that Trellis gets"
 type IngressTLS struct {
 	// SecretName is a Secret of type kubernetes.io/tls in the SecureIngress's
 	// namespace. Its certificate covers every host of the domains in use.
 	//
-	// +required
+	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	SecretName string `json:"secretName"`
+	SecretName string `json:"secretName,omitempty"`
+	// Email alone lets Trellis get certificates from Let's Encrypt and renew them
+	// for ever. The authority may write to it; Trellis tells of trouble itself.
+	//
+	// +optional
+	// +kubebuilder:validation:MinLength=3
+	// +kubebuilder:validation:MaxLength=254
+	// +kubebuilder:validation:Pattern=`^[^@\s]+@[^@\s]+$`
+	Email string `json:"email,omitempty"`
+	// BuiltIn says more about how Trellis gets certificates.
+	//
+	// +optional
+	BuiltIn *IngressCertificates `json:"builtIn,omitempty"`
 	// MinimumVersion; absent: TLSv1_2.
 	//
 	// +optional
@@ -149,6 +169,67 @@ type IngressTLS struct {
 	//
 	// +optional
 	HSTS *HSTS `json:"hsts,omitempty"`
+}
+
+// ChallengeType is a way to prove control of a name to a certificate authority.
+//
+// +kubebuilder:validation:Enum=Auto;HTTP01;DNS01;DNSPersist01
+type ChallengeType string
+
+// The challenges.
+const (
+	// ChallengeAuto is DNS01 where Trellis writes DNS entries, and else HTTP01.
+	ChallengeAuto ChallengeType = "Auto"
+	// ChallengeHTTP01 answers at the gateway, on plain HTTP. Each host has a
+	// certificate of its own.
+	ChallengeHTTP01 ChallengeType = "HTTP01"
+	// ChallengeDNS01 answers in the zone, which allows one wildcard certificate for
+	// each domain.
+	ChallengeDNS01 ChallengeType = "DNS01"
+	// ChallengeDNSPersist01 is one standing entry in the zone
+	// (draft-ietf-acme-dns-persist). Not every authority has it.
+	ChallengeDNSPersist01 ChallengeType = "DNSPersist01"
+)
+
+// IngressCertificates say how Trellis gets certificates.
+type IngressCertificates struct {
+	BuiltInCertificates `json:",inline"`
+	// Challenge; absent: Auto.
+	//
+	// +optional
+	Challenge ChallengeType `json:"challenge,omitempty"`
+}
+
+// IngressDNS says how the hosts get into the DNS.
+type IngressDNS struct {
+	// ProviderRef is a DNSProvider in the SecureIngress's namespace.
+	//
+	// +required
+	ProviderRef DNSProviderReference `json:"providerRef"`
+	// TTL is in seconds; absent: 300.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=30
+	// +kubebuilder:validation:Maximum=86400
+	TTL int32 `json:"ttl,omitempty"`
+	// Policy; absent: Sync.
+	//
+	// +optional
+	Policy DNSPolicy `json:"policy,omitempty"`
+	// DryRun plans, and writes nothing; the plans are in the status of the
+	// ManagedRecords.
+	//
+	// +optional
+	DryRun bool `json:"dryRun,omitempty"`
+	// Adopt takes over entries that somebody else owns, or nobody. Without it they
+	// are a conflict, and stay.
+	//
+	// +optional
+	Adopt bool `json:"adopt,omitempty"`
+	// DeletionPolicy; absent: Delete.
+	//
+	// +optional
+	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 }
 
 // HSTS is the Strict-Transport-Security header (RFC 6797).
