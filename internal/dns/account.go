@@ -163,6 +163,9 @@ func (r *run) byZone(ctx context.Context, wishes []int) []zonePart {
 			r.fail(i, fmt.Errorf("finding the zone of %s: %w: the account has %s", r.wanted[i].Name, ErrNoZone, r.describeZones()))
 		case 1:
 			z := zones[0]
+			if !r.point(i, z) {
+				continue
+			}
 			if parts[z.ID] == nil {
 				parts[z.ID] = &zonePart{zone: z}
 			}
@@ -178,6 +181,47 @@ func (r *run) byZone(ctx context.Context, wishes []int) []zonePart {
 	}
 	slices.SortFunc(out, func(a, b zonePart) int { return cmp.Compare(a.zone.ID, b.zone.ID) })
 	return out
+}
+
+// point finds the sets of a target now that the zone is known, and fails the wish
+// where there are none.
+func (r *run) point(i int, z Zone) bool {
+	w := &r.wanted[i]
+	if w.Target == nil || w.Hold {
+		return true
+	}
+	sets, err := r.p.Point(z, w.Name, w.Identifier, w.TTL, *w.Target)
+	if err == nil && len(sets) == 0 {
+		err = fmt.Errorf("pointing %s: %w: its target leads nowhere", w.Name, ErrInvalid)
+	}
+	if err != nil {
+		r.out[i].Zone = z
+		r.fail(i, err)
+		return false
+	}
+	w.Sets = sets
+	return true
+}
+
+// Zones are those of the account that may be used, as they were seen in the last
+// ten minutes, and otherwise by asking. It keeps to what the provider said about
+// being left alone, as Reconcile does. In order of names and ids.
+func (e *Engine) Zones(ctx context.Context, p Provider, o Options) ([]Zone, error) {
+	a := e.account(o.Account)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	r := &run{Engine: e, account: a, p: p, o: o, now: e.Clock()}
+	if err := r.listZones(ctx, trustZones); err != nil {
+		return nil, fmt.Errorf("listing the zones: %w", err)
+	}
+	out := slices.DeleteFunc(slices.Clone(a.zones), func(z Zone) bool { return !r.usable(z) })
+	slices.SortFunc(out, func(a, b Zone) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
+	return out, nil
+}
+
+// usable reports whether the options allow a zone.
+func (r *run) usable(z Zone) bool {
+	return z.Private == r.o.Private && (len(r.o.Zones) == 0 || slices.Contains(r.o.Zones, z.ID))
 }
 
 // listZones asks for the zones unless the list is younger than that.
@@ -199,8 +243,7 @@ func (r *run) listZones(ctx context.Context, trust time.Duration) error {
 func (r *run) match(n Name) []Zone {
 	var out []Zone
 	for _, z := range r.account.zones {
-		usable := z.Private == r.o.Private && (len(r.o.Zones) == 0 || slices.Contains(r.o.Zones, z.ID))
-		if !usable || !n.In(z.Name) {
+		if !r.usable(z) || !n.In(z.Name) {
 			continue
 		}
 		if len(out) > 0 && len(z.Name) < len(out[0].Name) {

@@ -141,7 +141,7 @@ func (e *Engine) Reconcile(ctx context.Context, p Provider, wanted []Wanted, o O
 	a := e.account(o.Account)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	r := &run{Engine: e, account: a, p: p, o: o, now: e.Clock(), wanted: wanted, out: make([]Outcome, len(wanted))}
+	r := &run{Engine: e, account: a, p: p, o: o, now: e.Clock(), wanted: slices.Clone(wanted), out: make([]Outcome, len(wanted))}
 	duplicates := findDuplicates(wanted)
 	var todo []int
 	for i := range wanted {
@@ -222,9 +222,9 @@ func (r *run) settle(i int, o Outcome) {
 		return
 	}
 	m.outcome, m.had = o, len(o.Owned)
-	// What was done is told once.
+	// What was done is told once, and what would be done each time.
 	m.outcome.Written, m.outcome.Receipt = false, ""
-	if o.Err == nil {
+	if o.Err == nil && o.Phase != PhasePlanned {
 		m.outcome.Steps = nil
 	}
 	r.account.memory[wishOf(w)] = &m
@@ -233,7 +233,7 @@ func (r *run) settle(i int, o Outcome) {
 // fail is settle for a problem.
 func (r *run) fail(i int, err error) {
 	o := r.out[i]
-	o.Err, o.Class = err, classify(err)
+	o.Err, o.Class = err, ClassOf(err)
 	o.Phase = PhaseBlocked
 	switch o.Class {
 	case ClassThrottled, ClassStale, ClassUnavailable:
@@ -255,7 +255,8 @@ func (r *run) failAll(wishes []int, err error) {
 	}
 }
 
-func classify(err error) Class {
+// ClassOf says what kind of problem an error of a Provider or an Engine is.
+func ClassOf(err error) Class {
 	var throttled *ThrottledError
 	for _, c := range []struct {
 		err   error
@@ -279,7 +280,7 @@ func classify(err error) Class {
 func findDuplicates(wanted []Wanted) map[int]string {
 	byName := map[Name][]int{}
 	for i, w := range wanted {
-		if len(w.Sets) > 0 {
+		if len(prospects(w)) > 0 {
 			byName[w.Name] = append(byName[w.Name], i)
 		}
 	}
@@ -287,8 +288,15 @@ func findDuplicates(wanted []Wanted) map[int]string {
 	for _, rivals := range byName {
 		for n, i := range rivals {
 			for _, j := range rivals[n+1:] {
-				if exclude(wanted[i], wanted[j]) {
-					out[i], out[j] = wanted[j].Resource, wanted[i].Resource
+				if !exclude(wanted[i], wanted[j]) {
+					continue
+				}
+				// What is only planned is in nobody's way.
+				if !wanted[j].DryRun || wanted[i].DryRun {
+					out[i] = wanted[j].Resource
+				}
+				if !wanted[i].DryRun || wanted[j].DryRun {
+					out[j] = wanted[i].Resource
 				}
 			}
 		}
@@ -298,9 +306,9 @@ func findDuplicates(wanted []Wanted) map[int]string {
 
 // exclude reports whether two wishes at one name cannot both come true.
 func exclude(a, b Wanted) bool {
-	for _, x := range a.Sets {
-		for _, y := range b.Sets {
-			sameKey := x.Key == y.Key && !(a.Shared && b.Shared)
+	for _, x := range prospects(a) {
+		for _, y := range prospects(b) {
+			sameKey := x == y && !(a.Shared && b.Shared)
 			cname := (x.Type == TypeCNAME) != (y.Type == TypeCNAME)
 			group := x.Type == y.Type && (x.Identifier == "") != (y.Identifier == "")
 			if sameKey || cname || group {
@@ -309,6 +317,25 @@ func exclude(a, b Wanted) bool {
 		}
 	}
 	return false
+}
+
+// prospects are the keys that a wish will have sets at, as far as they can be
+// known without a zone: a host becomes addresses, or something in their place.
+func prospects(w Wanted) []Key {
+	var out []Key
+	switch {
+	case w.Target != nil && w.Target.Host != "":
+		out = append(out, Key{w.Name, TypeA, w.Identifier}, Key{w.Name, TypeAAAA, w.Identifier})
+	case w.Target != nil:
+		for _, s := range Addressed(w.Name, w.Identifier, 0, w.Target.Addresses) {
+			out = append(out, s.Key)
+		}
+	default:
+		for _, s := range w.Sets {
+			out = append(out, s.Key)
+		}
+	}
+	return out
 }
 
 // wish tells wishes apart in memory.
@@ -325,6 +352,10 @@ func wishOf(w Wanted) wish { return wish{w.Resource, w.Identifier, w.Name, w.Sha
 func digestOf(w Wanted, o Options) string {
 	known := w.Known
 	w.Known = nil
+	if w.Target != nil {
+		// They follow from it, and are not known at all times.
+		w.Sets = nil
+	}
 	if w.Shared {
 		for _, k := range known {
 			if !slices.ContainsFunc(w.Sets, k.Equal) {

@@ -87,7 +87,7 @@ func (r *run) count(z Zone, todo []*task) census {
 func hurts(p *Plan) []string {
 	var out []string
 	for _, s := range p.Steps {
-		if !p.Wanted.Shared && p.Had > 0 && (s.Verb == "delete" || s.Verb == "update") {
+		if !p.Wanted.Shared && !p.Wanted.DryRun && p.Had > 0 && (s.Verb == "delete" || s.Verb == "update") {
 			out = append(out, digest(s))
 		}
 	}

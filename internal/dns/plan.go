@@ -28,6 +28,10 @@ type Wanted struct {
 	Identifier string
 	// Sets are what is to be there; none withdraws whatever is ours.
 	Sets []RecordSet
+	// Target is instead of Sets, for who does not know the zone: the Engine asks
+	// the Provider for the sets, with this TTL in seconds.
+	Target *Target
+	TTL    uint32
 	// Known are the sets as this resource last wrote them. They prove what is ours
 	// where a mark was lost.
 	Known  []RecordSet
@@ -37,6 +41,8 @@ type Wanted struct {
 	// Hold keeps whatever is ours as it is, for while a load balancer has no
 	// address: names that led somewhere go on doing so.
 	Hold bool
+	// DryRun plans, and writes nothing.
+	DryRun bool
 	// Retain leaves data in place when it is withdrawn, and takes the mark away.
 	Retain bool
 	// Shared is for TXT values beside those of others (ACME's challenges): values
@@ -129,6 +135,10 @@ func (w Wanted) check() error {
 	}
 	if !validIdentifier(w.Identifier) {
 		return fmt.Errorf("%w: the identifier %q is no label in lower case", ErrInvalid, w.Identifier)
+	}
+	if w.Target != nil && len(w.Sets) == 0 && !w.Hold {
+		// Nothing would be there, which is to withdraw: nobody said that.
+		return fmt.Errorf("%w: its target leads nowhere", ErrInvalid)
 	}
 	seen := map[Key]bool{}
 	for _, s := range w.Sets {

@@ -188,7 +188,7 @@ func (r *run) carryOut(ctx context.Context, z Zone, todo []*task) []*task {
 		switch {
 		case t.plan.Change == nil:
 			r.done(t, PhaseDone)
-		case r.o.DryRun:
+		case r.o.DryRun || r.wanted[t.i].DryRun:
 			r.done(t, PhasePlanned)
 		default:
 			writes = append(writes, t)
@@ -206,7 +206,7 @@ func (r *run) carryOut(ctx context.Context, z Zone, todo []*task) []*task {
 		}
 		stale, err := r.apply(ctx, z, batch)
 		again = append(again, stale...)
-		if unavailable++; err == nil || classify(err) != ClassUnavailable {
+		if unavailable++; err == nil || ClassOf(err) != ClassUnavailable {
 			unavailable = 0
 		}
 	}
@@ -219,6 +219,10 @@ func (r *run) done(t *task, phase Phase) {
 	o.Phase, o.Owned, o.Steps = phase, t.plan.Owned, t.plan.Steps
 	if phase == PhaseDone && r.wanted[t.i].Hold {
 		o.Phase = PhaseHeld
+	}
+	if r.wanted[t.i].DryRun {
+		// The plan says what would be ours.
+		o.Owned = r.wanted[t.i].Known
 	}
 	r.settle(t.i, o)
 }
