@@ -68,6 +68,7 @@ const (
 
 // ManagedRecordSpec is what is to be at a name.
 //
+// +kubebuilder:validation:XValidation:rule="self.name == oldSelf.name && self.providerRef == oldSelf.providerRef",message="name and providerRef cannot change, since what was written would be left behind: make another ManagedRecord and delete this one"
 // +kubebuilder:validation:XValidation:rule="!(has(self.addresses) && has(self.host)) && !(has(self.texts) && (has(self.addresses) || has(self.host)))",message="at most one of addresses, host and texts"
 type ManagedRecordSpec struct {
 	// ProviderRef is a DNSProvider in the same namespace.
