@@ -43,6 +43,7 @@ type SecureIngressList struct {
 // SecureIngressSpec is the platform operator's statement.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.identityProviders) || self.identityProviders.filter(p, has(p.default) && p.default).size() <= 1",message="at most one identity provider is the default"
+// +kubebuilder:validation:XValidation:rule="has(self.dns) || !(has(self.tls.builtIn) && has(self.tls.builtIn.challenge) && self.tls.builtIn.challenge in ['DNS01', 'DNSPersist01'])",message="a DNS challenge needs dns: without it nothing can be written to the zone"
 type SecureIngressSpec struct {
 	// Domains are the domains under which applications get host names.
 	//

@@ -140,3 +140,29 @@ type Problem struct {
 	// +optional
 	Fix string `json:"fix,omitempty"`
 }
+
+// Annotations by which people tell the controllers of certificates and entries
+// what to do. They are not part of what is generated, and are never reverted.
+const (
+	// RenewAnnotation on a ManagedCertificate asks for another certificate each
+	// time its text changes.
+	RenewAnnotation = "trellis.dev/renew"
+	// RetryAnnotation on a ManagedCertificate lifts every wait but the certificate
+	// authority's own each time its text changes.
+	RetryAnnotation = "trellis.dev/retry"
+	// SkipSelfCheckAnnotation set to "true" on a ManagedCertificate lets the
+	// authority look without looking ourselves first.
+	SkipSelfCheckAnnotation = "trellis.dev/skip-self-check"
+)
+
+// InstructionAnnotations are all of these.
+var InstructionAnnotations = []string{RenewAnnotation, RetryAnnotation, SkipSelfCheckAnnotation}
+
+// The conditions of a SecureIngress or Application about what Trellis keeps for
+// it outside of the mesh.
+const (
+	// ConditionCertificatesReady is true when every certificate was issued.
+	ConditionCertificatesReady = "CertificatesReady"
+	// ConditionDNSReady is true when every entry is in its zone.
+	ConditionDNSReady = "DNSReady"
+)

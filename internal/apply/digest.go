@@ -8,7 +8,10 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
+
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
 )
 
 // Digest identifies everything of a generated object that has an effect: its
@@ -62,6 +65,9 @@ func effective(object map[string]any) map[string]any {
 // put them there: policy engines and backup tools mark every object, and taking
 // their marks away would be a fight without end.
 func watchedKey(key string) bool {
+	if slices.Contains(v1alpha1.InstructionAnnotations, key) {
+		return false
+	}
 	domain, _, qualified := strings.Cut(key, "/")
 	if !qualified {
 		return false

@@ -18,7 +18,8 @@ const (
 	RoleClaim Role = iota
 	// RoleRestriction refuses requests.
 	RoleRestriction
-	// RoleConnection says how proxies talk to each other, or keeps a record.
+	// RoleConnection says how proxies talk to each other, keeps a record, or asks
+	// for an entry or a certificate.
 	RoleConnection
 	// RoleRoute lets requests in.
 	RoleRoute
@@ -50,6 +51,8 @@ func Kinds() []Kind {
 		v1(securityGroup, "AuthorizationPolicy", "authorizationpolicies", RoleRestriction),
 		v1(networkingGroup, "DestinationRule", "destinationrules", RoleConnection),
 		v1("", "ConfigMap", "configmaps", RoleConnection),
+		{v1alpha1.GroupVersion.WithKind("ManagedCertificate"), "managedcertificates", RoleConnection},
+		{v1alpha1.GroupVersion.WithKind("ManagedRecord"), "managedrecords", RoleConnection},
 		v1(networkingGroup, "Gateway", "gateways", RoleRoute),
 		v1(networkingGroup, "VirtualService", "virtualservices", RoleRoute),
 	}

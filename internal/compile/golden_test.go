@@ -60,6 +60,19 @@ func TestWhatPeopleWriteBecomesWhatTheyMean(t *testing.T) {
 // takes no part.
 func compileFolder(t *testing.T, checker *schema.Checker, folder string) (*compile.Outcome, []model.Finding) {
 	t.Helper()
+	in, problems := readFolder(t, checker, folder)
+	outcome := compile.Compile(model.NewSnapshot(in))
+	findings := model.SortFindings(slices.Concat(problems, outcome.Findings))
+	for i := range findings {
+		findings[i].Position.File = strings.TrimPrefix(findings[i].Position.File, folder+"/")
+		findings[i].Message = strings.ReplaceAll(findings[i].Message, folder+"/", "")
+	}
+	return outcome, findings
+}
+
+// readFolder is what a folder says, and what is wrong with its documents.
+func readFolder(t *testing.T, checker *schema.Checker, folder string) (model.Input, []model.Finding) {
+	t.Helper()
 	mesh := model.DefaultMesh()
 	set, err := document.Read(inputs(t, folder), nil, document.Options{Cluster: mesh.Cluster, Scope: checker.Scope})
 	if err != nil {
@@ -74,13 +87,7 @@ func compileFolder(t *testing.T, checker *schema.Checker, folder string) (*compi
 	}
 	in := builder.Input()
 	in.Positions = set.Position
-	outcome := compile.Compile(model.NewSnapshot(in))
-	findings := model.SortFindings(slices.Concat(set.Findings, refused, outcome.Findings))
-	for i := range findings {
-		findings[i].Position.File = strings.TrimPrefix(findings[i].Position.File, folder+"/")
-		findings[i].Message = strings.ReplaceAll(findings[i].Message, folder+"/", "")
-	}
-	return outcome, findings
+	return in, slices.Concat(set.Findings, refused)
 }
 
 func inputs(t *testing.T, folder string) []string {

@@ -47,7 +47,7 @@ func (b *builder) virtualService(h *intent.Host) {
 	in := h.Ingress
 	var e entries
 	b.probeEntry(&e, in)
-	plainEntries(&e, h)
+	b.plainEntries(&e, h)
 	if !h.RawPaths {
 		e.add(below(&in.Origin, ""), ReasonPath, answer("odd-path", 400, "this path can be read in more than one way\n",
 			&networkingapi.HTTPMatchRequest{Uri: regex(oddPath(tablesOf(h)...)), Port: uint32(in.HTTPS.Number)}))
@@ -98,13 +98,14 @@ func (b *builder) probeEntry(e *entries, in *intent.Ingress) {
 
 // plainEntries answer plain HTTP. A request that brought its token along has
 // leaked it, and is told so; it is not redirected as if nothing had happened.
-func plainEntries(e *entries, h *intent.Host) {
+func (b *builder) plainEntries(e *entries, h *intent.Host) {
 	in := h.Ingress
 	port := uint32(in.HTTP.Number)
 	if port == 0 {
 		return
 	}
 	where := below(&in.Origin, "spec.insecureRequests")
+	b.challengeEntries(e, h)
 	e.add(where, ReasonPlain, answer("acme-challenge-plain", 404, "", prefixMatches(paths.Acme, port)...))
 	if in.Spec.InsecureRequests == v1alpha1.InsecureRequestsReject {
 		e.add(where, ReasonPlain, answer("plain-refused", 403, "this host is served over HTTPS alone\n", &networkingapi.HTTPMatchRequest{Port: port}))

@@ -39,6 +39,8 @@ func (b *builder) ingress(in *intent.Ingress) {
 	}
 	if !in.Closed && len(in.Hosts) > 0 {
 		b.gateway(in, owners)
+		b.certificates(in)
+		b.records(in)
 	}
 }
 
@@ -108,17 +110,11 @@ func (b *builder) gateway(in *intent.Ingress, owners []model.Reference) {
 		hosts = append(hosts, "./"+h.Name)
 	}
 	value.Spec.Selector = in.Pods.Selector
-	value.Spec.Servers = []*networkingapi.Server{{
-		Name:  "https",
-		Port:  &networkingapi.Port{Number: uint32(in.HTTPS.Number), Name: "https-" + in.Ref.Name, Protocol: "HTTPS"},
-		Hosts: hosts,
-		Tls: &networkingapi.ServerTLSSettings{
-			Mode:               networkingapi.ServerTLSSettings_SIMPLE,
-			CredentialName:     in.Spec.TLS.SecretName,
-			MinProtocolVersion: minimumVersion(in.Spec.TLS.MinimumVersion),
-		},
-	}}
-	stamps := []stamp{{below(&in.Origin, "spec.tls"), ReasonTLS}}
+	var stamps []stamp
+	for _, s := range httpsServers(in, hosts) {
+		value.Spec.Servers = append(value.Spec.Servers, s)
+		stamps = append(stamps, stamp{below(&in.Origin, "spec.tls"), ReasonTLS})
+	}
 	if in.HTTP.Number != 0 {
 		value.Spec.Servers = append(value.Spec.Servers, &networkingapi.Server{
 			Name:  "http",

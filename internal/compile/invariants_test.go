@@ -162,7 +162,7 @@ func ruleNames(o compile.Object) []string {
 		for _, r := range v.Spec.JwtRules {
 			add("%s issuer %s", o.Ref, r.Issuer)
 		}
-	case *securityv1.PeerAuthentication, *networkingv1.DestinationRule, *networkingv1alpha3.EnvoyFilter:
+	case *securityv1.PeerAuthentication, *networkingv1.DestinationRule, *networkingv1alpha3.EnvoyFilter, *v1alpha1.ManagedCertificate, *v1alpha1.ManagedRecord:
 		add("%s", o.Ref)
 	}
 	return out

@@ -45,6 +45,14 @@ func hostPolicyName(ingress, host string, app model.Reference, suffix string) st
 	return shorten("trellis-host-" + ingress + "." + host + "." + app.Name + "." + app.Namespace + suffix)
 }
 
+func certificateName(ingress, of string) string {
+	return shorten("trellis-certificate-" + ingress + "." + of)
+}
+
+func recordName(ingress, host string) string {
+	return shorten("trellis-record-" + ingress + "." + host)
+}
+
 // shorten keeps a name within what Kubernetes takes (253 characters), and keeps
 // names apart that would be cut to the same text.
 func shorten(name string) string { return shortenTo(253, name) }

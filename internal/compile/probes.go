@@ -32,7 +32,7 @@ func (b *builder) probes(out *Outcome) {
 				if p.Unpublished || !ok {
 					continue
 				}
-				probe := probeOf(p, path)
+				probe := b.probeOf(p, path)
 				a, i := out.Applications[p.Application.Ref], out.Ingresses[in.Ref]
 				if a.Probes == nil {
 					a.Probes = make([]Probe, 0, len(p.Application.Publications))
@@ -63,13 +63,13 @@ func witness(p *intent.Publication) (string, bool) {
 	return "", false
 }
 
-func probeOf(p *intent.Publication, path string) Probe {
+func (b *builder) probeOf(p *intent.Publication, path string) Probe {
 	in := p.Host.Ingress
 	probe := Probe{
 		Application: p.Application.Ref, Route: p.Route.Name,
 		Gateway: WorkloadSelector(in.Pods), Port: in.HTTPS.Target,
 		Host: p.Host.Name, Method: "GET", Path: path,
-		Expect: ExpectOpen, Fingerprint: in.Fingerprint,
+		Expect: ExpectOpen, Fingerprint: b.fingerprint(p.Host),
 	}
 	if len(p.Route.Methods) > 0 {
 		probe.Method = p.Route.Methods[0]

@@ -37,6 +37,38 @@ type facts struct {
 	exposed bool
 	probes  []compile.Probe
 	result  func(compile.Probe) (ProbeResult, bool)
+	// certificates and records are the Ready conditions of what is kept for the
+	// owner outside of the mesh, nil for one that nobody has looked at yet.
+	certificates, records []kept
+}
+
+// kept is one certificate or entry that a controller of its own keeps.
+type kept struct {
+	name  string
+	ready *metav1.Condition
+}
+
+// allKept goes by the first one that is not there, those that failed before those
+// that are awaited.
+func allKept(what string, all []kept) judgement {
+	var awaited *judgement
+	for _, k := range all {
+		switch {
+		case k.ready != nil && k.ready.Status == metav1.ConditionTrue:
+		case k.ready != nil && k.ready.Status == metav1.ConditionFalse:
+			return no(k.ready.Reason, k.name+": "+k.ready.Message)
+		case awaited == nil:
+			j := unknown(reasonPending, k.name+": nothing is known yet")
+			if k.ready != nil {
+				j.message = k.name + ": " + k.ready.Message
+			}
+			awaited = &j
+		}
+	}
+	if awaited != nil {
+		return *awaited
+	}
+	return yes("Kept", fmt.Sprintf("%d %s", len(all), what))
 }
 
 // judgement is one condition without its bookkeeping.
@@ -181,6 +213,19 @@ func conditions(f *facts) []metav1.Condition {
 		enforced := ask(f, blocked, unprobed, seen)
 		parts = append(parts, enforced)
 		out = append(out, condition(v1alpha1.ConditionEnforced, enforced))
+	}
+	for _, k := range []struct {
+		condition, what string
+		all             []kept
+	}{
+		{v1alpha1.ConditionCertificatesReady, "certificates were issued and are renewed", f.certificates},
+		{v1alpha1.ConditionDNSReady, "names are in the DNS", f.records},
+	} {
+		if len(k.all) > 0 {
+			judged := allKept(k.what, k.all)
+			parts = append(parts, judged)
+			out = append(out, condition(k.condition, judged))
+		}
 	}
 	ready := readiness(f, parts)
 	out = append(out, condition(v1alpha1.ConditionReady, ready))

@@ -88,6 +88,7 @@ func (r *Reconciler) factsOf(done *round, ref model.Reference, generation int64,
 		problems: done.findings[ref], unwritten: done.unwritten[ref],
 		generated: len(generated), probes: probes, result: r.inbox.result,
 	}
+	f.certificates, f.records = done.kept(generated)
 	for _, unread := range done.state.Findings {
 		if unread.Object == ref && unread.Severity == model.SeverityError {
 			f.accepted = false

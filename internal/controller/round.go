@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/apply"
 	"github.com/trellis-mesh/trellis/internal/compile"
@@ -134,7 +136,8 @@ func (r *round) target(written map[model.Reference]*Written, began time.Time, ow
 		}
 	}
 	for _, ref := range generated {
-		if ref.Kind == "HostClaim" || ref.Kind == "ConfigMap" {
+		// What no proxy ever sees is not awaited.
+		if ref.Group == v1alpha1.GroupName || ref.Kind == "ConfigMap" {
 			continue
 		}
 		if written[ref] == nil {
@@ -144,6 +147,30 @@ func (r *round) target(written map[model.Reference]*Written, began time.Time, ow
 	}
 	slices.SortFunc(t.Objects, func(a, b *Written) int { return a.Ref.Compare(b.Ref) })
 	r.targets[owner] = t
+}
+
+// kept finds what the controllers of certificates and entries say of those among
+// the generated objects.
+func (r *round) kept(generated []model.Reference) (certificates, records []kept) {
+	for _, ref := range generated {
+		name := model.Name{Namespace: ref.Namespace, Name: ref.Name}
+		switch {
+		case ref.Group != v1alpha1.GroupName:
+		case ref.Kind == "ManagedCertificate":
+			k := kept{name: ref.Kind + " " + ref.Name}
+			if c := r.snapshot.ManagedCertificate(name); c != nil {
+				k.ready = meta.FindStatusCondition(c.Status.Conditions, v1alpha1.ConditionReady)
+			}
+			certificates = append(certificates, k)
+		case ref.Kind == "ManagedRecord":
+			k := kept{name: ref.Kind + " " + ref.Name}
+			if c := r.snapshot.ManagedRecord(name); c != nil {
+				k.ready = meta.FindStatusCondition(c.Status.Conditions, v1alpha1.ConditionReady)
+			}
+			records = append(records, k)
+		}
+	}
+	return certificates, records
 }
 
 // follow lists what the sources are to watch. Probes of an ingress are those of

@@ -108,8 +108,10 @@ func (g *Gatherer) follow() error {
 		}
 	}
 	for _, in := range g.ingresses() {
-		s := g.secret(in.Namespace, in.Spec.TLS.SecretName)
-		wanted[s.name] = s
+		if in.Spec.TLS.SecretName != "" {
+			s := g.secret(in.Namespace, in.Spec.TLS.SecretName)
+			wanted[s.name] = s
+		}
 		g.records[in.Namespace] = true
 	}
 	for namespace := range g.records {
@@ -324,6 +326,9 @@ func (g *Gatherer) unreadable(in *model.Input) []model.Finding {
 	var findings []model.Finding
 	for _, ingress := range g.ingresses() {
 		namespace, secret := ingress.Namespace, ingress.Spec.TLS.SecretName
+		if secret == "" {
+			continue
+		}
 		w := g.watches[g.secret(namespace, secret).name]
 		if w == nil || w.refusal() == nil {
 			continue

@@ -53,7 +53,11 @@ func (g *Gatherer) custom() map[string]source {
 		workloadEntries: asStored(schema.GroupVersionKind{Group: "networking.istio.io", Version: "v1", Kind: "WorkloadEntry"}, stripWorkloadEntry),
 	}
 	for _, kind := range apply.Kinds() {
-		if kind.Custom() && kind.Role != apply.RoleClaim {
+		switch {
+		case !kind.Custom() || kind.Role == apply.RoleClaim:
+		case kind.Group == v1alpha1.GroupName:
+			out[kind.CRD()] = asStored(kind.GroupVersionKind, stripManaged(g.options.Mesh.Cluster))
+		default:
 			out[kind.CRD()] = asStored(kind.GroupVersionKind, stripGenerated(g.options.Mesh.Cluster))
 		}
 	}

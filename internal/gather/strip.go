@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/apply"
 	"github.com/trellis-mesh/trellis/internal/load"
 	"github.com/trellis-mesh/trellis/internal/model"
@@ -183,6 +184,44 @@ func stripGenerated(cluster string) strip {
 		e.live = &live
 		if !live.Ours {
 			e.object = typed(u)
+		}
+		return e, nil
+	}
+}
+
+// stripManaged keeps of a ManagedCertificate or ManagedRecord what compiling and
+// statuses need. One that another controller made is not ours to prune.
+func stripManaged(cluster string) strip {
+	return func(obj runtime.Object) (*entry, error) {
+		u, ok := obj.(*unstructured.Unstructured)
+		if !ok {
+			return nil, unexpected(obj)
+		}
+		e, err := stripGenerated(cluster)(u)
+		if err != nil {
+			return nil, err
+		}
+		if metav1.GetControllerOf(u) != nil {
+			e.live.Ours = false
+			return e, nil
+		}
+		// Without a generation entries are compared as a whole: the status is what
+		// matters here.
+		meta := metav1.ObjectMeta{Namespace: u.GetNamespace(), Name: u.GetName()}
+		if u.GetKind() == "ManagedRecord" {
+			record := &v1alpha1.ManagedRecord{}
+			err = runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, record)
+			e.object = &v1alpha1.ManagedRecord{ObjectMeta: meta, Status: v1alpha1.ManagedRecordStatus{Conditions: record.Status.Conditions}}
+		} else {
+			c := &v1alpha1.ManagedCertificate{}
+			err = runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, c)
+			e.object = &v1alpha1.ManagedCertificate{ObjectMeta: meta, Status: v1alpha1.ManagedCertificateStatus{
+				Conditions: c.Status.Conditions, Fingerprint: c.Status.Fingerprint, Challenges: c.Status.Challenges,
+			}}
+		}
+		if err != nil {
+			// One that cannot be read says nothing, and is compared all the same.
+			e.object = nil
 		}
 		return e, nil
 	}

@@ -218,6 +218,9 @@ func reservedFor(name string, admitted []*v1alpha1.ApplicationAdmission) bool {
 // without a certificate is not published: browsers would refuse it, and people
 // would learn to click warnings away.
 func (r *resolver) covered(host string, in *Ingress, at model.Origin) bool {
+	if in.Spec.TLS.SecretName == "" {
+		return true
+	}
 	c, ok := r.snapshot.Certificate(model.Name{Namespace: in.Ref.Namespace, Name: in.Spec.TLS.SecretName})
 	if !ok || c.Problem != "" || slices.ContainsFunc(c.Names, func(n string) bool { return covers(n, host) }) {
 		return true

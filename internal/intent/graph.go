@@ -97,9 +97,13 @@ type Ingress struct {
 	Identity *model.Identity
 	// Providers that may be used, by name.
 	Providers map[string]*Provider
-	// Fingerprint of the certificate that is to be served.
+	// Fingerprint of the certificate that is to be served, where it is one for all
+	// hosts.
 	Fingerprint string
 	Hosts       []*Host
+	// Certificates are those that Trellis gets, in order; none where the Secret is
+	// brought.
+	Certificates []*Certificate
 
 	// byName finds Hosts while they are collected.
 	byName map[string]*Host
@@ -123,6 +127,20 @@ type Host struct {
 	RawPaths bool
 	// Paths are those of all its publications, closed ones included.
 	Paths *PathTable
+	// Certificate is nil where the ingress's Secret is served.
+	Certificate *Certificate
+}
+
+// Certificate is one that Trellis gets from a certificate authority.
+type Certificate struct {
+	// For is the host or the domain that it is named after.
+	For string
+	// DNSNames are what it is for, sorted.
+	DNSNames []string
+	// Challenge is never Auto.
+	Challenge v1alpha1.ChallengeType
+	// Hosts are served with it.
+	Hosts []*Host
 }
 
 // Publication is one route on one host.

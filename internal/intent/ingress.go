@@ -129,6 +129,9 @@ func targetPort(p model.ServicePort, pods []model.Workload) int32 {
 
 // resolveCertificate checks what the gateway is to prove itself with.
 func (r *resolver) resolveCertificate(in *Ingress) {
+	if in.Spec.TLS.SecretName == "" {
+		return // settleCertificates
+	}
 	at := field(in.Origin, "spec.tls.secretName")
 	name := in.Spec.TLS.SecretName
 	c, ok := r.snapshot.Certificate(model.Name{Namespace: in.Ref.Namespace, Name: name})

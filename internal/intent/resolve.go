@@ -51,6 +51,9 @@ func Resolve(s *model.Snapshot) *Graph {
 		r.resolveExposures(app)
 	}
 	r.settleHosts()
+	for _, in := range r.graph.Ingresses {
+		r.settleCertificates(in)
+	}
 	for _, app := range r.graph.Applications {
 		r.resolveProviders(app)
 		r.resolveAccess(app)

@@ -73,6 +73,12 @@ func (b *Builder) Add(obj runtime.Object) (recognised bool) {
 		b.in.SecureIngresses = append(b.in.SecureIngresses, o)
 	case *v1alpha1.HostClaim:
 		b.in.HostClaims = append(b.in.HostClaims, o)
+	case *v1alpha1.ManagedCertificate:
+		b.in.ManagedCertificates = append(b.in.ManagedCertificates, o)
+	case *v1alpha1.ManagedRecord:
+		b.in.ManagedRecords = append(b.in.ManagedRecords, o)
+	case *v1alpha1.DNSProvider:
+		// Its controller says in the status of entries what it cannot do.
 	case *corev1.Namespace:
 		b.in.Namespaces = append(b.in.Namespaces, model.Namespace{Name: o.Name, Labels: o.Labels})
 	case *corev1.Service:
@@ -145,6 +151,8 @@ func (b *Builder) Input() model.Input {
 	in.Applications = sorted(in.Applications, byName)
 	in.SecureIngresses = sorted(in.SecureIngresses, byName)
 	in.HostClaims = sorted(in.HostClaims, byName)
+	in.ManagedCertificates = sorted(in.ManagedCertificates, byName)
+	in.ManagedRecords = sorted(in.ManagedRecords, byName)
 	in.Namespaces = sorted(in.Namespaces, func(a, b model.Namespace) int { return strings.Compare(a.Name, b.Name) })
 	in.Services = sorted(in.Services, func(a, b model.Service) int { return a.Ref.Compare(b.Ref) })
 	in.Workloads = sorted(in.Workloads, model.CompareWorkloads)

@@ -25,6 +25,9 @@ type Input struct {
 	Workloads       []Workload
 	Certificates    []Certificate
 	Foreign         []Foreign
+	// ManagedCertificates and ManagedRecords are as their controllers see them.
+	ManagedCertificates []*v1alpha1.ManagedCertificate
+	ManagedRecords      []*v1alpha1.ManagedRecord
 	// Positions finds the line of a field of an object that was read from a
 	// file; nil when nothing was.
 	Positions func(object Reference, field string) Position
@@ -44,6 +47,8 @@ type Snapshot struct {
 	workloads    map[string]*workloadIndex
 	certificates map[Name]Certificate
 	foreign      map[string][]Foreign
+	managed      map[Name]*v1alpha1.ManagedCertificate
+	records      map[Name]*v1alpha1.ManagedRecord
 	applicationX map[Name]*v1alpha1.Application
 	positions    func(Reference, string) Position
 	probeKey     string
@@ -64,6 +69,8 @@ func NewSnapshot(in Input) *Snapshot {
 		workloads:    make(map[string]*workloadIndex),
 		certificates: make(map[Name]Certificate, len(in.Certificates)),
 		foreign:      make(map[string][]Foreign),
+		managed:      make(map[Name]*v1alpha1.ManagedCertificate, len(in.ManagedCertificates)),
+		records:      make(map[Name]*v1alpha1.ManagedRecord, len(in.ManagedRecords)),
 		applicationX: make(map[Name]*v1alpha1.Application, len(in.Applications)),
 		positions:    in.Positions,
 		probeKey:     in.ProbeKey,
@@ -87,6 +94,12 @@ func NewSnapshot(in Input) *Snapshot {
 			s.workloads[w.Ref.Namespace] = x
 		}
 		x.add(w)
+	}
+	for _, c := range in.ManagedCertificates {
+		s.managed[Name{c.Namespace, c.Name}] = c
+	}
+	for _, e := range in.ManagedRecords {
+		s.records[Name{e.Namespace, e.Name}] = e
 	}
 	for _, c := range in.Certificates {
 		s.certificates[Name{c.Ref.Namespace, c.Ref.Name}] = c
@@ -129,6 +142,12 @@ func (s *Snapshot) Certificate(n Name) (Certificate, bool) {
 	c, ok := s.certificates[n]
 	return c, ok
 }
+
+// ManagedCertificate finds a certificate that Trellis keeps, or returns nil.
+func (s *Snapshot) ManagedCertificate(n Name) *v1alpha1.ManagedCertificate { return s.managed[n] }
+
+// ManagedRecord finds a DNS entry that Trellis keeps, or returns nil.
+func (s *Snapshot) ManagedRecord(n Name) *v1alpha1.ManagedRecord { return s.records[n] }
 
 // Workloads are those of a namespace, in order of their reference. Read only.
 func (s *Snapshot) Workloads(namespace string) []Workload {

@@ -1,0 +1,75 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package compile_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	networkingapi "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/compile"
+	"github.com/trellis-mesh/trellis/internal/model"
+	"github.com/trellis-mesh/trellis/internal/schema"
+)
+
+func TestATokenThatACertificateAuthorityAwaitsIsAnsweredOnItsExactPathAlone(t *testing.T) {
+	checker, err := schema.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, problems := readFolder(t, checker, "testdata/a-certificate-proven-at-the-gateway-is-for-one-host")
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	const token = "/.well-known/acme-challenge/tokentokentokentoken"
+	in.ProbeKey = "key"
+	in.ManagedCertificates = []*v1alpha1.ManagedCertificate{{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "istio-ingress", Name: "trellis-certificate-public.shop.example.com"},
+		Status: v1alpha1.ManagedCertificateStatus{Fingerprint: "00ff", Challenges: []v1alpha1.HTTPChallenge{
+			{Host: "shop.example.com", Path: token, Body: "tokentokentokentoken.thumbprint"},
+			{Host: "shop.example.com", Path: "/anything/else", Body: "never"},
+			{Host: "shop.eu.example.com", Path: token + "2", Body: "never"},
+		}},
+	}}
+	outcome := compile.Compile(model.NewSnapshot(in))
+	checkObjects(t, outcome)
+	var answers []*networkingapi.HTTPRoute
+	for _, o := range outcome.Objects {
+		service, ok := o.Value.(*networkingv1.VirtualService)
+		if !ok {
+			continue
+		}
+		for i, r := range service.Spec.Http {
+			if r.Name != "acme-challenge-token" {
+				continue
+			}
+			answers = append(answers, r)
+			plain := slices.IndexFunc(service.Spec.Http, func(r *networkingapi.HTTPRoute) bool { return r.Name == "acme-challenge-plain" })
+			if !strings.HasSuffix(service.Name, "shop.example.com") || i > plain {
+				t.Errorf("%s answers in place %d, and the reserved path is refused in place %d", service.Name, i, plain)
+			}
+		}
+	}
+	if len(answers) != 1 {
+		t.Fatalf("%d answers: %v", len(answers), answers)
+	}
+	match := answers[0].Match[0]
+	if len(answers[0].Match) != 1 || match.Uri.GetExact() != token || match.Port != 80 || answers[0].DirectResponse.GetBody().GetString_() != "tokentokentokentoken.thumbprint" {
+		t.Errorf("the answer is %v", answers[0])
+	}
+	for _, p := range outcome.Applications[applicationReference("shop", "web")].Probes {
+		if want := map[string]string{"shop.example.com": "00ff"}[p.Host]; p.Fingerprint != want {
+			t.Errorf("the probe of %s expects the certificate %q, want %q", p.Host, p.Fingerprint, want)
+		}
+	}
+}
+
+func applicationReference(namespace, name string) model.Reference {
+	return model.NewSnapshot(model.Input{Mesh: model.DefaultMesh()}).ApplicationReference(namespace, name)
+}
