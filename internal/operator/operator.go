@@ -35,10 +35,13 @@ import (
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/apply"
 	"github.com/trellis-mesh/trellis/internal/controller"
+	"github.com/trellis-mesh/trellis/internal/controller/managedcertificate"
+	"github.com/trellis-mesh/trellis/internal/controller/managedrecord"
 	"github.com/trellis-mesh/trellis/internal/gather"
 	"github.com/trellis-mesh/trellis/internal/istiod"
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/probe"
+	"github.com/trellis-mesh/trellis/internal/version"
 	"github.com/trellis-mesh/trellis/internal/webhook"
 )
 
@@ -65,6 +68,10 @@ type Options struct {
 
 	// Clock decides when things are due; the real one when nil.
 	Clock clock.Clock
+	// Authorities reach certificate authorities, and Check looks at a challenge
+	// before they do; nil for the real ones.
+	Authorities http.RoundTripper
+	Check       managedcertificate.Check
 	// Programmed and Prober replace the real sources of these conditions.
 	Programmed controller.ProgrammedSource
 	Prober     controller.Prober
@@ -178,10 +185,31 @@ func assemble(m ctrl.Manager, direct client.WithWatch, o Options, key string) er
 	return errors.Join(
 		m.Add(watched),
 		loop.SetupWithManager(m),
+		outside(m, direct, o),
 		admission(m, direct, watched, o),
 		m.AddHealthzCheck("ping", healthz.Ping),
 		m.AddReadyzCheck("synced", func(*http.Request) error { return watched.Synced() }),
 	)
+}
+
+// outside adds the controllers of what is kept outside of the mesh: DNS entries
+// and certificates.
+func outside(m ctrl.Manager, direct client.Client, o Options) error {
+	records, err := managedrecord.New(managedrecord.Options{
+		Cache: m.GetCache(), Client: direct, Recorder: m.GetEventRecorder(leaseName), Registry: metrics.Registry,
+		Clock: o.Clock, Log: o.Log.With("part", "dns"),
+	})
+	if err != nil {
+		return err
+	}
+	certificates, err := managedcertificate.New(managedcertificate.Options{
+		Client: direct, Namespace: o.Namespace, Transport: o.Authorities, Check: o.Check, UserAgent: leaseName + "/" + version.String(),
+		Recorder: m.GetEventRecorder(leaseName), Registry: metrics.Registry, Clock: o.Clock, Log: o.Log.With("part", "certificates"),
+	})
+	if err != nil {
+		return err
+	}
+	return errors.Join(records.SetupWithManager(m), certificates.SetupWithManager(m))
 }
 
 // registration is the name of the chart's ValidatingWebhookConfiguration.
