@@ -73,3 +73,39 @@ func TestATokenThatACertificateAuthorityAwaitsIsAnsweredOnItsExactPathAlone(t *t
 func applicationReference(namespace, name string) model.Reference {
 	return model.NewSnapshot(model.Input{Mesh: model.DefaultMesh()}).ApplicationReference(namespace, name)
 }
+
+func TestEntriesThatNobodyWritesAreToldToPeople(t *testing.T) {
+	for _, test := range []struct {
+		name      string
+		addresses []string
+		dns       *v1alpha1.IngressDNS
+		want      []v1alpha1.DNSEntry
+	}{
+		{"no address yet", nil, nil, nil},
+		{"addresses", []string{"2001:db8::7", "192.0.2.7"}, nil, []v1alpha1.DNSEntry{
+			{Name: "shop.eu.example.com", Type: "A", Value: "192.0.2.7"}, {Name: "shop.eu.example.com", Type: "AAAA", Value: "2001:db8::7"},
+			{Name: "shop.example.com", Type: "A", Value: "192.0.2.7"}, {Name: "shop.example.com", Type: "AAAA", Value: "2001:db8::7"},
+		}},
+		{"a name", []string{"LB.example.net."}, nil, []v1alpha1.DNSEntry{
+			{Name: "shop.eu.example.com", Type: "CNAME", Value: "lb.example.net"}, {Name: "shop.example.com", Type: "CNAME", Value: "lb.example.net"},
+		}},
+		{"Trellis writes", []string{"192.0.2.7"}, &v1alpha1.IngressDNS{ProviderRef: v1alpha1.DNSProviderReference{Name: "zone"}}, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			checker, err := schema.New()
+			if err != nil {
+				t.Fatal(err)
+			}
+			in, _ := readFolder(t, checker, "testdata/a-certificate-proven-at-the-gateway-is-for-one-host")
+			for i := range in.Services {
+				in.Services[i].Addresses = test.addresses
+			}
+			in.SecureIngresses[0].Spec.DNS = test.dns
+			for _, o := range compile.Compile(model.NewSnapshot(in)).Ingresses {
+				if !slices.Equal(o.Entries, test.want) {
+					t.Errorf("the entries are %v, want %v", o.Entries, test.want)
+				}
+			}
+		})
+	}
+}

@@ -51,6 +51,12 @@ func TestConditionsFollowFromFacts(t *testing.T) {
 		}, "Accepted=False/ServiceNotFound Programmed=True/Acknowledged Enforced=True/Probed Ready=False/ServiceNotFound Stalled=True/ServiceNotFound"},
 		"nothing follows": {func(f *facts) { f.generated, f.exposed = 0, false },
 			"Accepted=True/Accepted Programmed=False/NoEffect Ready=False/NoEffect"},
+		"a certificate is awaited": {func(f *facts) { f.certificates = []kept{{name: "ManagedCertificate a"}} },
+			"Accepted=True/Accepted Programmed=True/Acknowledged Enforced=True/Probed CertificatesReady=Unknown/Pending Ready=Unknown/Pending Reconciling=True/Pending"},
+		"a certificate cannot be had": {func(f *facts) {
+			f.certificates = []kept{{name: "ManagedCertificate a"}, {name: "ManagedCertificate b", ready: &metav1.Condition{Status: metav1.ConditionFalse, Reason: "RateLimited", Message: "wait"}}}
+			f.records = []kept{{name: "ManagedRecord a", ready: &metav1.Condition{Status: metav1.ConditionTrue}}}
+		}, "Accepted=True/Accepted Programmed=True/Acknowledged Enforced=True/Probed CertificatesReady=False/RateLimited DNSReady=True/Kept Ready=False/RateLimited"},
 		"not exposed": {func(f *facts) { f.exposed = false },
 			"Accepted=True/Accepted Programmed=True/Acknowledged Ready=True/Ready"},
 		"exposed without a probe": {func(f *facts) { f.probes = nil },

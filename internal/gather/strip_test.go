@@ -28,6 +28,64 @@ import (
 	"github.com/trellis-mesh/trellis/internal/model"
 )
 
+func TestAChallengeOfACertificateIsNotTakenForAGeneratedEntry(t *testing.T) {
+	yes := true
+	for name, test := range map[string]struct {
+		owners []metav1.OwnerReference
+		ours   bool
+	}{
+		"made from an ingress":       {nil, true},
+		"made for a certificate":     {[]metav1.OwnerReference{{Kind: "ManagedCertificate", Name: "c", Controller: &yes}}, false},
+		"beside an object of others": {[]metav1.OwnerReference{{Kind: "Backup", Name: "b"}}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"name": "a.example.com"}}}
+			u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("ManagedRecord"))
+			u.SetName("a")
+			u.SetNamespace("n")
+			u.SetOwnerReferences(test.owners)
+			u.SetLabels(map[string]string{
+				"app.kubernetes.io/managed-by": "trellis", "trellis.dev/owner-kind": "SecureIngress", "trellis.dev/owner-name": "i",
+			})
+			e, err := stripManaged("c")(u)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.live.Ours != test.ours {
+				t.Errorf("it is ours: %t, want %t", e.live.Ours, test.ours)
+			}
+		})
+	}
+}
+
+func TestWhatAControllerSaysOfACertificateIsNews(t *testing.T) {
+	certificate := func(generation int64, status map[string]any) *entry {
+		u := &unstructured.Unstructured{Object: map[string]any{"status": status}}
+		u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("ManagedCertificate"))
+		u.SetName("a")
+		u.SetGeneration(generation)
+		e, err := stripManaged("c")(u)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	was := certificate(1, map[string]any{"fingerprint": "00", "state": "{}"})
+	for name, test := range map[string]struct {
+		status map[string]any
+		news   bool
+	}{
+		"another certificate":     {map[string]any{"fingerprint": "01", "state": "{}"}, true},
+		"a challenge":             {map[string]any{"fingerprint": "00", "state": "{}", "challenges": []any{map[string]any{"host": "h", "path": "/p", "body": "b"}}}, true},
+		"a condition":             {map[string]any{"fingerprint": "00", "conditions": []any{map[string]any{"type": "Ready", "status": "True"}}}, true},
+		"the engine's own record": {map[string]any{"fingerprint": "00", "state": "{1}"}, false},
+	} {
+		if got := was.differs(certificate(1, test.status)); got != test.news {
+			t.Errorf("%s is news: %t, want %t", name, got, test.news)
+		}
+	}
+}
+
 // TestWhatIsStrippedMeansTheSame compares what package load makes of an object as
 // it is in the cluster and of what the caches keep of it.
 func TestWhatIsStrippedMeansTheSame(t *testing.T) {
