@@ -233,6 +233,15 @@ type IngressDNS struct {
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 }
 
+// DNSEntry is one entry of a zone.
+type DNSEntry struct {
+	Name string `json:"name"`
+	// Type is A, AAAA or CNAME.
+	Type string `json:"type"`
+	// Value is an address of the gateway's load balancer, or its name.
+	Value string `json:"value"`
+}
+
 // HSTS is the Strict-Transport-Security header (RFC 6797).
 type HSTS struct {
 	// MaxAge is how long browsers remember.

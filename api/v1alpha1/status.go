@@ -79,6 +79,11 @@ type SecureIngressStatus struct {
 	// +optional
 	// +listType=atomic
 	Hosts []string `json:"hosts,omitempty"`
+	// DNSEntries are to be made by you, where spec.dns is absent; at most 256.
+	//
+	// +optional
+	// +listType=atomic
+	DNSEntries []DNSEntry `json:"dnsEntries,omitempty"`
 	// Generated are the objects that the SecureIngress became.
 	//
 	// +optional

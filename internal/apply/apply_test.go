@@ -203,6 +203,24 @@ func TestLabelsOfOtherToolsStay(t *testing.T) {
 	}
 }
 
+func TestAnInstructionToAControllerIsNoHandEdit(t *testing.T) {
+	plain := map[string]any{"metadata": map[string]any{"annotations": map[string]any{"trellis.dev/origin": "o"}}}
+	for key, same := range map[string]bool{v1alpha1.RenewAnnotation: true, v1alpha1.RetryAnnotation: true, v1alpha1.SkipSelfCheckAnnotation: true, "trellis.dev/other": false} {
+		told := map[string]any{"metadata": map[string]any{"annotations": map[string]any{"trellis.dev/origin": "o", key: "now"}}}
+		a, err := apply.DigestOf(plain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := apply.DigestOf(told)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (a == b) != same {
+			t.Errorf("%s has an effect on the digest: %t", key, a != b)
+		}
+	}
+}
+
 func TestWhatIsNoLongerWantedGoesAndNothingElse(t *testing.T) {
 	w := newWorld(t)
 	theirs := &securityv1.AuthorizationPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "theirs"}}

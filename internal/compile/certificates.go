@@ -90,6 +90,29 @@ func (b *builder) records(in *intent.Ingress) {
 	}
 }
 
+// entriesToMake are what the DNS needs, where Trellis does not write it.
+func (b *builder) entriesToMake(in *intent.Ingress) []v1alpha1.DNSEntry {
+	if in.Spec.DNS != nil {
+		return nil
+	}
+	service, _ := b.snapshot.Service(model.Name{Namespace: in.Ref.Namespace, Name: in.Spec.Gateway.Service})
+	addresses, host := target(service.Addresses)
+	var out []v1alpha1.DNSEntry
+	for _, h := range in.Hosts {
+		if host != "" {
+			out = append(out, v1alpha1.DNSEntry{Name: h.Name, Type: "CNAME", Value: host})
+		}
+		for _, a := range addresses {
+			kind := "A"
+			if strings.Contains(a, ":") {
+				kind = "AAAA"
+			}
+			out = append(out, v1alpha1.DNSEntry{Name: h.Name, Type: kind, Value: a})
+		}
+	}
+	return out
+}
+
 // target is the addresses of a load balancer, or its name where it has none:
 // names may stand for many addresses that change.
 func target(addresses []string) (ips []string, host string) {

@@ -145,6 +145,7 @@ func (b *builder) outcome() *Outcome {
 		for _, h := range in.Hosts {
 			o.Hosts = append(o.Hosts, h.Name)
 		}
+		o.Entries = b.entriesToMake(in)
 		out.Ingresses[in.Ref] = o
 	}
 	for _, object := range b.objects {

@@ -59,9 +59,12 @@ type ApplicationOutcome struct {
 
 // IngressOutcome is what became of one SecureIngress.
 type IngressOutcome struct {
-	Ref       model.Reference
-	Accepted  bool
-	Hosts     []string
+	Ref      model.Reference
+	Accepted bool
+	Hosts    []string
+	// Entries are those that a person must make in the DNS: all of them where the
+	// ingress does not let Trellis write, and its load balancer has an address.
+	Entries   []v1alpha1.DNSEntry
 	Generated []model.Reference
 	Workloads WorkloadSelector
 	Probes    []Probe

@@ -75,6 +75,7 @@ func (r *Reconciler) ingressStatus(done *round, i *v1alpha1.SecureIngress, now m
 		Conditions:         settle(now, was.Conditions, conditions(f)),
 		HostCount:          int32(len(outcome.Hosts)),
 		Hosts:              outcome.Hosts[:min(len(outcome.Hosts), maxHosts)],
+		DNSEntries:         outcome.Entries[:min(len(outcome.Entries), maxHosts)],
 		Generated:          generatedObjects(outcome.Generated),
 		Problems:           problemsOf(f.problems),
 	}
