@@ -16,21 +16,25 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Answers are what the world sees of names: a DNS server that gives 127.0.0.1 for
+// Answers are what the world sees of names: a DNS server that gives one address for
 // every name and the TXT records that were set, and a web server for HTTP
 // challenges. Safe for concurrent use.
 type Answers struct {
 	dnsAddress string
 	httpPort   int
+	address    net.IP
 
 	mu  sync.Mutex
 	txt map[string][]string
 	web map[string]string
 }
 
-func newAnswers(t testing.TB) *Answers {
+func newAnswers(t testing.TB, o Options) *Answers {
 	t.Helper()
-	a := &Answers{}
+	a := &Answers{address: net.IPv4(127, 0, 0, 1)}
+	if o.Address.IsValid() {
+		a.address = o.Address.AsSlice()
+	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatalf("listening for DNS: %v", err)
@@ -66,7 +70,7 @@ func (a *Answers) resolve(w dns.ResponseWriter, question *dns.Msg) {
 		head := dns.RR_Header{Name: q.Name, Rrtype: q.Qtype, Class: dns.ClassINET}
 		switch q.Qtype {
 		case dns.TypeA:
-			answer.Answer = append(answer.Answer, &dns.A{Hdr: head, A: net.IPv4(127, 0, 0, 1)})
+			answer.Answer = append(answer.Answer, &dns.A{Hdr: head, A: a.address})
 		case dns.TypeTXT:
 			for _, v := range a.TXT(strings.TrimSuffix(q.Name, ".")) {
 				answer.Answer = append(answer.Answer, &dns.TXT{Hdr: head, Txt: inStrings(v)})

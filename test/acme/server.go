@@ -4,6 +4,7 @@
 package acme
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
@@ -15,6 +16,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"runtime"
 	"strconv"
@@ -48,6 +50,12 @@ type Options struct {
 	AlternateRoots int
 	// RetryAfter is what the CA asks for while it validates or signs, in seconds.
 	RetryAfter int
+	// Address is what all names lead to; 127.0.0.1 where it is zero. HTTPPort is
+	// where HTTP challenges are looked at there, and Resolver the name server that
+	// is asked, by TCP; the CA's own Answers where they are zero.
+	Address  netip.Addr
+	HTTPPort int
+	Resolver string
 	// AlwaysValid: every challenge counts as answered, and none is looked at.
 	AlwaysValid bool
 }
@@ -127,11 +135,12 @@ func quiet() *log.Logger { return log.New(io.Discard, "", 0) }
 // NewValidator makes one with the given behaviour.
 func NewValidator(t testing.TB, o Options) *Validator {
 	t.Helper()
-	v := &Validator{options: o, answers: newAnswers(t), store: db.NewMemoryStore()}
+	v := &Validator{options: o, answers: newAnswers(t, o), store: db.NewMemoryStore()}
+	port, resolver := cmp.Or(o.HTTPPort, v.answers.httpPort), cmp.Or(o.Resolver, v.answers.dnsAddress)
 	withEnvironment(map[string]string{
 		"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_VA_ALWAYS_VALID": strconv.FormatBool(o.AlwaysValid),
 	}, func() {
-		v.va = va.New(quiet(), v.answers.httpPort, 0, true, v.answers.dnsAddress, v.store)
+		v.va = va.New(quiet(), port, 0, true, resolver, v.store)
 	})
 	for _, d := range o.Blocked {
 		if err := v.store.AddBlockedDomain(d); err != nil {
