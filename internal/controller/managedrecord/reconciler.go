@@ -121,6 +121,7 @@ type round struct {
 	records []*entry
 	// provider is nil where there is none.
 	provider *v1alpha1.DNSProvider
+	holding  sync.Mutex
 	account  *account
 	options  dns.Options
 }
@@ -173,9 +174,10 @@ func (at *round) load(ctx context.Context) error {
 	for i := range list.Items {
 		record := newestOf(at.newest, &list.Items[i])
 		if record.Spec.ProviderRef.Name == at.key.Name {
-			at.records = append(at.records, &entry{record: record})
+			at.records = append(at.records, &entry{record: record, generation: record.Generation})
 		}
 	}
+	at.newest.keep(at.key.Namespace, list.Items)
 	slices.SortFunc(at.records, func(a, b *entry) int { return cmp.Compare(a.record.Name, b.record.Name) })
 	return nil
 }
@@ -183,31 +185,42 @@ func (at *round) load(ctx context.Context) error {
 // reconcile finds out what became of each entry, and writes it down.
 func (at *round) reconcile(ctx context.Context) error {
 	if at.provider == nil {
-		at.drop()
-		return at.finish(ctx, at.withoutProvider())
+		at.close(at.known())
+		at.failAll(at.missing())
+		return at.finish(ctx)
 	}
 	engine, err := at.identity(ctx)
 	if err != nil {
 		return err
 	}
-	if err := at.hold(ctx); err != nil {
-		return err
-	}
-	trouble := at.open(ctx, engine)
-	var zones []dns.Zone
-	if trouble == nil {
-		if zones, err = engine.Zones(ctx, at.account.provider, at.options); err != nil {
-			trouble = at.troubleOf(err)
+	if len(at.dependents()) > 0 {
+		if err := at.hold(ctx); err != nil {
+			return err
 		}
 	}
-	if at.account == nil {
-		at.failAll(trouble)
+	t, err := at.open(ctx, engine)
+	if err != nil {
+		return err
+	}
+	var zones []dns.Zone
+	if t != nil {
+		at.failAll(t)
 	} else {
+		if zones, err = engine.Zones(ctx, at.account.provider, at.options); err != nil {
+			t = at.problem(err)
+		}
 		at.ask(ctx, engine)
 		at.askSpread(ctx)
-		trouble = cmp.Or(trouble, at.credentials())
+		t = cmp.Or(t, at.refused())
 	}
-	return errors.Join(at.finish(ctx, nil), at.finishProvider(ctx, zones, trouble))
+	return errors.Join(at.finish(ctx), at.finishProvider(ctx, zones, t))
+}
+
+// known is the engine, if there was ever need of one.
+func (r *Reconciler) known() *dns.Engine {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.engine
 }
 
 // identity is the engine, once it is known which cluster this is.
@@ -230,11 +243,10 @@ func (at *round) ask(ctx context.Context, engine *dns.Engine) {
 	others := at.sharedTexts()
 	var wanted []dns.Wanted
 	for _, e := range at.records {
-		if e.first = len(wanted); e.refuse(at.provider) {
-			continue
+		if e.first = len(wanted); !e.gone() {
+			e.trouble = at.refuse(e, others)
+			wanted = append(wanted, e.wishes...)
 		}
-		e.wish(others)
-		wanted = append(wanted, e.wishes...)
 	}
 	outcomes := engine.Reconcile(ctx, &careful{Provider: at.account.provider, at: at}, wanted, at.options)
 	for _, e := range at.records {
@@ -242,10 +254,10 @@ func (at *round) ask(ctx context.Context, engine *dns.Engine) {
 	}
 }
 
-// next is when to look again: never where nothing refers to a provider that is
-// not there.
+// next is when to look again, unless something is heard before: never where there
+// is no provider.
 func (at *round) next() time.Duration {
-	if at.provider == nil || len(at.records) == 0 && at.account == nil {
+	if at.provider == nil {
 		return 0
 	}
 	wait := recheck
@@ -260,19 +272,6 @@ func (at *round) next() time.Duration {
 		}
 	}
 	return max(wait, soonest)
-}
-
-// hold puts our finalizer on a provider that entries depend on.
-func (at *round) hold(ctx context.Context) error {
-	p := at.provider
-	if len(at.dependents()) == 0 || !p.DeletionTimestamp.IsZero() || controllerutil.ContainsFinalizer(p, Finalizer) {
-		return nil
-	}
-	held, err := patch(ctx, at.Reconciler, p, false, func(p *v1alpha1.DNSProvider) { controllerutil.AddFinalizer(p, Finalizer) })
-	if err == nil {
-		at.provider = held
-	}
-	return err
 }
 
 // dependents are the names of the ManagedRecords that may have entries.

@@ -45,10 +45,19 @@ func (n *newest) put(o client.Object) {
 	n.seen[o.GetUID()] = o
 }
 
-func (n *newest) drop(uid types.UID) {
+// keep forgets the ManagedRecords of a namespace that are not there any more.
+func (n *newest) keep(namespace string, records []v1alpha1.ManagedRecord) {
+	there := map[types.UID]bool{}
+	for i := range records {
+		there[records[i].UID] = true
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	delete(n.seen, uid)
+	for uid, o := range n.seen {
+		if o.GetNamespace() == namespace && kindOf(o) == kindRecord && !there[uid] {
+			delete(n.seen, uid)
+		}
+	}
 }
 
 // kept is what this controller may write to.

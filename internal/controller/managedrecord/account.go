@@ -1,0 +1,131 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package managedrecord
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/dns"
+)
+
+// account is a provider that was made, and kept until its spec or Secret changes.
+type account struct {
+	// name changes with them.
+	name     string
+	provider dns.Provider
+	pace     pace
+}
+
+// pace is how fast a provider may be called, as in dns.Options.
+type pace struct {
+	rate  float64
+	burst int
+}
+
+// Reasons of conditions, beside the classes of package dns.
+const (
+	reasonReady            = "Ready"
+	reasonSecretNotFound   = "SecretNotFound"
+	reasonSecretForbidden  = "SecretForbidden"
+	reasonSecretInvalid    = "SecretInvalid"
+	reasonInUse            = "InUse"
+	reasonProviderNotFound = "ProviderNotFound"
+)
+
+// secretError is about a key of a Secret. It never holds its value.
+type secretError struct{ cause error }
+
+func (e *secretError) Error() string { return e.cause.Error() }
+func (e *secretError) Unwrap() error { return e.cause }
+
+// open finds or makes the account's provider, or says what is in the way.
+func (at *round) open(ctx context.Context, engine *dns.Engine) (*trouble, error) {
+	spec := at.provider.Spec
+	var data map[string][]byte
+	version := ""
+	ref := secretOf(spec)
+	if ref != nil {
+		secret := &corev1.Secret{}
+		name := types.NamespacedName{Namespace: at.key.Namespace, Name: ref.Name}
+		err := at.client.Get(ctx, name, secret)
+		switch {
+		case apierrors.IsNotFound(err):
+			at.close(engine)
+			return &trouble{reasonSecretNotFound, fmt.Sprintf("the Secret %s does not exist", name)}, nil
+		case apierrors.IsForbidden(err):
+			at.close(engine)
+			return &trouble{reasonSecretForbidden, fmt.Sprintf("the operator may not read the Secret %s", name)}, nil
+		case err != nil:
+			return nil, fmt.Errorf("reading the Secret %s: %w", name, err)
+		}
+		data, version = secret.Data, string(secret.UID)+"/"+secret.ResourceVersion
+	}
+	name := at.key.String() + "/" + fingerprint(spec) + "/" + version
+	at.options = dns.Options{Account: name, Private: spec.Private, Zones: spec.Zones, Confirmed: spec.Confirmed}
+	if at.account = at.kept(); at.account == nil || at.account.name != name {
+		at.close(engine)
+		provider, p, err := at.vendors.provider(ctx, spec, data)
+		if err != nil {
+			return at.unmade(err, ref), nil
+		}
+		at.account = &account{name, provider, p}
+		at.mu.Lock()
+		at.accounts[at.key] = at.account
+		at.mu.Unlock()
+	}
+	at.options.Rate, at.options.Burst = at.account.pace.rate, at.account.pace.burst
+	return nil, nil
+}
+
+func (at *round) kept() *account {
+	at.mu.Lock()
+	defer at.mu.Unlock()
+	return at.accounts[at.key]
+}
+
+// close forgets an account.
+func (at *round) close(engine *dns.Engine) {
+	at.mu.Lock()
+	defer at.mu.Unlock()
+	if old := at.accounts[at.key]; old != nil && engine != nil {
+		engine.Forget(old.name)
+	}
+	delete(at.accounts, at.key)
+	at.account = nil
+}
+
+// unmade says why there can be no provider.
+func (at *round) unmade(err error, ref *v1alpha1.SecretReference) *trouble {
+	var secret *secretError
+	switch {
+	case errors.As(err, &secret), ref != nil && errors.Is(err, dns.ErrCredentials):
+		return &trouble{reasonSecretInvalid, fmt.Sprintf("the Secret %s/%s cannot be used: %s", at.key.Namespace, ref.Name, err)}
+	case errors.Is(err, dns.ErrCredentials):
+		return &trouble{string(dns.ClassCredentials), err.Error()}
+	}
+	return &trouble{string(dns.ClassInvalid), err.Error()}
+}
+
+// fingerprint is of what a provider is made from. What changes without another
+// provider, as when a mass change is confirmed, is left out.
+func fingerprint(spec v1alpha1.DNSProviderSpec) string {
+	spec.Confirmed, spec.Zones, spec.Private = nil, nil, false
+	text, err := json.Marshal(spec)
+	if err != nil {
+		// It came from JSON.
+		return err.Error()
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:8])
+}

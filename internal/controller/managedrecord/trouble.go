@@ -1,0 +1,159 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package managedrecord
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/dns"
+)
+
+// failAll says of all records what is in their provider's way.
+func (at *round) failAll(t *trouble) {
+	for _, e := range at.records {
+		e.trouble = t
+	}
+}
+
+// missing is that there is no provider.
+func (at *round) missing() *trouble {
+	return &trouble{reasonProviderNotFound, fmt.Sprintf("the DNSProvider %s does not exist; make it, and nothing is lost until then", at.key)}
+}
+
+// refuse says why a record is not written.
+func (at *round) refuse(e *entry, others texts) *trouble {
+	if !at.provider.DeletionTimestamp.IsZero() && !e.held() {
+		return &trouble{reasonProviderNotFound, fmt.Sprintf("the DNSProvider %s is being deleted, so nothing new is written there", at.key)}
+	}
+	if err := e.wish(others); err != nil {
+		e.wishes = nil
+		return &trouble{string(dns.ClassInvalid), err.Error()}
+	}
+	return nil
+}
+
+// problem is an error about the account as a whole, for its DNSProvider.
+func (at *round) problem(err error) *trouble {
+	o := dns.Outcome{Err: err, Class: dns.ClassOf(err)}
+	message := err.Error()
+	if remedy := at.remedy(o); remedy != "" {
+		message += "; " + remedy
+	}
+	return &trouble{string(o.Class), message}
+}
+
+// refused finds credentials that were refused to some records only.
+func (at *round) refused() *trouble {
+	for _, e := range at.records {
+		for _, o := range e.outcomes {
+			if o.Class == dns.ClassCredentials {
+				return at.problem(o.Err)
+			}
+		}
+	}
+	return nil
+}
+
+// maxSpread is how many changes a provider is asked about in one round.
+const maxSpread = 16
+
+// askSpread asks whether all servers have what was written last.
+func (at *round) askSpread(ctx context.Context) {
+	type change struct {
+		zone    dns.Zone
+		receipt string
+	}
+	answers := map[change]bool{}
+	for _, e := range at.records {
+		receipt, changed := e.receipt()
+		if e.spread = e.record.Status.Spread && !changed; !e.awaitsSpread() {
+			continue
+		}
+		c := change{e.worst().Zone, receipt}
+		answer, asked := answers[c]
+		if !asked && len(answers) < maxSpread {
+			// Without an answer it is asked again.
+			answer, _ = at.account.provider.Spread(ctx, c.zone, dns.Receipt(receipt))
+			answers[c] = answer
+		}
+		e.spread = answer
+	}
+}
+
+// awaitsSpread reports whether somebody may wait for all servers to have it.
+func (e *entry) awaitsSpread() bool {
+	return !e.spread && !e.deleting() && e.phase() == dns.PhaseDone && len(e.owned()) > 0
+}
+
+// news says in the past tense what each verb of a plan did, for events. The first
+// one that applies is an event's reason.
+var news = []struct{ verb, reason string }{
+	{"adopt", "EntryAdopted"}, {"create", "EntryCreated"}, {"update", "EntryUpdated"}, {"delete", "EntryDeleted"}, {"unmark", "EntryReleased"}, {"mark", "EntryMarked"},
+}
+
+// maxNote is what the API server takes as the note of an event.
+const maxNote = 1024
+
+// tellWritten announces what was written.
+func (at *round) tellWritten(e *entry) {
+	for _, o := range e.outcomes {
+		if !o.Written {
+			continue
+		}
+		verbs := map[string]bool{}
+		var lines []string
+		for _, s := range o.Steps {
+			verbs[s.Verb] = true
+			lines = append(lines, line(s))
+		}
+		for _, n := range news {
+			if verbs[n.verb] {
+				at.recorder.Eventf(e.record, nil, corev1.EventTypeNormal, n.reason, "Write", "%s", clip(strings.Join(lines, "; "), maxNote))
+				break
+			}
+		}
+	}
+}
+
+// tellTrouble announces what has come into the way, and counts it.
+func (at *round) tellTrouble(e *entry, was, is v1alpha1.ManagedRecordStatus) {
+	before, after := meta.FindStatusCondition(was.Conditions, v1alpha1.ConditionReady), meta.FindStatusCondition(is.Conditions, v1alpha1.ConditionReady)
+	if e.trouble == nil && e.worst().Err == nil {
+		return
+	}
+	at.metrics.failed(after.Reason)
+	if before != nil && before.Reason == after.Reason {
+		return
+	}
+	switch dns.Class(after.Reason) {
+	case dns.ClassConflict, dns.ClassCredentials, dns.ClassMassChange:
+		at.recorder.Eventf(e.record, nil, corev1.EventTypeWarning, after.Reason, "Write", "%s", clip(after.Message, maxNote))
+	}
+}
+
+// count is a number with a noun or a verb in the right form.
+func count(n int, word string) string {
+	switch {
+	case word == "does" && n > 1:
+		word = "do"
+	case n != 1 && word != "does":
+		word += "s"
+	}
+	return fmt.Sprintf("%d %s", n, word)
+}
+
+// some are the first names of many.
+func some(names []string) string {
+	const most = 10
+	if len(names) > most {
+		return strings.Join(names[:most], ", ") + fmt.Sprintf(" and %d more", len(names)-most)
+	}
+	return strings.Join(names, ", ")
+}
