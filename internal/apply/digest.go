@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/compile"
 )
 
 // Digest identifies everything of a generated object that has an effect: its
@@ -63,10 +64,14 @@ func effective(object map[string]any) map[string]any {
 // (istio.io/dry-run switches a policy off, istio.io/rev hides it from istiod),
 // ours, and those that say who manages an object. Other keys belong to whoever
 // put them there: policy engines and backup tools mark every object, and taking
-// their marks away would be a fight without end.
+// their marks away would be a fight without end. The two that keep ExternalDNS away
+// are ours, and what tells our controllers what to do is not.
 func watchedKey(key string) bool {
 	if slices.Contains(v1alpha1.InstructionAnnotations, key) {
 		return false
+	}
+	if key == compile.AnnotationExternalDNS || key == compile.AnnotationExternalDNSBefore {
+		return true
 	}
 	domain, _, qualified := strings.Cut(key, "/")
 	if !qualified {

@@ -60,6 +60,9 @@ func (b *builder) virtualService(h *intent.Host) {
 		TypeMeta:   metav1.TypeMeta{APIVersion: "networking.istio.io/v1", Kind: "VirtualService"},
 		ObjectMeta: metav1.ObjectMeta{Namespace: in.Ref.Namespace, Name: hostName(in.Ref.Name, h.Name)},
 	}
+	if in.Spec.DNS != nil {
+		value.Annotations = notForExternalDNS
+	}
 	value.Spec.Hosts = []string{h.Name}
 	value.Spec.Gateways = []string{gatewayName(in.Ref.Name)}
 	value.Spec.Http = e.routes

@@ -109,6 +109,9 @@ func (b *builder) gateway(in *intent.Ingress, owners []model.Reference) {
 	for _, h := range in.Hosts {
 		hosts = append(hosts, "./"+h.Name)
 	}
+	if in.Spec.DNS != nil {
+		value.Annotations = notForExternalDNS
+	}
 	value.Spec.Selector = in.Pods.Selector
 	var stamps []stamp
 	for _, s := range httpsServers(in, hosts) {

@@ -26,6 +26,17 @@ const (
 	AnnotationOrigin = "trellis.dev/origin"
 )
 
+// Annotations that ExternalDNS reads, before and since its version 0.22: an object
+// that names another controller is left alone.
+const (
+	AnnotationExternalDNS       = "external-dns.kubernetes.io/controller"
+	AnnotationExternalDNSBefore = "external-dns.alpha.kubernetes.io/controller"
+)
+
+// notForExternalDNS keeps a cluster's ExternalDNS from publishing what Trellis
+// publishes.
+var notForExternalDNS = map[string]string{AnnotationExternalDNS: ManagedBy, AnnotationExternalDNSBefore: ManagedBy}
+
 // Names are made of the names of what an object was generated for. Application
 // and SecureIngress names are DNS labels, hosts are domain names, and the order
 // below keeps different parts from spelling the same name.

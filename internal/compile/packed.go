@@ -30,8 +30,9 @@ type Packed struct {
 
 	apiVersion string
 	labels     map[string]string
-	// origin is the annotation of that name, the only one there is.
+	// origin is the annotation of that name, and others are all others.
 	origin string
+	others map[string]string
 	// whole is the object where there is no message.
 	whole Resource
 }
@@ -59,10 +60,11 @@ func (k *Packer) Pack(o Object, was Packed) (p Packed, same bool, err error) {
 	if err != nil {
 		return Packed{}, false, fmt.Errorf("encoding %s: %w", o.Ref, err)
 	}
+	p.others = othersOf(o.Value.GetAnnotations())
 	p.apiVersion, _ = o.Value.GetObjectKind().GroupVersionKind().ToAPIVersionAndKind()
 	if was.Spec != nil && was.Ref == p.Ref && was.apiVersion == p.apiVersion && bytes.Equal(was.Spec, k.buffer) &&
-		maps.Equal(was.labels, p.labels) && was.origin == p.origin {
-		p.Spec, p.labels, p.origin = was.Spec, was.labels, was.origin
+		maps.Equal(was.labels, p.labels) && was.origin == p.origin && maps.Equal(was.others, p.others) {
+		p.Spec, p.labels, p.origin, p.others = was.Spec, was.labels, was.origin, was.others
 		return p, true, nil
 	}
 	p.Spec = append(make([]byte, 0, len(k.buffer)), k.buffer...)
@@ -83,7 +85,9 @@ func (p Packed) Unpack() (Object, error) {
 	o.Value.SetNamespace(p.Ref.Namespace)
 	o.Value.SetName(p.Ref.Name)
 	o.Value.SetLabels(p.labels)
-	o.Value.SetAnnotations(map[string]string{AnnotationOrigin: p.origin})
+	annotations := map[string]string{AnnotationOrigin: p.origin}
+	maps.Copy(annotations, p.others)
+	o.Value.SetAnnotations(annotations)
 	if err := proto.Unmarshal(p.Spec, specOf(o.Value)); err != nil {
 		return Object{}, fmt.Errorf("decoding %s: %w", p.Ref, err)
 	}
@@ -102,6 +106,16 @@ func (p Packed) GroupVersionKind() schema.GroupVersionKind {
 func (p Packed) Origin() (origin Provenance, ok bool) {
 	err := json.Unmarshal([]byte(p.origin), &origin)
 	return origin, err == nil
+}
+
+// othersOf are the annotations without the provenance; nil for most objects.
+func othersOf(annotations map[string]string) map[string]string {
+	if _, ok := annotations[AnnotationOrigin]; ok && len(annotations) == 1 {
+		return nil
+	}
+	others := maps.Clone(annotations)
+	delete(others, AnnotationOrigin)
+	return others
 }
 
 // specOf is the message inside an Istio object, or nil.

@@ -6,6 +6,7 @@ package compile
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 
@@ -214,7 +215,9 @@ func (b *builder) object(value Resource, kind, group string, owners []model.Refe
 		}, "ConfigMap", "", owners)
 		text, _ = json.Marshal(Provenance{ConfigMap: name})
 	}
-	value.SetAnnotations(map[string]string{AnnotationOrigin: string(text)})
+	annotations := map[string]string{AnnotationOrigin: string(text)}
+	maps.Copy(annotations, value.GetAnnotations())
+	value.SetAnnotations(annotations)
 	b.add(value, kind, group, owners)
 }
 
