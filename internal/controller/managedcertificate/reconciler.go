@@ -206,12 +206,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	if err := r.begin(ctx); err != nil {
 		return reconcile.Result{}, err
 	}
-	if err := r.hold(ctx, cert); err != nil {
-		return reconcile.Result{}, err
+	again, err := time.Duration(0), r.hold(ctx, cert)
+	if err == nil {
+		again, err = r.newWork(cert).run(ctx)
 	}
-	again, err := r.newWork(cert).run(ctx)
 	switch {
-	case errors.Is(err, errStale):
+	case errors.Is(err, errStale), apierrors.IsConflict(err):
 		// Somebody else was first: what was done is begun again from what is there.
 		return reconcile.Result{RequeueAfter: soon}, nil
 	case err != nil:
@@ -249,7 +249,7 @@ func (r *Reconciler) release(ctx context.Context, cert *v1alpha1.ManagedCertific
 	if !controllerutil.RemoveFinalizer(cert, Finalizer) {
 		return nil
 	}
-	err := r.withdraw(ctx, base, nil, true)
+	err := r.withdraw(ctx, base, nil)
 	for _, name := range []string{base.Spec.SecretName, copyName(base), orderKeyName(base)} {
 		err = errors.Join(err, r.drop(ctx, base, name))
 	}

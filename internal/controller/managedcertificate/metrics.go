@@ -1,0 +1,122 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package managedcertificate
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/trellis-mesh/trellis/internal/acme"
+	"github.com/trellis-mesh/trellis/internal/certificate"
+)
+
+// meters are what Prometheus may ask for.
+type meters struct {
+	expiry, renewal *prometheus.GaugeVec
+	orders          *prometheus.CounterVec
+}
+
+// newMeters registers with a registry, or joins what is registered there.
+func newMeters(registry prometheus.Registerer) (*meters, error) {
+	labels := []string{"namespace", "name"}
+	m := &meters{
+		expiry: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "trellis_certificate_expiry_timestamp_seconds", Help: "When the certificate that was issued last expires.",
+		}, labels),
+		renewal: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "trellis_certificate_renewal_timestamp_seconds", Help: "When the certificate that was issued last is to be renewed.",
+		}, labels),
+		orders: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "trellis_acme_orders_total", Help: "Attempts to get a certificate: issued, failed, refused for good, or a request to be repeated.",
+		}, []string{"result", "problem"}),
+	}
+	return m, errors.Join(register(registry, &m.expiry), register(registry, &m.renewal), register(registry, &m.orders))
+}
+
+func register[T prometheus.Collector](registry prometheus.Registerer, collector *T) error {
+	err := registry.Register(*collector)
+	var there prometheus.AlreadyRegisteredError
+	if errors.As(err, &there) {
+		same, ok := there.ExistingCollector.(T)
+		if !ok {
+			return fmt.Errorf("registering metrics: another collector has the name of ours: %w", err)
+		}
+		*collector = same
+		return nil
+	}
+	return err
+}
+
+func (m *meters) observe(key types.NamespacedName, s acme.State) {
+	if s.Issued == nil {
+		m.forget(key)
+		return
+	}
+	m.expiry.WithLabelValues(key.Namespace, key.Name).Set(float64(s.Issued.NotAfter.Unix()))
+	m.renewal.WithLabelValues(key.Namespace, key.Name).Set(float64(renewAt(s).Unix()))
+}
+
+func (m *meters) forget(key types.NamespacedName) {
+	m.expiry.DeleteLabelValues(key.Namespace, key.Name)
+	m.renewal.DeleteLabelValues(key.Namespace, key.Name)
+}
+
+// renewAt is when the certificate that was issued is to be renewed: when its CA
+// would like it, but not after a person would be called, or else by our own rule.
+func renewAt(s acme.State) time.Time {
+	if s.Renewal == nil || s.Renewal.At == nil {
+		return certificate.Backstop(s.Issued.NotBefore, s.Issued.NotAfter)
+	}
+	if latest := certificate.AlertTime(s.Issued.NotBefore, s.Issued.NotAfter); s.Renewal.At.After(latest) {
+		return latest
+	}
+	return *s.Renewal.At
+}
+
+// The results of an attempt.
+const (
+	resultIssued   = "issued"
+	resultFailed   = "failed"
+	resultRefused  = "refused"
+	resultRepeated = "repeated"
+)
+
+// problems are the types of RFC 8555 §6.7, RFC 9773 and ours: a label must not
+// grow with what a CA makes up.
+var problems = map[string]bool{
+	"accountDoesNotExist": true, "alreadyReplaced": true, "badCSR": true, "badNonce": true, "badPublicKey": true,
+	"caa": true, "connection": true, "dns": true, "externalAccountRequired": true, "incorrectResponse": true,
+	"invalidContact": true, "invalidProfile": true, "malformed": true, "orderNotReady": true, "rateLimited": true,
+	"rejectedIdentifier": true, "serverInternal": true, "tls": true, "unauthorized": true,
+	"unsupportedContact": true, "unsupportedIdentifier": true, "userActionRequired": true,
+	acme.TypeConnection: true, acme.TypeBudget: true, acme.TypeSpec: true, acme.TypeOrder: true,
+	acme.TypeChallenge: true, acme.TypeCertificate: true, acme.TypeKey: true,
+}
+
+// attempt counts what became of one.
+func (m *meters) attempt(o *outcome) {
+	if o.actions.Issued {
+		m.orders.WithLabelValues(resultIssued, "").Inc()
+	}
+	f := o.actions.Failure
+	if f == nil {
+		return
+	}
+	result := resultRepeated
+	switch {
+	case o.after.Phase == acme.Failed:
+		result = resultRefused
+	case o.after.Attempts > o.before.Attempts:
+		result = resultFailed
+	}
+	problem := f.Type
+	if !problems[problem] {
+		problem = "other"
+	}
+	m.orders.WithLabelValues(result, problem).Inc()
+}

@@ -1,0 +1,352 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package managedcertificate
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/certificate"
+	"github.com/trellis-mesh/trellis/internal/load"
+)
+
+// CertificateAnnotation on a Secret names the ManagedCertificate that it was made
+// for.
+const CertificateAnnotation = "trellis.dev/certificate"
+
+// directoryAnnotation on the Secret of an account's key says whose it is.
+const directoryAnnotation = "trellis.dev/directory"
+
+// keyData is where the Secrets of account and order hold their keys.
+const keyData = "tls.key"
+
+// externalKeyData is where the user's Secret has the key of an external account.
+const externalKeyData = "secret"
+
+// foreignError is about a Secret that somebody else made.
+type foreignError struct{ name string }
+
+func (e foreignError) Error() string {
+	return fmt.Sprintf("the Secret %s was not made for this certificate, so it is left as it is; "+
+		"remove it, or take another name", e.name)
+}
+
+// read gets a Secret, or nil where there is none.
+func (r *Reconciler) read(ctx context.Context, namespace, name string) (*corev1.Secret, error) {
+	s := &corev1.Secret{}
+	err := r.reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, s)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading Secret %s/%s: %w", namespace, name, err)
+	}
+	return s, nil
+}
+
+// ours tells Secrets that were made for a certificate from all others. The label
+// alone is not enough: other Secrets of ours have it too.
+func ours(s *corev1.Secret, cert *v1alpha1.ManagedCertificate) bool {
+	if s.Labels[load.ManagedByLabel] != load.ManagedBy {
+		return false
+	}
+	if name, ok := s.Annotations[CertificateAnnotation]; ok {
+		return name == cert.Name
+	}
+	return s.Type == corev1.SecretTypeTLS
+}
+
+// save writes a Secret of ours, where it differs from what is there (nil for
+// nothing). All of its data goes in one write.
+func (r *Reconciler) save(ctx context.Context, cert *v1alpha1.ManagedCertificate, there, wanted *corev1.Secret) (*corev1.Secret, error) {
+	if there == nil {
+		wanted.Labels = with(wanted.Labels, load.ManagedByLabel, load.ManagedBy)
+		wanted.Annotations = with(wanted.Annotations, CertificateAnnotation, cert.Name)
+		if err := r.client.Create(ctx, wanted, fieldOwner); err != nil {
+			return nil, writing(wanted, err)
+		}
+		return wanted, nil
+	}
+	if !ours(there, cert) {
+		return nil, foreignError{wanted.Name}
+	}
+	changed := there.DeepCopy()
+	for k, v := range wanted.Data {
+		if !bytes.Equal(changed.Data[k], v) {
+			if changed.Data == nil {
+				changed.Data = map[string][]byte{}
+			}
+			changed.Data[k] = v
+		}
+	}
+	changed.Annotations = with(changed.Annotations, CertificateAnnotation, cert.Name)
+	if v, ok := wanted.Labels[certificate.PlaceholderLabel]; ok {
+		changed.Labels[certificate.PlaceholderLabel] = v
+	} else {
+		delete(changed.Labels, certificate.PlaceholderLabel)
+	}
+	if sameSecret(there, changed) {
+		return there, nil
+	}
+	if err := r.client.Update(ctx, changed, fieldOwner); err != nil {
+		return nil, writing(wanted, err)
+	}
+	return changed, nil
+}
+
+// writing says which Secret could not be written. Somebody who was faster is no
+// error: it is looked at again.
+func writing(s *corev1.Secret, err error) error {
+	if lost(err) {
+		return errors.Join(errStale, err)
+	}
+	return fmt.Errorf("writing Secret %s/%s: %w", s.Namespace, s.Name, err)
+}
+
+func sameSecret(a, b *corev1.Secret) bool {
+	if len(a.Data) != len(b.Data) || a.Annotations[CertificateAnnotation] != b.Annotations[CertificateAnnotation] ||
+		a.Labels[certificate.PlaceholderLabel] != b.Labels[certificate.PlaceholderLabel] {
+		return false
+	}
+	for k, v := range b.Data {
+		if !bytes.Equal(a.Data[k], v) {
+			return false
+		}
+	}
+	return true
+}
+
+func with(m map[string]string, key, value string) map[string]string {
+	if m == nil {
+		m = map[string]string{}
+	}
+	m[key] = value
+	return m
+}
+
+// drop deletes a Secret of ours, the one that was read and no other.
+func (r *Reconciler) drop(ctx context.Context, cert *v1alpha1.ManagedCertificate, name string) error {
+	s, err := r.read(ctx, cert.Namespace, name)
+	if s == nil || err != nil || !ours(s, cert) {
+		return err
+	}
+	err = r.client.Delete(ctx, s, client.Preconditions{UID: &s.UID, ResourceVersion: &s.ResourceVersion})
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("deleting Secret %s/%s: %w", cert.Namespace, name, err)
+	}
+	return nil
+}
+
+// serve makes sure that there is something to serve, the best that there is: the
+// certificate, or else its copy, or else what there is as long as it is a pair,
+// or else a placeholder.
+func (w *work) serve(ctx context.Context) error {
+	there, err := w.read(ctx, w.cert.Namespace, w.cert.Spec.SecretName)
+	if err != nil {
+		return err
+	}
+	if there != nil {
+		if !ours(there, w.cert) || there.Type != corev1.SecretTypeTLS {
+			return foreignError{w.cert.Spec.SecretName}
+		}
+		w.secret, w.pair = there, certificate.FromData(there.Data)
+	}
+	info, problem := certificate.Check(w.pair, w.names, w.now)
+	if problem == nil && !info.Placeholder {
+		return w.keepCopy(ctx)
+	}
+	broken := w.pair.Empty() || errors.Is(problem, certificate.ErrUnreadable) ||
+		errors.Is(problem, certificate.ErrMismatch) || errors.Is(problem, certificate.ErrChain)
+	last, err := w.last(ctx, broken || info.Placeholder)
+	if err != nil {
+		return err
+	}
+	switch {
+	case !last.Empty():
+		return w.put(ctx, last, false)
+	case !broken && !(info.Placeholder && problem != nil) || len(w.names) == 0:
+		// What has expired, or is for other names, is still better than nothing.
+		return nil
+	}
+	placeholder, err := certificate.NewPlaceholder(w.names, w.now)
+	if err != nil {
+		return err
+	}
+	return w.put(ctx, placeholder, true)
+}
+
+// last is the copy of the last certificate, where it will do: for the names that
+// are wanted, or at least in time where anything is better than what there is.
+func (w *work) last(ctx context.Context, anyNames bool) (certificate.Pair, error) {
+	s, err := w.read(ctx, w.cert.Namespace, copyName(w.cert))
+	if s == nil || err != nil || !ours(s, w.cert) {
+		return certificate.Pair{}, err
+	}
+	names := w.names
+	if anyNames {
+		names = nil
+	}
+	pair := certificate.FromData(s.Data)
+	if info, err := certificate.Check(pair, names, w.now); err != nil || info.Placeholder {
+		return certificate.Pair{}, nil
+	}
+	return pair, nil
+}
+
+// put writes a pair that has been checked into the Secret.
+func (w *work) put(ctx context.Context, pair certificate.Pair, placeholder bool) error {
+	if _, err := certificate.Check(pair, nil, w.now); err != nil {
+		return fmt.Errorf("refusing to serve a pair that is none: %w", err)
+	}
+	wanted := certificate.Secret(w.cert.Namespace, w.cert.Spec.SecretName, pair, placeholder)
+	saved, err := w.save(ctx, w.cert, w.secret, wanted)
+	if err != nil {
+		return err
+	}
+	w.secret, w.pair = saved, pair
+	return nil
+}
+
+// keepCopy makes the copy what is served, so that deleting the one costs nothing.
+// It is read once by a process, and whenever there is another certificate.
+func (w *work) keepCopy(ctx context.Context) error {
+	is := fingerprint(w.pair)
+	if w.memory.copied == is {
+		return nil
+	}
+	there, err := w.read(ctx, w.cert.Namespace, copyName(w.cert))
+	if err != nil {
+		return err
+	}
+	_, err = w.save(ctx, w.cert, there, certificate.Secret(w.cert.Namespace, copyName(w.cert), w.pair, false))
+	if foreign := (foreignError{}); errors.As(err, &foreign) {
+		w.log.Warn("there will be no copy of a certificate", "certificate", w.key(), "error", err)
+		err = nil
+	}
+	if err == nil {
+		w.memory.copied = is
+	}
+	return err
+}
+
+// fingerprint is the SHA-256 of a pair's own certificate; empty where there is none.
+func fingerprint(p certificate.Pair) string {
+	chain, err := certificate.ParseChain(p.Chain)
+	if err != nil {
+		return ""
+	}
+	sum := sha256.Sum256(chain[0].Raw)
+	return hex.EncodeToString(sum[:])
+}
+
+// keySecret is a Secret that holds one key.
+func keySecret(namespace, name string, key []byte) *corev1.Secret {
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Type:       corev1.SecretTypeOpaque, Data: map[string][]byte{keyData: key},
+	}
+}
+
+// readKeys fills in what the next step may need.
+func (w *work) readKeys(ctx context.Context) error {
+	w.secrets.Pair = w.pair
+	name := accountName(w.spec)
+	if key, ok := w.account(name); ok && w.settled() && w.state.Account != "" && w.state.Directory == w.spec.Directory {
+		// It is only needed when there is something to order, and read again then.
+		w.secrets.AccountKey = key
+		return nil
+	}
+	account, err := w.read(ctx, w.options.Namespace, name)
+	if err != nil {
+		return err
+	}
+	w.secrets.AccountKey, w.secrets.OrderKey = nil, nil
+	if account != nil {
+		w.secrets.AccountKey = account.Data[keyData]
+		w.setAccount(name, w.secrets.AccountKey)
+	}
+	if w.state.Order != nil && w.state.Order.Key != "" {
+		order, err := w.read(ctx, w.cert.Namespace, orderKeyName(w.cert))
+		if err != nil {
+			return err
+		}
+		if order != nil {
+			w.secrets.OrderKey = order.Data[keyData]
+		}
+	}
+	return w.readExternalKey(ctx)
+}
+
+func (w *work) readExternalKey(ctx context.Context) error {
+	bound := w.cert.Spec.ExternalAccount
+	if bound == nil {
+		return nil
+	}
+	s, err := w.read(ctx, w.cert.Namespace, bound.KeySecretRef.Name)
+	if err != nil {
+		return err
+	}
+	w.secrets.ExternalAccountKey = nil
+	if s != nil {
+		w.secrets.ExternalAccountKey = s.Data[externalKeyData]
+	}
+	return nil
+}
+
+func (r *Reconciler) account(name string) ([]byte, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key, ok := r.accounts[name]
+	return key, ok && len(key) > 0
+}
+
+func (r *Reconciler) setAccount(name string, key []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.accounts[name] = key
+}
+
+// storeAccountKey never replaces a key: who comes second takes that of the first.
+func (w *work) storeAccountKey(ctx context.Context, key []byte) error {
+	s := keySecret(w.options.Namespace, accountName(w.spec), key)
+	s.Labels = map[string]string{load.ManagedByLabel: load.ManagedBy}
+	s.Annotations = map[string]string{directoryAnnotation: w.spec.Directory}
+	if err := w.client.Create(ctx, s, fieldOwner); err != nil {
+		if !apierrors.IsAlreadyExists(err) {
+			return writing(s, err)
+		}
+		there, err := w.read(ctx, s.Namespace, s.Name)
+		if err != nil {
+			return err
+		}
+		if there == nil || !bytes.Equal(there.Data[keyData], key) {
+			w.memory.unsaved = nil
+			return fmt.Errorf("making an account's key: %w", errStale)
+		}
+	}
+	w.setAccount(s.Name, key)
+	return nil
+}
+
+// storeOrderKey keeps the key of an order beside the certificate.
+func (w *work) storeOrderKey(ctx context.Context, key []byte) error {
+	name := orderKeyName(w.cert)
+	there, err := w.read(ctx, w.cert.Namespace, name)
+	if err != nil {
+		return err
+	}
+	w.memory.tidy = false
+	_, err = w.save(ctx, w.cert, there, keySecret(w.cert.Namespace, name, key))
+	return err
+}
