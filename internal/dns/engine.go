@@ -146,7 +146,7 @@ func (e *Engine) Reconcile(ctx context.Context, p Provider, wanted []Wanted, o O
 	var todo []int
 	for i := range wanted {
 		if other, ok := duplicates[i]; ok {
-			r.fail(i, fmt.Errorf("%w: %s and %s", errDuplicate, wanted[i].Resource, other))
+			r.duplicate(i, other)
 		} else if !r.recall(i) {
 			todo = append(todo, i)
 		}
@@ -197,6 +197,18 @@ func (r *run) recall(i int) bool {
 	}
 	r.out[i] = m.outcome
 	return true
+}
+
+// duplicate fails a wish, unless it has just failed for the same reason.
+func (r *run) duplicate(i int, other string) {
+	err := fmt.Errorf("%w: %s and %s", errDuplicate, r.wanted[i].Resource, other)
+	m := r.account.memory[wishOf(r.wanted[i])]
+	if m != nil && m.digest == digestOf(r.wanted[i], r.o) && m.outcome.Err != nil && m.outcome.Err.Error() == err.Error() && r.now.Before(m.outcome.NextTry) {
+		m.seen = r.now
+		r.out[i] = m.outcome
+		return
+	}
+	r.fail(i, err)
 }
 
 // settle keeps what became of a wish.

@@ -95,7 +95,10 @@ func TestTwoTargetsOfOneNameAreDuplicates(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newScene(t, atomicBatches)
-			s.fails(dns.ClassDuplicate, c.a, c.b)
+			o := s.fails(dns.ClassDuplicate, c.a, c.b)
+			if again := s.fails(dns.ClassDuplicate, c.a, c.b); again.NextTry != o.NextTry {
+				t.Errorf("nothing changed, and it is due at %s after %s", again.NextTry, o.NextTry)
+			}
 			if n := s.p.Count().Writes; n != 0 {
 				t.Errorf("%d writes were made", n)
 			}

@@ -25,7 +25,7 @@ func TestAnEntryIsMadeWithItsMarkAndFollowsItsTarget(t *testing.T) {
 		w.want("apex", zone, addresses("192.0.2.1"))
 		w.want("www", "*.www."+zone, func(s *v1alpha1.ManagedRecordSpec) { s.Host, s.TTL = "LB.example.net.", 60 })
 		w.reconcile()
-		w.has("*.www.example.test CNAME → lb.example.net", "example.test A → 192.0.2.1", "shop.example.test A → 192.0.2.1", "shop.example.test AAAA → 2001:db8::1")
+		w.has("*.www.example.test CNAME → lb.example.net.", "example.test A → 192.0.2.1", "shop.example.test A → 192.0.2.1", "shop.example.test AAAA → 2001:db8::1")
 		system := &corev1.Namespace{}
 		if err := w.client.Get(t.Context(), types.NamespacedName{Name: "kube-system"}, system); err != nil {
 			t.Fatal(err)
@@ -58,7 +58,7 @@ func TestAnEntryIsMadeWithItsMarkAndFollowsItsTarget(t *testing.T) {
 
 		w.change("shop", addresses("192.0.2.9"))
 		w.reconcile()
-		w.has("*.www.example.test CNAME → lb.example.net", "example.test A → 192.0.2.1", "shop.example.test A → 192.0.2.9")
+		w.has("*.www.example.test CNAME → lb.example.net.", "example.test A → 192.0.2.1", "shop.example.test A → 192.0.2.9")
 		w.is("shop", dns.PhaseDone, "Done", "192.0.2.9")
 		w.tells("EntryUpdated", "192.0.2.1 becomes 192.0.2.9", "delete shop.example.test AAAA")
 		w.quiet()
@@ -95,7 +95,7 @@ func TestWithoutAnAddressTheEntryStays(t *testing.T) {
 
 func TestDeletingTakesBackWhatIsOursAndNothingElse(t *testing.T) {
 	everywhere(t, func(w *world) {
-		w.put("shop."+zone, "MX", "10 mail.example.test.")
+		w.put("shop."+zone, "MX", "10 mail.example.net.")
 		w.put("other."+zone, dns.TypeA, "192.0.2.7")
 		w.want("shop", "shop."+zone, addresses("192.0.2.1"))
 		w.want("stays", "stays."+zone, addresses("192.0.2.1"))

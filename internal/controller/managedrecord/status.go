@@ -137,7 +137,7 @@ func (at *round) message(e *entry, o dns.Outcome) string {
 		return o.Err.Error()
 	case o.Phase == dns.PhasePlanned:
 		return "nothing is written, since spec.dryRun is set; it would be: " + strings.Join(planOf(o), "; ")
-	case o.Phase == dns.PhaseHeld && len(o.Owned) == 0:
+	case o.Phase == dns.PhaseHeld && len(e.owned()) == 0:
 		return "there is nowhere to lead to yet, and nothing of ours at the name"
 	}
 	var there []string
