@@ -32,7 +32,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {
 		os.Exit(cli.Main(context.Background(), append([]string{"trellis"}, os.Args[1:]...), streams.System()))
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	stopCluster()
+	os.Exit(code)
 }
 
 type result struct {
@@ -262,6 +264,7 @@ func TestEveryExampleRuns(t *testing.T) {
 	if err := os.Symlink(filepath.Join(root, "examples"), filepath.Join(work, "examples")); err != nil {
 		t.Fatal(err)
 	}
+	kubeconfig := exampleWorld(t)
 	ran := 0
 	walk(cli.New("trellis", &streams.Streams{}), func(cmd *cobra.Command) {
 		if cmd.Example == "" {
@@ -274,14 +277,14 @@ func TestEveryExampleRuns(t *testing.T) {
 			ran++
 			shell := exec.CommandContext(t.Context(), "sh", "-e", "-c", line)
 			shell.Dir = work
-			shell.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"))
+			shell.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "KUBECONFIG="+kubeconfig)
 			// A shell tells nothing of a pipe's first command but what it says.
 			if output, err := shell.CombinedOutput(); err != nil || bytes.Contains(output, []byte("No such file")) {
 				t.Errorf("%s: %v\n%s", line, err, output)
 			}
 		}
 	})
-	if ran < 7 {
+	if ran < 14 {
 		t.Errorf("only %d examples ran", ran)
 	}
 }

@@ -16,7 +16,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/trellis-mesh/trellis/internal/cli/cert"
 	"github.com/trellis-mesh/trellis/internal/cli/check"
+	"github.com/trellis-mesh/trellis/internal/cli/dns"
 	"github.com/trellis-mesh/trellis/internal/cli/exit"
 	"github.com/trellis-mesh/trellis/internal/cli/render"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
@@ -30,13 +32,18 @@ func New(program string, s *streams.Streams) *cobra.Command {
 		Use:   "trellis",
 		Short: "One statement of who may reach an application, enforced by the mesh",
 		Long: `Trellis turns what an application serves, and who may call it, into Istio
-configuration, and shows that the data plane does what was stated. This command
-works on files; none of its verbs needs a cluster.`,
+configuration, and shows that the data plane does what was stated.
+
+check and render work on files and need no cluster. dns and cert ask the cluster
+that kubectl would ask.`,
 		Example: `  # What is wrong with these documents?
   trellis check -f examples/bookinfo
 
   # What would they become?
-  trellis render -f examples/bookinfo`,
+  trellis render -f examples/bookinfo
+
+  # Does something need me?
+  trellis cert status -A && trellis dns status -A`,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -48,7 +55,7 @@ works on files; none of its verbs needs a cluster.`,
 	root.SetIn(s.In)
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
-	root.AddCommand(check.New(s), render.New(s), version.New(s))
+	root.AddCommand(cert.New(s), check.New(s), dns.New(s), render.New(s), version.New(s))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{err, cmd.CommandPath()} })
 	return root
 }
