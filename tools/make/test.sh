@@ -72,6 +72,8 @@ for step in "$@"; do
 		# A module of its own, since it links Istio: what Istio's own webhook says
 		# of every golden file.
 		check validation go -C test/oracle/istio test ./...
+		# Another, since it links ExternalDNS: two tools on one zone.
+		check validation-externaldns go -C test/oracle/externaldns test ./...
 		;;
 	e2e)
 		# One package at a time: each starts a mesh of its own.

@@ -362,13 +362,43 @@ func TestARecordIsAdoptedFromExternalDNSOnlyWhenTold(t *testing.T) {
 		if !slices.ContainsFunc(o.Steps, func(s dns.Step) bool { return s.Verb == "adopt" }) {
 			w.Errorf("the steps are %v", o.Steps)
 		}
+		// Its value is ours now, and ExternalDNS' mark may go or stay.
 		delete(before, "app."+zone+" A")
-		if more := w.kept("with adopt", before); !slices.Equal(more, []string{"_trellis.a.app." + zone + " TXT", "app." + zone + " A"}) {
+		delete(before, "a-app."+zone+" TXT")
+		more := slices.DeleteFunc(w.kept("with adopt", before), func(key string) bool { return key == "a-app."+zone+" TXT" })
+		if !slices.Equal(more, []string{"_trellis.a.app." + zone + " TXT", "app." + zone + " A"}) {
 			w.Errorf("written were %v", more)
 		}
-		after := w.dump()
-		if got := after["app."+zone+" A"]; !strings.Contains(got, "203.0.113.1") {
+		if got := w.dump()["app."+zone+" A"]; !strings.Contains(got, "203.0.113.1") {
 			w.Errorf("the record is %s", got)
+		}
+	})
+}
+
+// TestAnAdoptedRecordWithoutTheOldMarkIsLeftAloneByExternalDNS is the end of a
+// hand-over. As long as its mark stands, ExternalDNS takes the record for its own.
+func TestAnAdoptedRecordWithoutTheOldMarkIsLeftAloneByExternalDNS(t *testing.T) {
+	inWorlds(t, func(w *world) {
+		w.round(w.peer, published()...)
+		wish := want(set(w.T, "app."+zone, "A", "203.0.113.1"))
+		wish.Adopt = true
+		wish.Known = w.own(wish)[0].Owned
+		mark := dns.RecordSet{Key: dns.Key{Name: "a-app." + zone, Type: dns.TypeTXT}}
+		if err := w.server.Put(w.Context(), mark); err != nil {
+			w.Fatal(err)
+		}
+		wish.Adopt = false
+		before := w.dump()
+		for _, desired := range [][]*endpoint.Endpoint{published(), published()[1:]} {
+			if c := w.round(w.peer, desired...); c.HasChanges() {
+				w.Errorf("ExternalDNS finds something to do: %v", c)
+			}
+			if more := w.kept("after the hand-over", before); len(more) > 0 {
+				w.Errorf("%v came", more)
+			}
+			if o := w.own(wish)[0]; o.Written {
+				w.Errorf("Trellis finds something to do: %v", o.Steps)
+			}
 		}
 	})
 }
