@@ -212,7 +212,7 @@ func (e *Engine) Zones(ctx context.Context, p Provider, o Options) ([]Zone, erro
 	defer a.mu.Unlock()
 	r := &run{Engine: e, account: a, p: p, o: o, now: e.Clock()}
 	if err := r.listZones(ctx, trustZones); err != nil {
-		return nil, fmt.Errorf("listing the zones: %w", err)
+		return nil, err
 	}
 	out := slices.DeleteFunc(slices.Clone(a.zones), func(z Zone) bool { return !r.usable(z) })
 	slices.SortFunc(out, func(a, b Zone) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })

@@ -140,6 +140,10 @@ func (w Wanted) check() error {
 		// Nothing would be there, which is to withdraw: nobody said that.
 		return fmt.Errorf("%w: its target leads nowhere", ErrInvalid)
 	}
+	return w.checkSets()
+}
+
+func (w Wanted) checkSets() error {
 	seen := map[Key]bool{}
 	for _, s := range w.Sets {
 		switch {

@@ -48,7 +48,7 @@ func TestMain(m *testing.M) {
 		for name, value := range map[string]string{
 			"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
 			"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_SESSION_TOKEN": "", "AWS_PROFILE": "", "AWS_REGION": "",
-			"GOOGLE_APPLICATION_CREDENTIALS": "/dev/null",
+			"GOOGLE_APPLICATION_CREDENTIALS": "/dev/null", "AZURE_TENANT_ID": "", "AZURE_CLIENT_ID": "", "AZURE_FEDERATED_TOKEN_FILE": "", "AZURE_AUTHORITY_HOST": "",
 		} {
 			_ = os.Setenv(name, value)
 		}
@@ -83,7 +83,8 @@ type world struct {
 	recorder *events.FakeRecorder
 	r        *managedrecord.Reconciler
 	// cache is what the controller reads; the client where it is nil.
-	cache client.Reader
+	cache   client.Reader
+	vendors managedrecord.Vendors
 
 	// calls counts what the controller asks of the API server, and writes what it
 	// writes; from the call with the number kill on, none is answered.
@@ -194,7 +195,7 @@ func (w *world) restart() {
 	var err error
 	w.r, err = managedrecord.New(managedrecord.Options{
 		Cache: cache, Client: watched, Recorder: w.recorder, Registry: w.registry, Clock: w.clock,
-		Log: slog.New(slog.NewTextHandler(w.Output(), nil)),
+		Log: slog.New(slog.NewTextHandler(w.Output(), nil)), Vendors: w.vendors,
 	})
 	if err != nil {
 		w.Fatal(err)
