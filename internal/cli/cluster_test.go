@@ -36,7 +36,7 @@ var (
 	startError error
 	// uninstalled is what is said of a cluster that does not know Trellis's kinds.
 	uninstalled []result
-	startOnce  sync.Once
+	startOnce   sync.Once
 )
 
 func stopCluster() {

@@ -106,6 +106,13 @@ func (i *inspector) trellisProblem(words []string) string {
 	if err != nil {
 		return "there is no verb " + words[0]
 	}
+	// A verb that has verbs: its own flags are those of the second word.
+	if len(words) > 1 && !strings.HasPrefix(words[1], "-") && strings.Contains(help, "\nAvailable Commands:\n") {
+		words = append([]string{words[0] + " " + words[1]}, words[2:]...)
+		if help, err = i.help(words[0]); err != nil {
+			return "there is no verb " + words[0]
+		}
+	}
 	for _, word := range words[1:] {
 		flag, _, _ := strings.Cut(word, "=")
 		if strings.HasPrefix(flag, "-") && flag != "-" && !regexp.MustCompile(`(?m)(^|[\s,])`+regexp.QuoteMeta(flag)+`[\s,]`).MatchString(help) {

@@ -40,10 +40,15 @@ func TestAPageIsReadAsReadersSeeIt(t *testing.T) {
 
 func TestCommandsThatDoNotExistAreFound(t *testing.T) {
 	i, err := newInspector(repository, func(verb string) (string, error) {
-		if verb != "check" {
+		help, ok := map[string]string{
+			"check":      "trellis check\n  -f, --filename path\n",
+			"dns":        "trellis dns [command]\n\nAvailable Commands:\n  status\n",
+			"dns status": "trellis dns status\n  -A, --all-namespaces\n",
+		}[verb]
+		if !ok {
 			return "", errors.New("unknown")
 		}
-		return "trellis check\n  -f, --filename path\n", nil
+		return help, nil
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -56,6 +61,10 @@ func TestCommandsThatDoNotExistAreFound(t *testing.T) {
 		{"trellis check -f examples/bookinfo --filename=x", ""},
 		{"trellis chek -f x", "no verb chek"},
 		{"trellis check --file x", "no flag --file"},
+		{"trellis dns status -A | grep x", ""},
+		{"trellis dns status shop.example.com -f x", "trellis dns status has no flag -f"},
+		{"trellis dns stauts", "no verb dns stauts"},
+		{"trellis dns -A", "trellis dns has no flag -A"},
 		{"trellis check -f examples/none", "no file examples/none"},
 		{"kubectl get x | trellis check -f -", ""},
 		{"kubectl get x | trellis chek", "no verb chek"},
