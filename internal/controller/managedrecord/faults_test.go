@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
@@ -174,6 +175,26 @@ func TestARecordWithoutItsProviderWaitsForIt(t *testing.T) {
 	w.create(p)
 	w.reconcile()
 	w.has("new.example.test A → 192.0.2.1")
+}
+
+func TestWithoutASecretARecordIsNotLetGo(t *testing.T) {
+	w := withZone(t, nameserver.Process)
+	w.want("shop", "shop."+zone, addresses("192.0.2.1"))
+	w.reconcile()
+	w.remove(&corev1.Secret{ObjectMeta: w.meta("tsig")})
+	shop := w.record("shop")
+	w.remove(shop)
+	w.reconcile()
+	r := w.is("shop", dns.PhaseBlocked, "SecretNotFound", w.namespace+"/tsig", "deletionPolicy to Retain")
+	if len(r.Status.Owned) != 1 {
+		t.Errorf("it owns %+v", r.Status.Owned)
+	}
+	w.change("shop", func(s *v1alpha1.ManagedRecordSpec) { s.DeletionPolicy = v1alpha1.DeletionPolicyRetain })
+	w.reconcile()
+	if w.there(shop) {
+		t.Errorf("its entry may stay, and it is still there: %+v", shop.Status)
+	}
+	w.has("shop.example.test A → 192.0.2.1")
 }
 
 func TestAProviderStaysWhileEntriesDependOnIt(t *testing.T) {

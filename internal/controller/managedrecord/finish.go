@@ -65,7 +65,7 @@ func few(errs []error) error {
 
 func (at *round) finishOne(ctx context.Context, e *entry) error {
 	at.tellWritten(e)
-	if e.done() {
+	if at.done(e) {
 		return at.release(ctx, e)
 	}
 	was, is := e.record.Status, at.status(e)
@@ -99,13 +99,13 @@ func (e *entry) gone() bool { return e.deleting() && !e.held() }
 
 // done reports whether a record that is deleted has nothing left that must be
 // taken back.
-func (e *entry) done() bool {
+func (at *round) done(e *entry) bool {
 	switch {
 	case !e.deleting():
 		return false
 	case e.trouble != nil:
-		// Without a provider there is no way to look.
-		return e.retains() || len(e.record.Status.Owned) == 0
+		// Without a provider there is no way to look; with one, there will be.
+		return e.retains() || at.provider == nil && len(e.record.Status.Owned) == 0
 	case len(e.outcomes) == 0:
 		return true
 	}
@@ -135,6 +135,7 @@ func (at *round) finishProvider(ctx context.Context, zones []dns.Zone, t *troubl
 			return nil
 		}
 		_, err := patch(ctx, at.Reconciler, p, false, func(p *v1alpha1.DNSProvider) { controllerutil.RemoveFinalizer(p, Finalizer) })
+		at.newest.drop(p.UID)
 		return gone(err)
 	}
 	is := *p.Status.DeepCopy()

@@ -40,7 +40,8 @@ const (
 	askSpread = 5 * time.Second
 	// soonest bounds how fast something is tried again.
 	soonest = time.Second
-	// atMost ends a reconcile that hangs; what is not done then is done next time.
+	// atMost ends work at a provider that hangs; what is not done then is done next
+	// time.
 	atMost = 5 * time.Minute
 	// parallel is how many providers are worked on at once.
 	parallel = 4
@@ -129,8 +130,6 @@ type round struct {
 // Reconcile takes everything that is wanted of a DNSProvider a step further, and
 // says when to go on.
 func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, atMost)
-	defer cancel()
 	at := &round{Reconciler: r, key: req.NamespacedName, now: r.clock.Now()}
 	if err := at.load(ctx); err != nil {
 		return reconcile.Result{}, err
@@ -206,14 +205,22 @@ func (at *round) reconcile(ctx context.Context) error {
 	if t != nil {
 		at.failAll(t)
 	} else {
-		if zones, err = engine.Zones(ctx, at.account.provider, at.options); err != nil {
-			t = at.problem(err)
-		}
-		at.ask(ctx, engine)
-		at.askSpread(ctx)
-		t = cmp.Or(t, at.refused())
+		zones, t = at.work(ctx, engine)
 	}
 	return errors.Join(at.finish(ctx), at.finishProvider(ctx, zones, t))
+}
+
+// work does all that needs the provider.
+func (at *round) work(ctx context.Context, engine *dns.Engine) ([]dns.Zone, *trouble) {
+	ctx, cancel := context.WithTimeout(ctx, atMost)
+	defer cancel()
+	zones, err := engine.Zones(ctx, at.account.provider, at.options)
+	at.ask(ctx, engine)
+	at.askSpread(ctx)
+	if err != nil {
+		return nil, at.problem(err)
+	}
+	return zones, at.refused()
 }
 
 // known is the engine, if there was ever need of one.
@@ -263,7 +270,8 @@ func (at *round) next() time.Duration {
 	wait := recheck
 	for _, e := range at.records {
 		for _, o := range e.outcomes {
-			if !o.NextTry.IsZero() {
+			// What came true is looked at now and then, with whatever else is due.
+			if o.Err != nil && !o.NextTry.IsZero() {
 				wait = min(wait, o.NextTry.Sub(at.now))
 			}
 		}

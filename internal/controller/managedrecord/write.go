@@ -45,6 +45,13 @@ func (n *newest) put(o client.Object) {
 	n.seen[o.GetUID()] = o
 }
 
+// drop forgets what is gone for good.
+func (n *newest) drop(uid types.UID) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.seen, uid)
+}
+
 // keep forgets the ManagedRecords of a namespace that are not there any more.
 func (n *newest) keep(namespace string, records []v1alpha1.ManagedRecord) {
 	there := map[types.UID]bool{}
