@@ -80,7 +80,7 @@ func (b *builder) records(in *intent.Ingress) {
 	for _, h := range in.Hosts {
 		value := &v1alpha1.ManagedRecord{
 			TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "ManagedRecord"},
-			ObjectMeta: metav1.ObjectMeta{Namespace: in.Ref.Namespace, Name: recordName(in.Ref.Name, h.Name)},
+			ObjectMeta: metav1.ObjectMeta{Namespace: in.Ref.Namespace, Name: recordName(in.Ref.Name, dns.ProviderRef.Name, h.Name)},
 			Spec: v1alpha1.ManagedRecordSpec{
 				ProviderRef: dns.ProviderRef, Name: h.Name, TTL: dns.TTL, Addresses: addresses, Host: host,
 				Policy: dns.Policy, DryRun: dns.DryRun, Adopt: dns.Adopt, DeletionPolicy: dns.DeletionPolicy,

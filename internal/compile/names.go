@@ -60,8 +60,10 @@ func certificateName(ingress, of string) string {
 	return shorten("trellis-certificate-" + ingress + "." + of)
 }
 
-func recordName(ingress, host string) string {
-	return shorten("trellis-record-" + ingress + "." + host)
+// recordName holds the provider, since an entry cannot move to another one: it is
+// taken back there and made here.
+func recordName(ingress, provider, host string) string {
+	return shorten("trellis-record-" + ingress + "." + provider + "." + host)
 }
 
 // shorten keeps a name within what Kubernetes takes (253 characters), and keeps
