@@ -2,8 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command bench measures what issue and docs/benchmarks.md promise: compiling,
-// applying, statuses, memory and the latency of what is generated, each beside
-// a peer in the same run. It prints a table for people; -o json is for machines.
+// applying, statuses, memory, the latency of what is generated, DNS records and
+// certificates, each beside a peer in the same run. It prints a table for people;
+// -o json is for machines.
 package main
 
 import (
@@ -42,7 +43,7 @@ type measurement struct {
 }
 
 func main() {
-	only := flag.String("only", "", "run only these parts, by comma: compile, latency, operator")
+	only := flag.String("only", "", "run only these parts, by comma: compile, latency, operator, dns, certificates")
 	output := flag.String("o", "text", "text or json")
 	flag.Parse()
 	log.SetLogger(logr.Discard())
@@ -55,7 +56,10 @@ func main() {
 }
 
 func run(ctx context.Context, only, output string) error {
-	parts := []measurement{{"compile", compileFigures}, {"latency", latencyFigures}, {"operator", operatorFigures}}
+	parts := []measurement{
+		{"compile", compileFigures}, {"latency", latencyFigures}, {"operator", operatorFigures},
+		{"dns", dnsFigures}, {"certificates", certificateFigures},
+	}
 	var all []figure
 	for _, m := range parts {
 		if only != "" && !strings.Contains(","+only+",", ","+m.name+",") {
