@@ -25,6 +25,7 @@ import (
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/config/crd"
 	"github.com/trellis-mesh/trellis/internal/acme"
+	"github.com/trellis-mesh/trellis/internal/controller/managedcertificate"
 	"github.com/trellis-mesh/trellis/internal/dns"
 	"github.com/trellis-mesh/trellis/internal/dns/memory"
 	"github.com/trellis-mesh/trellis/test/stack"
@@ -193,9 +194,9 @@ func TestWhatNeedsAPersonIsExitCode2(t *testing.T) {
 		code        int
 		says        string
 	}{
-		{"issued", "Issued", issued, 0, "the certificate is good"},
-		{"refused-for-good", "Failed", failed("Failed", time.Minute), 2, "because"},
-		{"order-failed", "Waiting", failed("Failed", time.Minute), 2, "because"},
+		{"issued", string(acme.Issued), issued, 0, "the certificate is good"},
+		{"refused-for-good", string(acme.Failed), failed("Failed", time.Minute), 2, "because"},
+		{"order-failed", string(acme.Waiting), failed("Failed", time.Minute), 2, "because"},
 		{"authority-away-for-a-minute", "Registering", failed("Failed", time.Minute), 0, "because"},
 		{"authority-away-for-hours", "Registering", failed("Failed", 2*time.Hour), 2, "because"},
 		{"foreign-secret", "Waiting", failed("SecretConflict", time.Minute), 2, "because"},
@@ -203,7 +204,7 @@ func TestWhatNeedsAPersonIsExitCode2(t *testing.T) {
 		{"not-renewed", "Waiting", func(m *v1alpha1.ManagedCertificate) {
 			issued(m)
 			m.Status.NotAfter = in(10 * day)
-			m.Status.Conditions = append(m.Status.Conditions, condition("Expiring", "True", "NotRenewed", "it was not renewed in time", time.Hour))
+			m.Status.Conditions = append(m.Status.Conditions, condition(managedcertificate.ConditionExpiring, "True", "NotRenewed", "it was not renewed in time", time.Hour))
 		}, 2, "it was not renewed in time"},
 		{"expired", "Waiting", func(m *v1alpha1.ManagedCertificate) {
 			issued(m)
