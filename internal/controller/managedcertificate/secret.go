@@ -166,17 +166,16 @@ func (w *work) serve(ctx context.Context) error {
 	if problem == nil && !info.Placeholder {
 		return w.keepCopy(ctx)
 	}
-	broken := w.pair.Empty() || errors.Is(problem, certificate.ErrUnreadable) ||
-		errors.Is(problem, certificate.ErrMismatch) || errors.Is(problem, certificate.ErrChain)
+	broken := w.pair.Empty() || brokenPair(problem)
 	last, err := w.last(ctx, broken || info.Placeholder)
 	if err != nil {
 		return err
 	}
-	switch {
-	case !last.Empty():
+	if !last.Empty() {
 		return w.put(ctx, last, false)
-	case !broken && !(info.Placeholder && problem != nil) || len(w.names) == 0:
-		// What has expired, or is for other names, is still better than nothing.
+	}
+	// What has expired, or is for other names, is still better than nothing.
+	if keep := !broken && (problem == nil || !info.Placeholder); keep || len(w.names) == 0 {
 		return nil
 	}
 	placeholder, err := certificate.NewPlaceholder(w.names, w.now)
@@ -184,6 +183,11 @@ func (w *work) serve(ctx context.Context) error {
 		return err
 	}
 	return w.put(ctx, placeholder, true)
+}
+
+// brokenPair reports whether a pair is none that could be served at all.
+func brokenPair(problem error) bool {
+	return errors.Is(problem, certificate.ErrUnreadable) || errors.Is(problem, certificate.ErrMismatch) || errors.Is(problem, certificate.ErrChain)
 }
 
 // last is the copy of the last certificate, where it will do: for the names that
@@ -273,7 +277,8 @@ func (w *work) readKeys(ctx context.Context) error {
 	}
 	w.secrets.AccountKey, w.secrets.OrderKey = nil, nil
 	if account != nil {
-		w.secrets.AccountKey = account.Data[keyData]
+		// A Secret without a key is no reason to make another one.
+		w.secrets.AccountKey = append([]byte{}, account.Data[keyData]...)
 		w.setAccount(name, w.secrets.AccountKey)
 	}
 	if w.state.Order != nil && w.state.Order.Key != "" {
