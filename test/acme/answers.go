@@ -4,6 +4,7 @@
 package acme
 
 import (
+	"fmt"
 	"maps"
 	"net"
 	"net/http"
@@ -11,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"testing"
 
 	"github.com/miekg/dns"
 )
@@ -29,15 +29,15 @@ type Answers struct {
 	web map[string]string
 }
 
-func newAnswers(t testing.TB, o Options) *Answers {
-	t.Helper()
-	a := &Answers{address: net.IPv4(127, 0, 0, 1)}
+// newAnswers begins to answer, until stop.
+func newAnswers(o Options) (a *Answers, stop func(), err error) {
+	a = &Answers{address: net.IPv4(127, 0, 0, 1)}
 	if o.Address.IsValid() {
 		a.address = o.Address.AsSlice()
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatalf("listening for DNS: %v", err)
+		return nil, nil, fmt.Errorf("listening for DNS: %w", err)
 	}
 	server := &dns.Server{Listener: listener, Handler: dns.HandlerFunc(a.resolve)}
 	done := make(chan struct{})
@@ -45,22 +45,20 @@ func newAnswers(t testing.TB, o Options) *Answers {
 	server.NotifyStartedFunc = func() { close(started) }
 	go func() {
 		defer close(done)
-		if err := server.ActivateAndServe(); err != nil {
-			t.Errorf("answering DNS: %v", err)
-		}
+		// Who asks sees that it has ended.
+		_ = server.ActivateAndServe()
 	}()
 	<-started
-	t.Cleanup(func() {
-		_ = server.Shutdown()
-		<-done
-	})
 	a.dnsAddress = listener.Addr().String()
 	web := httptest.NewServer(http.HandlerFunc(a.serve))
-	t.Cleanup(web.Close)
 	if address, ok := web.Listener.Addr().(*net.TCPAddr); ok {
 		a.httpPort = address.Port
 	}
-	return a
+	return a, func() {
+		web.Close()
+		_ = server.Shutdown()
+		<-done
+	}, nil
 }
 
 func (a *Answers) resolve(w dns.ResponseWriter, question *dns.Msg) {

@@ -56,6 +56,9 @@ type Options struct {
 	Address  netip.Addr
 	HTTPPort int
 	Resolver string
+	// RenewFirst, where it is not 0: the CA would like the first certificate to be
+	// renewed so long after its issue, and says so when asked (RFC 9773).
+	RenewFirst time.Duration
 	// AlwaysValid: every challenge counts as answered, and none is looked at.
 	AlwaysValid bool
 }
@@ -80,8 +83,12 @@ type Server struct {
 	Directory string
 	// Transport reaches the CA, and trusts it.
 	Transport http.RoundTripper
+	// Front is the certificate of its own HTTPS, which signs itself; nil where it is
+	// reached by function calls.
+	Front *x509.Certificate
 
 	faults
+	stop       func()
 	ca         *ca.CAImpl
 	management http.Handler
 }
@@ -113,12 +120,32 @@ func withEnvironment(values map[string]string, do func()) {
 // New starts a CA on a loopback address, over TLS. It ends with the test.
 func New(t testing.TB, o Options) *Server {
 	t.Helper()
-	s := NewValidator(t, o).server()
-	front := httptest.NewTLSServer(s.front())
-	t.Cleanup(front.Close)
-	s.Directory, s.Transport = front.URL+wfe.DirectoryPath, front.Client().Transport
+	s, err := Start(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Stop)
 	return s
 }
+
+// Start starts one outside of a test, until Stop.
+func Start(o Options) (*Server, error) {
+	v, err := newValidator(o)
+	if err != nil {
+		return nil, fmt.Errorf("starting a certificate authority: %w", err)
+	}
+	s := v.server()
+	front := httptest.NewTLSServer(s.front())
+	s.Directory, s.Transport, s.Front = front.URL+wfe.DirectoryPath, front.Client().Transport, front.Certificate()
+	s.stop = sync.OnceFunc(func() {
+		front.Close()
+		v.stop()
+	})
+	return s, nil
+}
+
+// Stop ends a CA that Start began. It may be called twice.
+func (s *Server) Stop() { s.stop() }
 
 // Validator is the part of a CA that looks at challenges. It has a goroutine that
 // never ends, so that it must be made outside of a synctest bubble.
@@ -127,6 +154,8 @@ type Validator struct {
 	answers *Answers
 	store   *db.MemoryStore
 	va      *va.VAImpl
+	stop    func()
+	hurried sync.Once
 }
 
 // quiet drops what Pebble says of every request; a failing test says its own.
@@ -135,24 +164,37 @@ func quiet() *log.Logger { return log.New(io.Discard, "", 0) }
 // NewValidator makes one with the given behaviour.
 func NewValidator(t testing.TB, o Options) *Validator {
 	t.Helper()
-	v := &Validator{options: o, answers: newAnswers(t, o), store: db.NewMemoryStore()}
+	v, err := newValidator(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(v.stop)
+	return v
+}
+
+func newValidator(o Options) (*Validator, error) {
+	v := &Validator{options: o, store: db.NewMemoryStore()}
+	for _, d := range o.Blocked {
+		if err := v.store.AddBlockedDomain(d); err != nil {
+			return nil, fmt.Errorf("blocking %s at the CA: %w", d, err)
+		}
+	}
+	for id, key := range o.ExternalAccounts {
+		if err := v.store.AddExternalAccountKeyByID(id, key); err != nil {
+			return nil, fmt.Errorf("adding an external account to the CA: %w", err)
+		}
+	}
+	var err error
+	if v.answers, v.stop, err = newAnswers(o); err != nil {
+		return nil, err
+	}
 	port, resolver := cmp.Or(o.HTTPPort, v.answers.httpPort), cmp.Or(o.Resolver, v.answers.dnsAddress)
 	withEnvironment(map[string]string{
 		"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_VA_ALWAYS_VALID": strconv.FormatBool(o.AlwaysValid),
 	}, func() {
 		v.va = va.New(quiet(), port, 0, true, resolver, v.store)
 	})
-	for _, d := range o.Blocked {
-		if err := v.store.AddBlockedDomain(d); err != nil {
-			t.Fatalf("blocking %s at the CA: %v", d, err)
-		}
-	}
-	for id, key := range o.ExternalAccounts {
-		if err := v.store.AddExternalAccountKeyByID(id, key); err != nil {
-			t.Fatalf("adding an external account to the CA: %v", err)
-		}
-	}
-	return v
+	return v, nil
 }
 
 var hosts atomic.Int64
@@ -186,6 +228,22 @@ func (v *Validator) issued(id string) {
 		}
 		runtime.Gosched()
 	}
+}
+
+// hurry makes the first certificate one to be renewed soon.
+func (v *Validator) hurry(s *Server, id string) {
+	if v.options.RenewFirst == 0 {
+		return
+	}
+	v.hurried.Do(func() {
+		order := v.store.GetOrderByID(id)
+		order.RLock()
+		chain := order.CertificateObject.PEM()
+		order.RUnlock()
+		at := time.Now().Add(v.options.RenewFirst)
+		// Without it the certificate is renewed as late as any other, which shows.
+		_ = s.SetRenewalInfo(chain, Window(at, at.Add(time.Second)))
+	})
 }
 
 // replaced reads what Pebble notes last of an order that replaces a certificate,
@@ -225,7 +283,10 @@ func (v *Validator) settle(id string) {
 
 func (v *Validator) server() *Server {
 	s := &Server{Answers: v.answers}
-	s.issued = v.issued
+	s.issued = func(id string) {
+		v.issued(id)
+		v.hurry(s, id)
+	}
 	profiles := map[string]ca.Profile{}
 	for name, lifetime := range v.options.Profiles {
 		profiles[name] = ca.Profile{Description: name, ValidityPeriod: uint64(lifetime / time.Second)}
