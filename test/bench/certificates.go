@@ -10,9 +10,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"slices"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/mholt/acmez/v3"
@@ -63,7 +61,7 @@ func measureIssuing(ctx context.Context, hosts int, issue func(context.Context, 
 	if err != nil {
 		return issuing{}, err
 	}
-	defer a.close()
+	defer a.Stop()
 	var names []string
 	for i := range hosts {
 		names = append(names, fmt.Sprintf("host-%04d.example.com", i))
@@ -79,61 +77,26 @@ func measureIssuing(ctx context.Context, hosts int, issue func(context.Context, 
 	return out, nil
 }
 
-// authority is a CA outside of a test, with the records that it looks at.
+// authority is a CA with the records that it looks at.
 type authority struct {
 	*pebble.Server
-	host *noTest
 
 	mu  sync.Mutex
 	txt map[string][]string
 }
 
-// noTest stands in for the test that a CA belongs to.
-type noTest struct {
-	testing.TB
-	ends []func()
-}
-
-// Helper does nothing.
-func (*noTest) Helper() {}
-
-// Cleanup keeps what ends the CA.
-func (n *noTest) Cleanup(f func()) { n.ends = append(n.ends, f) }
-
-// Fatalf ends newAuthority.
-func (*noTest) Fatalf(format string, a ...any) { panic(startError{fmt.Errorf(format, a...)}) }
-
-// Errorf is about a CA that is ending.
-func (*noTest) Errorf(string, ...any) {}
-
-type startError struct{ error }
-
-func newAuthority() (a *authority, err error) {
-	a = &authority{host: &noTest{}, txt: map[string][]string{}}
-	defer func() {
-		switch p := recover().(type) {
-		case nil:
-		case startError:
-			a.close()
-			err = p
-		default:
-			panic(p)
-		}
-	}()
-	a.Server = pebble.New(a.host, pebble.Options{})
-	transport, ok := a.Transport.(*http.Transport)
+func newAuthority() (*authority, error) {
+	ca, err := pebble.Start(pebble.Options{})
+	if err != nil {
+		return nil, err
+	}
+	transport, ok := ca.Transport.(*http.Transport)
 	if !ok {
-		a.close()
+		ca.Stop()
 		return nil, errors.New("the way to the CA is none of net/http")
 	}
 	transport.MaxConnsPerHost, transport.MaxIdleConnsPerHost = lanes, lanes
-	return a, nil
-}
-
-func (a *authority) close() {
-	for _, end := range slices.Backward(a.host.ends) {
-		end()
-	}
+	return &authority{Server: ca, txt: map[string][]string{}}, nil
 }
 
 // publish replaces the values at a name; none takes it away.
