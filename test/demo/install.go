@@ -58,6 +58,10 @@ func (d *demo) install(ctx context.Context) error {
 // startOperator runs bin/trellis-operator as the pod of the chart's Deployment
 // would, and waits until it can answer admission requests.
 func (d *demo) startOperator(ctx context.Context, rendered []byte, ports []string) error {
+	// The operator reads once whom to trust.
+	if err := d.startOutside(ctx); err != nil {
+		return err
+	}
 	files, err := d.operatorFiles(ctx)
 	if err != nil {
 		return err
@@ -78,7 +82,7 @@ func (d *demo) startOperator(ctx context.Context, rendered []byte, ports []strin
 	d.operator = &operator{log: log, done: make(chan struct{})}
 	command := exec.Command(filepath.Join(d.repository, "bin", "trellis-operator"), arguments...)
 	command.Stdout, command.Stderr, command.Dir = log, log, d.dir
-	command.Env = []string{"KUBECONFIG=" + files.kubeconfig, "POD_NAMESPACE=" + operatorSpace, "HOME=" + d.dir}
+	command.Env = []string{"KUBECONFIG=" + files.kubeconfig, "POD_NAMESPACE=" + operatorSpace, "HOME=" + d.dir, "SSL_CERT_FILE=" + d.outside.roots}
 	if err := d.operator.start(command); err != nil {
 		return err
 	}

@@ -54,6 +54,7 @@ func run(ctx context.Context, v *view, once bool) (err error) {
 		{"A mistake by the productpage team", d.mistake},
 		{"Somebody takes a rule away by hand", d.handEdit},
 		{"What the API server says", d.showStatus},
+		{"DNS and certificates", d.obtain},
 	}
 	for i, chapter := range chapters {
 		v.chapter(i+1, chapter.title)

@@ -41,6 +41,7 @@ type demo struct {
 	issuer                        *stack.Issuer
 	productpage, reviews, details *stack.Application
 	operator                      *operator
+	outside                       outside
 
 	wrong int // answers that were not as expected
 }
@@ -51,6 +52,7 @@ func (d *demo) stop(wentWrong bool) {
 	if d.operator != nil {
 		d.operator.stop()
 	}
+	d.outside.stop()
 	if d.stack != nil {
 		d.stack.Stop()
 	}
