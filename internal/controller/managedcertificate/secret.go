@@ -152,15 +152,8 @@ func (r *Reconciler) drop(ctx context.Context, cert *v1alpha1.ManagedCertificate
 // certificate, or else its copy, or else what there is as long as it is a pair,
 // or else a placeholder.
 func (w *work) serve(ctx context.Context) error {
-	there, err := w.read(ctx, w.cert.Namespace, w.cert.Spec.SecretName)
-	if err != nil {
+	if err := w.readServed(ctx); err != nil {
 		return err
-	}
-	if there != nil {
-		if !ours(there, w.cert) || there.Type != corev1.SecretTypeTLS {
-			return foreignError{w.cert.Spec.SecretName}
-		}
-		w.secret, w.pair = there, certificate.FromData(there.Data)
 	}
 	info, problem := certificate.Check(w.pair, w.names, w.now)
 	if problem == nil && !info.Placeholder {
@@ -183,6 +176,19 @@ func (w *work) serve(ctx context.Context) error {
 		return err
 	}
 	return w.put(ctx, placeholder, true)
+}
+
+// readServed reads what is served now, unless it is somebody else's.
+func (w *work) readServed(ctx context.Context) error {
+	there, err := w.read(ctx, w.cert.Namespace, w.cert.Spec.SecretName)
+	if err != nil || there == nil {
+		return err
+	}
+	if !ours(there, w.cert) || there.Type != corev1.SecretTypeTLS {
+		return foreignError{w.cert.Spec.SecretName}
+	}
+	w.secret, w.pair = there, certificate.FromData(there.Data)
+	return nil
 }
 
 // brokenPair reports whether a pair is none that could be served at all.
