@@ -98,8 +98,12 @@ func (w Wanted) Lookup() ([]Name, error) {
 			return nil, err
 		}
 		names = append(names, n)
+		if w.Adopt {
+			names = append(names, ForeignMarks(Key{w.Name, t, w.Identifier})...)
+		}
 	}
-	return names, nil
+	slices.Sort(names)
+	return slices.Compact(names), nil
 }
 
 // MakePlan compares what is wanted with what was observed at the names of

@@ -47,6 +47,8 @@ func TestPlans(t *testing.T) {
 	oursHost := marked(TypeCNAME, "us", "ns/r")
 	mx := RecordSet{Key: Key{Name: at, Type: "MX"}}
 	garbled := text(ours.Key, "hello")
+	external := text(Key{Name: "a-" + at, Type: TypeTXT}, "heritage=external-dns,external-dns/owner=x")
+	spf := text(Key{Name: "a-" + at, Type: TypeTXT}, "v=spf1 -all")
 	for _, c := range []struct {
 		name     string
 		w        Wanted
@@ -72,6 +74,9 @@ func TestPlans(t *testing.T) {
 		{name: "unowned", w: Wanted{Sets: []RecordSet{a1}}, there: []RecordSet{a2}, conflict: nobody},
 		{name: "unowned and equal", w: Wanted{Sets: []RecordSet{a1}}, there: []RecordSet{a1}, conflict: nobody},
 		{name: "unowned and adopted", w: Wanted{Sets: []RecordSet{a1}, Adopt: true}, there: []RecordSet{a2}, after: []RecordSet{a1, ours}, verbs: "adopt update"},
+		{name: "another tool's, and adopted with its mark", w: Wanted{Sets: []RecordSet{a1}, Adopt: true}, there: []RecordSet{a2, external}, after: []RecordSet{a1, ours}, verbs: "adopt unmark update"},
+		{name: "another tool's mark left over", w: Wanted{Sets: []RecordSet{a1}, Adopt: true}, there: []RecordSet{a1, ours, external}, after: []RecordSet{a1, ours}, verbs: "unmark"},
+		{name: "adopted beside a text that is no mark", w: Wanted{Sets: []RecordSet{a1}, Adopt: true}, there: []RecordSet{a2, spf}, after: []RecordSet{a1, ours, spf}, verbs: "adopt update"},
 		{name: "owned by another cluster", w: Wanted{Sets: []RecordSet{a1}}, there: []RecordSet{a2, theirs}, conflict: "Trellis in another cluster (owner id them, ManagedRecord ns/r)"},
 		{name: "promised to another cluster", w: Wanted{Sets: []RecordSet{a1}}, there: []RecordSet{theirs}, conflict: "Trellis in another cluster (owner id them, ManagedRecord ns/r)"},
 		{name: "remembered, but another cluster's now", w: Wanted{Sets: []RecordSet{a2}, Known: []RecordSet{a1}}, there: []RecordSet{a1, theirs},

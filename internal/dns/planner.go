@@ -109,6 +109,9 @@ func (p *planner) ownOne(change *Change, h holding, want RecordSet) error {
 	if !ours && taken {
 		p.step("adopt", h.key, "from "+p.describe(h))
 	}
+	if p.w.Adopt {
+		p.release(change, h.key)
+	}
 	if h.exists && ours && p.w.Policy == PolicyCreateOnly && !h.data.Equal(want) {
 		p.step("keep", h.key, h.data.Text())
 		want = h.data.RecordSet
@@ -119,6 +122,22 @@ func (p *planner) ownOne(change *Change, h holding, want RecordSet) error {
 	}
 	p.put(change, h, want)
 	return nil
+}
+
+// release takes another tool's marks away from what is adopted: while they are
+// there, that tool goes on writing what it takes for its own.
+func (p *planner) release(change *Change, key Key) {
+	for _, name := range ForeignMarks(key) {
+		mark, ok := p.there[Key{Name: name, Type: TypeTXT}]
+		if !ok || len(mark.Values) == 0 || slices.ContainsFunc(change.Delete, func(d Observed) bool { return d.Key == mark.Key }) {
+			continue
+		}
+		foreign := !slices.ContainsFunc(mark.Values, func(v string) bool { _, is := foreignOwner(v); return !is })
+		if foreign && p.wanted(mark.Key) == nil {
+			p.step("unmark", key, "and take away "+mark.Text())
+			change.Delete = append(change.Delete, mark)
+		}
+	}
 }
 
 // put makes the data what is wanted.
