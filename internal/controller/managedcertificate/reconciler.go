@@ -92,7 +92,7 @@ type Reconciler struct {
 	engine *acme.Engine
 	budget *budget
 	// memories are of the certificates that were seen, accounts the keys of
-	// accounts by the names of their Secrets.
+	// accounts by where their Secret holds them.
 	memories map[types.NamespacedName]*memory
 	accounts map[string][]byte
 }

@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -666,12 +665,8 @@ func TestADeletedCertificateTakesWhatIsItsAndLeavesTheAccount(t *testing.T) {
 	if n := len(w.records()); n != 0 {
 		t.Errorf("%d entries are left", n)
 	}
-	accounts := &corev1.SecretList{}
-	if err := w.client.List(t.Context(), accounts, client.InNamespace(w.options.Namespace)); err != nil {
-		t.Fatal(err)
-	}
-	if len(accounts.Items) != 1 {
-		t.Errorf("%d accounts, want the one", len(accounts.Items))
+	if n := len(w.accounts().Data); n != 1 {
+		t.Errorf("%d accounts, want the one", n)
 	}
 	if n, err := testutil.GatherAndCount(w.registry, "trellis_certificate_expiry_timestamp_seconds"); err != nil || n != 0 {
 		t.Errorf("%d metrics are left: %v", n, err)
@@ -761,11 +756,7 @@ func TestALostAccountKeyInTheMiddleOfAnOrderIsReplaced(t *testing.T) {
 	w := newWorld(t, pebble.New(t, pebble.Options{}), "DNS01", "a.example.com")
 	w.noKeeper = true
 	w.until("the entry", func(*v1alpha1.ManagedCertificate) bool { return len(w.records()) > 0 })
-	accounts := &corev1.SecretList{}
-	if err := w.client.List(t.Context(), accounts, client.InNamespace(w.options.Namespace)); err != nil || len(accounts.Items) != 1 {
-		t.Fatalf("%d accounts: %v", len(accounts.Items), err)
-	}
-	if err := w.client.Delete(t.Context(), &accounts.Items[0]); err != nil {
+	if err := w.client.Delete(t.Context(), w.accounts()); err != nil {
 		t.Fatal(err)
 	}
 	w.noKeeper = false
@@ -775,18 +766,31 @@ func TestALostAccountKeyInTheMiddleOfAnOrderIsReplaced(t *testing.T) {
 	}
 }
 
+// accounts is the Secret with the keys of accounts; other Secrets of the operator
+// may not be read.
+func (w *world) accounts() *corev1.Secret {
+	w.t.Helper()
+	list := &corev1.SecretList{}
+	if err := w.client.List(w.t.Context(), list, client.InNamespace(w.options.Namespace)); err != nil {
+		w.t.Fatal(err)
+	}
+	if len(list.Items) != 1 || list.Items[0].Name != managedcertificate.AccountsName {
+		w.t.Fatalf("there are %d Secrets", len(list.Items))
+	}
+	return &list.Items[0]
+}
+
 func TestAnAccountKeyThatCannotBeReadIsKeptAndTold(t *testing.T) {
 	t.Parallel()
-	for _, data := range []map[string][]byte{nil, {"tls.key": []byte("-----BEGIN nothing")}} {
+	for _, garbage := range []string{"", "-----BEGIN nothing"} {
 		w := newWorld(t, pebble.New(t, pebble.Options{}), "HTTP01", "a.example.com")
 		w.until("an account", func(*v1alpha1.ManagedCertificate) bool { return w.ca.Count(pebble.PathNewAccount, 201) > 0 })
-		accounts := &corev1.SecretList{}
-		if err := w.client.List(t.Context(), accounts, client.InNamespace(w.options.Namespace)); err != nil {
-			t.Fatal(err)
+		account, entry := w.accounts(), ""
+		for k := range account.Data {
+			entry = k
+			account.Data[k] = []byte(garbage)
 		}
-		account := accounts.Items[0]
-		account.Data = data
-		if err := w.client.Update(t.Context(), &account); err != nil {
+		if err := w.client.Update(t.Context(), account); err != nil {
 			t.Fatal(err)
 		}
 		w.annotate(v1alpha1.RenewAnnotation, "now")
@@ -797,13 +801,33 @@ func TestAnAccountKeyThatCannotBeReadIsKeptAndTold(t *testing.T) {
 			}
 		}
 		message := meta.FindStatusCondition(w.cert().Status.Conditions, v1alpha1.ConditionReady).Message
-		if !strings.Contains(message, account.Name) || !strings.Contains(message, "cannot be read") {
+		if !strings.Contains(message, entry) || !strings.Contains(message, "cannot be read") {
 			t.Errorf("the message is %q", message)
 		}
-		if got := w.secret(w.options.Namespace, account.Name); !maps.EqualFunc(got.Data, data, bytes.Equal) {
+		if got := w.accounts().Data; len(got) != 1 || string(got[entry]) != garbage {
 			t.Error("the Secret was changed")
 		}
 	}
+}
+
+func TestAccountsOfSeveralAuthoritiesAreKeptSideBySide(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, pebble.New(t, pebble.Options{}), "HTTP01", "a.example.com")
+	w.issue()
+	first := w.accounts().Data
+	w.ca = pebble.New(t, pebble.Options{})
+	w.options.Transport = w.ca.Transport
+	w.restart()
+	w.change(func(c *v1alpha1.ManagedCertificate) { c.Spec.Directory = w.ca.Directory })
+	w.issue()
+	both := w.accounts().Data
+	for k, v := range first {
+		if !bytes.Equal(both[k], v) || len(both) != 2 || !strings.HasPrefix(k, "127.0.0.1-") {
+			t.Errorf("the key %s is not there any more, or there are not two", k)
+		}
+	}
+	pair, _ := w.served()
+	w.trusted(pair)
 }
 
 func TestCertificatesOfOneAuthorityShareAnAccount(t *testing.T) {

@@ -25,10 +25,7 @@ import (
 // for.
 const CertificateAnnotation = "trellis.dev/certificate"
 
-// directoryAnnotation on the Secret of an account's key says whose it is.
-const directoryAnnotation = "trellis.dev/directory"
-
-// keyData is where the Secrets of account and order hold their keys.
+// keyData is where the Secret of an order holds its key.
 const keyData = "tls.key"
 
 // externalKeyData is where the user's Secret has the key of an external account.
@@ -260,33 +257,19 @@ func fingerprint(p certificate.Pair) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// keySecret is a Secret that holds one key.
-func keySecret(namespace, name string, key []byte) *corev1.Secret {
-	return &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
-		Type:       corev1.SecretTypeOpaque, Data: map[string][]byte{keyData: key},
-	}
-}
-
 // readKeys fills in what the next step may need.
 func (w *work) readKeys(ctx context.Context) error {
 	w.secrets.Pair = w.pair
-	name := accountName(w.spec)
-	if key, ok := w.account(name); ok && w.settled() && w.state.Account != "" && w.state.Directory == w.spec.Directory {
+	if key := w.account(); key != nil && w.settled() && w.state.Account != "" && w.state.Directory == w.spec.Directory {
 		// It is only needed when there is something to order, and read again then.
 		w.secrets.AccountKey = key
 		return nil
 	}
-	account, err := w.read(ctx, w.options.Namespace, name)
-	if err != nil {
+	var err error
+	if w.secrets.AccountKey, err = w.readAccountKey(ctx); err != nil {
 		return err
 	}
-	w.secrets.AccountKey, w.secrets.OrderKey = nil, nil
-	if account != nil {
-		// A Secret without a key is no reason to make another one.
-		w.secrets.AccountKey = append([]byte{}, account.Data[keyData]...)
-		w.setAccount(name, w.secrets.AccountKey)
-	}
+	w.secrets.OrderKey = nil
 	if w.state.Order != nil && w.state.Order.Key != "" {
 		order, err := w.read(ctx, w.cert.Namespace, orderKeyName(w.cert))
 		if err != nil {
@@ -315,41 +298,6 @@ func (w *work) readExternalKey(ctx context.Context) error {
 	return nil
 }
 
-func (r *Reconciler) account(name string) ([]byte, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	key, ok := r.accounts[name]
-	return key, ok && len(key) > 0
-}
-
-func (r *Reconciler) setAccount(name string, key []byte) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.accounts[name] = key
-}
-
-// storeAccountKey never replaces a key: who comes second takes that of the first.
-func (w *work) storeAccountKey(ctx context.Context, key []byte) error {
-	s := keySecret(w.options.Namespace, accountName(w.spec), key)
-	s.Labels = map[string]string{load.ManagedByLabel: load.ManagedBy}
-	s.Annotations = map[string]string{directoryAnnotation: w.spec.Directory}
-	if err := w.client.Create(ctx, s, fieldOwner); err != nil {
-		if !apierrors.IsAlreadyExists(err) {
-			return writing(s, err)
-		}
-		there, err := w.read(ctx, s.Namespace, s.Name)
-		if err != nil {
-			return err
-		}
-		if there == nil || !bytes.Equal(there.Data[keyData], key) {
-			w.memory.unsaved = nil
-			return fmt.Errorf("making an account's key: %w", errStale)
-		}
-	}
-	w.setAccount(s.Name, key)
-	return nil
-}
-
 // storeOrderKey keeps the key of an order beside the certificate.
 func (w *work) storeOrderKey(ctx context.Context, key []byte) error {
 	name := orderKeyName(w.cert)
@@ -358,6 +306,9 @@ func (w *work) storeOrderKey(ctx context.Context, key []byte) error {
 		return err
 	}
 	w.memory.tidy = false
-	_, err = w.save(ctx, w.cert, there, keySecret(w.cert.Namespace, name, key))
+	_, err = w.save(ctx, w.cert, there, &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.cert.Namespace, Name: name},
+		Type:       corev1.SecretTypeOpaque, Data: map[string][]byte{keyData: key},
+	})
 	return err
 }

@@ -36,16 +36,6 @@ func specOf(cert *v1alpha1.ManagedCertificate) acme.Spec {
 	return s
 }
 
-// accountName is the name of the Secret with the key of an account: one for each
-// authority, and for each external account that is bound to one there.
-func accountName(s acme.Spec) string {
-	id := s.Directory
-	if s.ExternalAccount != "" {
-		id += "\n" + s.ExternalAccount
-	}
-	return "trellis-acme-" + short(id, 16)
-}
-
 // maxName is what the API server takes as the name of an object.
 const maxName = 253
 

@@ -123,8 +123,8 @@ func (w *work) obstructed() *obstacle {
 	case w.spec.Challenge != acme.HTTP01 && w.cert.Spec.ProviderRef == nil:
 		return &obstacle{reasonPending, "the challenge " + w.cert.Spec.Challenge + " needs a DNSProvider, and spec.providerRef names none"}
 	case w.secrets.AccountKey != nil && !readable(w.secrets.AccountKey):
-		return &obstacle{reasonPending, fmt.Sprintf("the key of our account in Secret %s/%s cannot be read: "+
-			"restore it, or delete the Secret for another account", w.options.Namespace, accountName(w.spec))}
+		return &obstacle{reasonPending, fmt.Sprintf("the key %s of our account in Secret %s/%s cannot be read: "+
+			"restore it, or remove it for another account", accountEntry(w.spec), w.options.Namespace, AccountsName)}
 	case w.cert.Spec.ExternalAccount != nil && !w.registered() && !w.settled() && len(w.secrets.ExternalAccountKey) == 0:
 		return &obstacle{reasonPending, fmt.Sprintf("the Secret %s has no key %q for the external account",
 			w.cert.Spec.ExternalAccount.KeySecretRef.Name, externalKeyData)}
