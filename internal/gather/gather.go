@@ -166,7 +166,7 @@ func (g *Gatherer) observe(was, is *entry) {
 	news := was == nil || is == nil || was.differs(is)
 	if is != nil && is.live != nil {
 		g.ledger.Observe(*is.live, false)
-		news = news && !g.ledger.Expected(*is.live, false)
+		news = news && (!g.ledger.Expected(*is.live, false) || was != nil && reports(was, is))
 	}
 	if is == nil && was != nil && was.live != nil {
 		news = !g.ledger.Expected(*was.live, true)
@@ -175,6 +175,16 @@ func (g *Gatherer) observe(was, is *entry) {
 	if news {
 		g.signal()
 	}
+}
+
+// reports tells whether a controller of certificates or entries has said something
+// new of one that we made: what is generated is as it was, what follows is not.
+func reports(was, is *entry) bool {
+	switch is.object.(type) {
+	case *v1alpha1.ManagedCertificate, *v1alpha1.ManagedRecord:
+		return !sameStatement(was.object, is.object)
+	}
+	return false
 }
 
 // signal wakes whoever waits for changes.

@@ -83,6 +83,9 @@ func TestWhatAControllerSaysOfACertificateIsNews(t *testing.T) {
 		if got := was.differs(certificate(1, test.status)); got != test.news {
 			t.Errorf("%s is news: %t, want %t", name, got, test.news)
 		}
+		if got := reports(was, certificate(1, test.status)); got != test.news {
+			t.Errorf("%s is something that a controller says: %t, want %t", name, got, test.news)
+		}
 	}
 }
 
