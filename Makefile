@@ -90,7 +90,7 @@ fuzz: tools ## Run each fuzz test for FUZZTIME (30s)
 	sh tools/make/fuzz.sh $(FUZZTIME)
 
 .PHONY: bench
-bench: tools ## Measure compile, apply, status, memory and data-plane latency
+bench: tools ## Measure compile, apply, status, memory, latency, DNS and certificates
 	go run ./test/bench $(BENCH_FLAGS)
 
 ##@ Clean
