@@ -25,6 +25,10 @@ type Limits struct {
 	// accounts; Orders for orders of an account; FailedAuthorizations for failures
 	// of one name in an account.
 	SameNames, Orders, FailedAuthorizations Limit
+	// Replacements is for renewals of exactly the same set of names. CAs do not
+	// count those; we do, since a clock that is wrong can make every certificate
+	// look due. Zero for no limit.
+	Replacements Limit
 }
 
 // LetsEncrypt are its limits of 2026-08 (letsencrypt.org/docs/rate-limits). Other
@@ -33,6 +37,7 @@ var LetsEncrypt = Limits{
 	SameNames:            Limit{Burst: 5, Refill: 7 * 24 * time.Hour / 5},
 	Orders:               Limit{Burst: 300, Refill: 36 * time.Second},
 	FailedAuthorizations: Limit{Burst: 5, Refill: 12 * time.Minute},
+	Replacements:         Limit{Burst: 5, Refill: time.Hour},
 }
 
 // bucket says how much was spent at a time; what was spent comes back with time.
@@ -121,9 +126,10 @@ func (g *Ledger) prune(now time.Time) {
 
 // The kinds of buckets: the first word of their names.
 const (
-	kindNames  = "names "
-	kindOrders = "orders "
-	kindFailed = "failed "
+	kindNames    = "names "
+	kindOrders   = "orders "
+	kindFailed   = "failed "
+	kindReplaced = "replaced "
 )
 
 func (g *Ledger) limit(key string) Limit {
@@ -132,19 +138,21 @@ func (g *Ledger) limit(key string) Limit {
 		return g.limits.SameNames
 	case strings.HasPrefix(key, kindOrders):
 		return g.limits.Orders
+	case strings.HasPrefix(key, kindReplaced):
+		return g.limits.Replacements
 	}
 	return g.limits.FailedAuthorizations
 }
 
-func namesKey(s Spec) string {
-	return kindNames + s.Directory + " " + s.Names[0] + " " + digest(s.Names)
-}
+func namesKey(s Spec) string                { return kindNames + namesOf(s) }
+func replacedKey(s Spec) string             { return kindReplaced + namesOf(s) }
+func namesOf(s Spec) string                 { return s.Directory + " " + s.Names[0] + " " + digest(s.Names) }
 func ordersKey(account string) string       { return kindOrders + account }
 func failedKey(account, name string) string { return kindFailed + account + " " + name }
 
 // reserve takes what a new order costs, or says how long to wait, and for what. An
 // exempt order is a renewal that says what it replaces: CAs that know of
-// replacements do not count them. What was charged for the names can be given back
+// replacements do not count them, and Limits.Replacements holds. What was charged for the names can be given back
 // with refund.
 func (g *Ledger) reserve(s Spec, account string, exempt bool, now time.Time) (charged string, wait time.Duration, why string) {
 	g.mu.Lock()
@@ -158,12 +166,18 @@ func (g *Ledger) reserve(s Spec, account string, exempt bool, now time.Time) (ch
 	for _, name := range s.Names {
 		ask(failedKey(account, strings.TrimPrefix(name, "*.")), name+" could not be proven")
 	}
-	if !exempt {
+	if exempt {
+		ask(replacedKey(s), "replacements of the certificate for exactly these names were ordered")
+	} else {
 		ask(namesKey(s), "certificates for exactly these names were ordered")
 		ask(ordersKey(account), "orders were sent")
 	}
-	if wait > 0 || exempt {
+	if wait > 0 {
 		return "", wait, why
+	}
+	if exempt {
+		g.spend(replacedKey(s), now)
+		return "", 0, ""
 	}
 	g.spend(namesKey(s), now)
 	g.spend(ordersKey(account), now)

@@ -31,7 +31,7 @@ func (r *run) reserve() {
 	}
 	r.warnOfCAA()
 	o.Charged, r.Order = charged, o
-	r.actions.StoreLedger = charged != ""
+	r.actions.StoreLedger = true
 	r.enter(Ordering)
 }
 

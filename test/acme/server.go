@@ -76,6 +76,9 @@ const (
 	PathRenewalInfo = "/draft-ietf-acme-ari-03/renewalInfo/"
 )
 
+// started counts servers.
+var started atomic.Int64
+
 // Server is a running CA. Safe for concurrent use.
 type Server struct {
 	*Answers
@@ -136,7 +139,9 @@ func Start(o Options) (*Server, error) {
 	}
 	s := v.server()
 	front := httptest.NewTLSServer(s.front())
-	s.Directory, s.Transport, s.Front = front.URL+wfe.DirectoryPath, front.Client().Transport, front.Certificate()
+	// A client's library may remember directories by their URL, and ports come back.
+	s.Directory = fmt.Sprintf("%s%s?%d", front.URL, wfe.DirectoryPath, started.Add(1))
+	s.Transport, s.Front = front.Client().Transport, front.Certificate()
 	s.stop = sync.OnceFunc(func() {
 		front.Close()
 		v.stop()
