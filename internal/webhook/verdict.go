@@ -55,8 +55,8 @@ var refusals = []refusal{
 // in neither list is tolerated too; a test keeps the lists complete.
 var tolerated = []string{
 	"AudienceNotAllowed", "CertificateMismatch", "DomainNotFound", "IdentityDefault", "IdentityUnresolved",
-	"IngressNotAccepted", "IngressNotFound", "NamespaceNotAdmitted", "PeerNotFound", "PortNotFound",
-	"PortUnresolved", "ProtocolMismatch", "ProviderNotFound", "ProviderUnresolved", "SecretInvalid",
+	"IngressNotAccepted", "IngressNotFound", "NamespaceNotAdmitted", "PeerNotFound", "PlainPortNotFound",
+	"PortNotFound", "PortUnresolved", "ProtocolMismatch", "ProviderNotFound", "ProviderUnresolved", "SecretInvalid",
 	"SecretNotFound", "SecretUnreadable", "ServiceHasNoSelector", "ServiceIsExternalName", "ServiceNotFound",
 }
 

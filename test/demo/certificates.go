@@ -114,6 +114,13 @@ func (d *demo) obtain(ctx context.Context) error {
 	if err := d.showZone(); err != nil {
 		return err
 	}
+	err = stack.Until(limited, "the gateway to serve the certificate", func(ctx context.Context) error {
+		_, err := d.serial(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
 	return d.rotate(ctx)
 }
 
