@@ -98,7 +98,7 @@ func New(o Options) (*Reconciler, error) {
 	r := &Reconciler{
 		cluster: o.Cluster, client: o.Client, ledger: o.Ledger, programmed: o.Programmed, prober: o.Prober,
 		applier:  &apply.Applier{Client: o.Client, Ledger: o.Ledger, Cluster: o.ClusterID, Parallel: parallel, Now: o.Clock.Now},
-		statuses: newStatusWriter(o.Client, parallel),
+		statuses: newStatusWriter(o.Client, parallel, o.Clock),
 		events:   &announcer{recorder: o.Recorder},
 		metrics:  metrics, inbox: newInbox(), clock: o.Clock, log: o.Log, began: o.Clock.Now(),
 		rebuilt: make(chan struct{}, 1),
@@ -163,17 +163,20 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	if r.last == nil {
 		return reconcile.Result{}, nil
 	}
-	all, err := r.report(ctx, r.last)
+	reported, err := r.report(ctx, r.last)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	if !all {
+	if !reported.all {
 		return reconcile.Result{RequeueAfter: time.Nanosecond}, nil
 	}
 	if len(r.last.state.Blockers) > 0 {
-		return reconcile.Result{}, nil
+		return reconcile.Result{RequeueAfter: reported.later}, nil
 	}
 	again, err := r.keepClaims(ctx, r.last)
+	if reported.later > 0 && (again == 0 || reported.later < again) {
+		again = reported.later
+	}
 	return reconcile.Result{RequeueAfter: again}, err
 }
 

@@ -14,9 +14,8 @@ import (
 	"github.com/trellis-mesh/trellis/internal/model"
 )
 
-// report brings all statuses up to date. It is false when it was left for
-// something more urgent, and has to be called again.
-func (r *Reconciler) report(ctx context.Context, done *round) (bool, error) {
+// report brings all statuses up to date, and says what it left for later.
+func (r *Reconciler) report(ctx context.Context, done *round) (written, error) {
 	began := r.clock.Now()
 	now := metav1.NewTime(began).Rfc3339Copy()
 	there := map[types.UID]bool{}
@@ -30,10 +29,10 @@ func (r *Reconciler) report(ctx context.Context, done *round) (bool, error) {
 		writes = append(writes, r.ingressStatus(done, i, now))
 	}
 	r.statuses.keep(there)
-	written, all, err := r.statuses.write(ctx, writes, r.stale.Load)
-	r.events.accepted(done, written)
-	r.metrics.reported(r.clock.Now().Sub(began), done, len(written), r.inbox.counts())
-	return all, err
+	out, err := r.statuses.write(ctx, writes, r.stale.Load)
+	r.events.accepted(done, out.done)
+	r.metrics.reported(r.clock.Now().Sub(began), done, len(out.done), r.inbox.counts())
+	return out, err
 }
 
 func (r *Reconciler) applicationStatus(done *round, a *v1alpha1.Application, now metav1.Time) statusWrite {

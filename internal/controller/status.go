@@ -7,9 +7,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -18,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
@@ -57,9 +60,12 @@ type statusWrite struct {
 type statusWriter struct {
 	client   client.Client
 	parallel int
+	clock    clock.PassiveClock
 
 	mu      sync.Mutex
 	written map[types.UID]writtenStatus
+	// at is when a status was last written.
+	at map[types.UID]time.Time
 }
 
 type writtenStatus struct {
@@ -67,8 +73,8 @@ type writtenStatus struct {
 	status          any
 }
 
-func newStatusWriter(c client.Client, parallel int) *statusWriter {
-	return &statusWriter{client: c, parallel: parallel, written: map[types.UID]writtenStatus{}}
+func newStatusWriter(c client.Client, parallel int, now clock.PassiveClock) *statusWriter {
+	return &statusWriter{client: c, parallel: parallel, clock: now, written: map[types.UID]writtenStatus{}, at: map[types.UID]time.Time{}}
 }
 
 // known is the newest status of an object: what a cache shows, or what was
@@ -91,11 +97,28 @@ func (s *statusWriter) known(uid types.UID, resourceVersion string, cached any) 
 // for, so that they come to an end where there always is something more urgent.
 const atLeast = 4 * parallel
 
-// write writes all that differ, those of changed statements first, and returns
-// those that it wrote. It stops early, and says so, when something urgent is to
-// be done: a thousand statuses must not hold up a repair.
-func (s *statusWriter) write(ctx context.Context, writes []statusWrite, urgent func() bool) (done []statusWrite, all bool, err error) {
+// interval is how often at most a status is written of which only the reason
+// changes why something is not known yet. A new host goes through half a dozen of
+// them in its first seconds, which nobody could read.
+const interval = 2 * time.Second
+
+// written is what a call of write came to.
+type written struct {
+	// done are the statuses that were written.
+	done []statusWrite
+	// all is false when it stopped early and has to be called again.
+	all bool
+	// later is when it has to be called again for what was held back; zero for
+	// never.
+	later time.Duration
+}
+
+// write writes all that differ, those of changed statements first. It stops early
+// when something urgent is to be done: a thousand statuses must not hold up a
+// repair.
+func (s *statusWriter) write(ctx context.Context, writes []statusWrite, urgent func() bool) (out written, err error) {
 	writes = slices.DeleteFunc(writes, func(w statusWrite) bool { return equality.Semantic.DeepEqual(w.was, w.is) })
+	writes, out.later = s.hold(writes)
 	slices.SortStableFunc(writes, func(a, b statusWrite) int { return a.rank() - b.rank() })
 	errs := make([]error, len(writes))
 	begun := 0
@@ -120,10 +143,45 @@ func (s *statusWriter) write(ctx context.Context, writes []statusWrite, urgent f
 	group.Wait()
 	for i, w := range writes[:begun] {
 		if errs[i] == nil {
-			done = append(done, w)
+			out.done = append(out.done, w)
 		}
 	}
-	return done, begun == len(writes), few(errs)
+	out.all = begun == len(writes)
+	return out, few(errs)
+}
+
+// hold leaves out what may wait, and says for how long.
+func (s *statusWriter) hold(writes []statusWrite) (now []statusWrite, later time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range writes {
+		wait := interval - s.clock.Since(s.at[w.uid])
+		if wait <= 0 || !interim(w.before, w.after) {
+			now = append(now, w)
+			continue
+		}
+		if later == 0 || wait < later {
+			later = wait
+		}
+	}
+	return now, later
+}
+
+// interim reports whether conditions differ in nothing but why something is not
+// known yet.
+func interim(before, after []metav1.Condition) bool {
+	before, after = standing(before), standing(after)
+	return slices.EqualFunc(before, after, func(b, a metav1.Condition) bool {
+		if b.Type != a.Type || b.Status != a.Status || b.ObservedGeneration != a.ObservedGeneration {
+			return false
+		}
+		return a.Status == metav1.ConditionUnknown || b.Reason == a.Reason && b.Message == a.Message
+	})
+}
+
+// standing leaves out the condition that only says that something is awaited.
+func standing(conditions []metav1.Condition) []metav1.Condition {
+	return slices.DeleteFunc(slices.Clone(conditions), func(c metav1.Condition) bool { return c.Type == v1alpha1.ConditionReconciling })
 }
 
 // rank is lower for what somebody waits for.
@@ -168,6 +226,7 @@ func (s *statusWriter) one(ctx context.Context, w statusWrite) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.written[w.uid] = writtenStatus{u.GetResourceVersion(), w.is}
+	s.at[w.uid] = s.clock.Now()
 	return nil
 }
 
@@ -175,11 +234,9 @@ func (s *statusWriter) one(ctx context.Context, w statusWrite) error {
 func (s *statusWriter) keep(there map[types.UID]bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for uid := range s.written {
-		if !there[uid] {
-			delete(s.written, uid)
-		}
-	}
+	gone := func(uid types.UID) bool { return !there[uid] }
+	maps.DeleteFunc(s.written, func(uid types.UID, _ writtenStatus) bool { return gone(uid) })
+	maps.DeleteFunc(s.at, func(uid types.UID, _ time.Time) bool { return gone(uid) })
 }
 
 // generatedObjects names objects for a status.

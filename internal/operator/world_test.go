@@ -413,12 +413,14 @@ func (w *world) awaitEvent(o client.Object, reason string, parts ...string) {
 // quiet waits until the operator has written nothing for a second.
 func (w *world) quiet() {
 	w.t.Helper()
+	// Longer than a status may be held back.
+	const rest = 2500 * time.Millisecond
 	last, since := w.writes.Load(), time.Now()
 	w.await("the operator to come to rest", func(context.Context) error {
 		if now := w.writes.Load(); now != last {
 			last, since = now, time.Now()
 		}
-		if time.Since(since) < time.Second {
+		if time.Since(since) < rest {
 			return errors.New("it still writes")
 		}
 		return nil
