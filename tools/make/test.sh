@@ -1,7 +1,11 @@
 #!/bin/sh
-# Runs the named steps of `make test` in order, never stops at the first failure,
-# and ends with one line that counts everything: "N passed, N failed".
+# Runs the named steps of `make test`, never stops at the first failure, and ends
+# with one line that counts everything: "N passed, N failed".
 # Steps: generated lint unit validation e2e. Reports (JSON, JUnit) land in .cache/test.
+#
+# They run in order, except that e2e runs beside the others where there are
+# others: it mostly waits for servers, while they compute. What it prints follows
+# when they are done, so that two steps never write to the screen at once.
 set -eu
 cd "$(dirname "$0")/../.."
 cache=${TRELLIS_CACHE:-$PWD/.cache}
@@ -31,31 +35,69 @@ check() {
 	fi
 }
 
-# gotest NAME FORMAT FLAGS-AND-PACKAGES...: a step made of Go tests.
+# gotest NAME FORMAT FLAGS-AND-PACKAGES...: a step made of Go tests. It takes the
+# place of the shell that calls it: who ends that process ends the tests.
 gotest() {
 	name=$1
 	format=$2
 	shift 2
 	echo "=== $name: go test $*"
-	"$cache/bin/gotestsum" --format "$format" --format-icons text --hide-summary skipped \
+	exec "$cache/bin/gotestsum" --format "$format" --format-icons text --hide-summary skipped \
 		--jsonfile "$reports/$name.json" --junitfile "$reports/$name.xml" \
-		--raw-command -- go test -json -shuffle=on "$@" || failed_steps="$failed_steps $name"
+		--raw-command -- go test -json -shuffle=on "$@"
 }
 
-# gopackages NAME KIND FORMAT FLAGS...: gotest over all packages of a kind. A
-# kind without packages is no failure; a tree that does not list is one.
+# list KIND: the packages of a kind, in $packages. A kind without packages is no
+# failure; a tree that does not list is one.
+list() {
+	if ! packages=$(sh tools/make/packages.sh "$1"); then
+		packages=""
+		check "$1-list" false
+	fi
+}
+
+# gopackages NAME KIND FORMAT FLAGS...: gotest over all packages of a kind.
 gopackages() {
+	list "$2"
 	name=$1
 	format=$3
-	if ! packages=$(sh tools/make/packages.sh "$2"); then
-		check "$name-list" false
-		return
-	fi
 	shift 3
 	# Word splitting of the package list is wanted.
 	# shellcheck disable=SC2086
-	[ -z "$packages" ] || gotest "$name" "$format" "$@" $packages
+	[ -z "$packages" ] || (gotest "$name" "$format" "$@" $packages) || failed_steps="$failed_steps $name"
 }
+
+# The e2e step is a process of its own from its start on; e2e_ended waits for it.
+# One package at a time: each starts a mesh of its own.
+e2e_process=""
+e2e_log="$reports/e2e.log"
+e2e_start() {
+	list e2e
+	[ -n "$packages" ] || return 0
+	# Flags and packages split into words.
+	# shellcheck disable=SC2086
+	gotest e2e testname $race -p 1 -timeout 30m ${E2E_FLAGS:-} $packages &
+	e2e_process=$!
+}
+
+e2e_ended() {
+	[ -n "$e2e_process" ] || return 0
+	wait "$e2e_process" || failed_steps="$failed_steps e2e"
+	e2e_process=""
+}
+
+# A process in the background hears nothing of an interrupt.
+trap '[ -z "$e2e_process" ] || kill "$e2e_process" 2>/dev/null || true' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+case " $* " in
+" e2e ") ;;
+*" e2e "*)
+	echo "=== e2e runs beside the other steps, and what it says follows: $e2e_log"
+	e2e_start >"$e2e_log" 2>&1
+	;;
+esac
 
 for step in "$@"; do
 	case $step in
@@ -76,9 +118,13 @@ for step in "$@"; do
 		check validation-externaldns go -C test/oracle/externaldns test ./...
 		;;
 	e2e)
-		# One package at a time: each starts a mesh of its own.
-		# shellcheck disable=SC2086
-		gopackages e2e e2e testname $race -p 1 -timeout 30m ${E2E_FLAGS:-}
+		if [ -f "$e2e_log" ]; then
+			e2e_ended
+			cat "$e2e_log"
+		else
+			e2e_start
+			e2e_ended
+		fi
 		;;
 	*)
 		echo "unknown step $step" >&2
