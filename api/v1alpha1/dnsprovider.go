@@ -54,12 +54,14 @@ type DNSProviderSpec struct {
 	// +optional
 	Private bool `json:"private,omitempty"`
 	// Confirmed are the tokens of changes that were stopped since they would
-	// delete or change a large part of a zone. The token is in the message.
+	// delete or change a large part of a zone. A token is in status.confirm of the
+	// ManagedRecords.
 	//
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:items:MaxLength=64
+	// +kubebuilder:validation:items:Pattern=`^[0-9a-f]+$`
 	Confirmed []string `json:"confirmed,omitempty"`
 
 	// Route53 is Amazon Route 53.

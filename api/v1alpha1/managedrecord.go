@@ -70,6 +70,7 @@ const (
 //
 // +kubebuilder:validation:XValidation:rule="self.name == oldSelf.name && self.providerRef == oldSelf.providerRef",message="name and providerRef cannot change, since what was written would be left behind: make another ManagedRecord and delete this one"
 // +kubebuilder:validation:XValidation:rule="!(has(self.addresses) && has(self.host)) && !(has(self.texts) && (has(self.addresses) || has(self.host)))",message="at most one of addresses, host and texts"
+// +kubebuilder:validation:XValidation:rule="!(has(self.routing) && has(self.texts))",message="routing is for addresses or a host: texts are answered to everybody"
 type ManagedRecordSpec struct {
 	// ProviderRef is a DNSProvider in the same namespace.
 	//
@@ -101,6 +102,11 @@ type ManagedRecordSpec struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	Host string `json:"host,omitempty"`
+	// Routing makes the entry one of several at its name, as of several clusters.
+	// Absent: it is alone there.
+	//
+	// +optional
+	Routing *DNSRouting `json:"routing,omitempty"`
 	// Texts are TXT values beside those that others may have there, as for the
 	// challenges of certificate authorities.
 	//
@@ -125,6 +131,70 @@ type ManagedRecordSpec struct {
 	//
 	// +optional
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
+}
+
+// DNSRouting makes an entry one of several at the same name and type, each with
+// an identifier of its own. Providers that cannot refuse it, and write nothing.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.weighted) != has(self.geographic)",message="exactly one of weighted and geographic"
+type DNSRouting struct {
+	// SetIdentifier tells this entry from the others at the name. Absent: the
+	// cluster's id, which is the UID of its namespace kube-system.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=57
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`
+	SetIdentifier string `json:"setIdentifier,omitempty"`
+	// Weighted gives each entry a share of the clients.
+	//
+	// +optional
+	Weighted *WeightedRouting `json:"weighted,omitempty"`
+	// Geographic gives each entry the clients of a place.
+	//
+	// +optional
+	Geographic *GeographicRouting `json:"geographic,omitempty"`
+}
+
+// WeightedRouting is a share of the clients.
+type WeightedRouting struct {
+	// Weight is this entry's part of the sum of all weights at the name. Zero: no
+	// clients, unless all weights are zero, which then are taken for equal.
+	//
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=255
+	Weight int32 `json:"weight"`
+}
+
+// GeographicRouting is a place on Earth. The smallest place that has an entry and
+// holds the client decides.
+//
+// +kubebuilder:validation:XValidation:rule="(has(self.default) && self.default ? 1 : 0) + (has(self.continent) ? 1 : 0) + (has(self.country) ? 1 : 0) == 1",message="exactly one of default: true, continent and country"
+// +kubebuilder:validation:XValidation:rule="!has(self.subdivision) || has(self.country)",message="a subdivision needs its country"
+type GeographicRouting struct {
+	// Default is for the clients of all places without an entry. Where no entry is
+	// the default, those find no address.
+	//
+	// +optional
+	Default bool `json:"default,omitempty"`
+	// Continent is two letters.
+	//
+	// +optional
+	// +kubebuilder:validation:Enum=AF;AN;AS;EU;NA;OC;SA
+	Continent string `json:"continent,omitempty"`
+	// Country is two letters of ISO 3166-1.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=2
+	// +kubebuilder:validation:Pattern=`^[A-Z]{2}$`
+	Country string `json:"country,omitempty"`
+	// Subdivision is what follows the country's letters in ISO 3166-2. Route 53 has
+	// those of the United States and of Ukraine.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=3
+	// +kubebuilder:validation:Pattern=`^[A-Z0-9]{1,3}$`
+	Subdivision string `json:"subdivision,omitempty"`
 }
 
 // DNSProviderReference is a DNSProvider in the same namespace.
@@ -161,11 +231,17 @@ type ManagedRecordStatus struct {
 	// +optional
 	// +listType=atomic
 	Plan []string `json:"plan,omitempty"`
+	// Confirm is the token of a mass change that waits for somebody's word: it
+	// happens once the token is in spec.confirmed of the DNSProvider.
+	//
+	// +optional
+	Confirm string `json:"confirm,omitempty"`
 	// Owned are the record sets that are ours, as they were last written. They
 	// prove what is ours where the mark in the zone was lost.
 	//
 	// +optional
 	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=256
 	Owned []OwnedRecordSet `json:"owned,omitempty"`
 	// NextTry is when to look again, where something is awaited.
 	//
@@ -184,6 +260,12 @@ type ManagedRecordStatus struct {
 // OwnedRecordSet is a record set of ours.
 type OwnedRecordSet struct {
 	Type string `json:"type"`
+	// SetIdentifier and Routing are of one of several entries at the name.
+	//
+	// +optional
+	SetIdentifier string `json:"setIdentifier,omitempty"`
+	// +optional
+	Routing *DNSRouting `json:"routing,omitempty"`
 	// +optional
 	TTL int64 `json:"ttl,omitempty"`
 	// +optional

@@ -213,6 +213,11 @@ type IngressDNS struct {
 	// +kubebuilder:validation:Minimum=30
 	// +kubebuilder:validation:Maximum=86400
 	TTL int32 `json:"ttl,omitempty"`
+	// Routing shares the hosts with other clusters that publish them, each with a
+	// SecureIngress of its own. Absent: the hosts are this cluster's alone.
+	//
+	// +optional
+	Routing *DNSRouting `json:"routing,omitempty"`
 	// Policy; absent: Sync.
 	//
 	// +optional

@@ -429,6 +429,7 @@ func TestAPlanShowsHowAMassChangeIsConfirmed(t *testing.T) {
 	for _, name := range []string{"a.example.com", "b.example.com"} {
 		record(t, c, "mass", name, "Blocked", func(r *v1alpha1.ManagedRecord) {
 			r.Status.Plan = []string{"update " + name + " A 192.0.2.1 becomes 192.0.2.2"}
+			r.Status.Confirm = refused.Confirm
 			r.Status.Conditions = []metav1.Condition{condition("Ready", "False", string(refused.Class), refused.Err.Error()+"; to let it happen, …", time.Minute)}
 		})
 	}

@@ -83,7 +83,7 @@ func (b *builder) records(in *intent.Ingress) {
 			ObjectMeta: metav1.ObjectMeta{Namespace: in.Ref.Namespace, Name: recordName(in.Ref.Name, dns.ProviderRef.Name, h.Name)},
 			Spec: v1alpha1.ManagedRecordSpec{
 				ProviderRef: dns.ProviderRef, Name: h.Name, TTL: dns.TTL, Addresses: addresses, Host: host,
-				Policy: dns.Policy, DryRun: dns.DryRun, Adopt: dns.Adopt, DeletionPolicy: dns.DeletionPolicy,
+				Routing: dns.Routing, Policy: dns.Policy, DryRun: dns.DryRun, Adopt: dns.Adopt, DeletionPolicy: dns.DeletionPolicy,
 			},
 		}
 		b.object(value, "ManagedRecord", v1alpha1.GroupName, ownersOf(in, []*intent.Host{h}), []stamp{{below(&in.Origin, "spec.dns"), ReasonRoute}})

@@ -190,7 +190,7 @@ func (r *run) point(i int, z Zone) bool {
 	if w.Target == nil || w.Hold {
 		return true
 	}
-	sets, err := r.p.Point(z, w.Name, w.Identifier, w.TTL, *w.Target)
+	sets, err := r.pointTo(z, *w)
 	if err == nil && len(sets) == 0 {
 		err = fmt.Errorf("pointing %s: %w: its target leads nowhere", w.Name, ErrInvalid)
 	}
@@ -201,6 +201,24 @@ func (r *run) point(i int, z Zone) bool {
 	}
 	w.Sets = sets
 	return true
+}
+
+// pointTo asks the provider for the sets of a target, and gives them the wish's
+// routing.
+func (r *run) pointTo(z Zone, w Wanted) ([]RecordSet, error) {
+	if can := r.p.Capabilities(); w.Routing != nil {
+		switch {
+		case w.Routing.Weight != nil && !can.Weights:
+			return nil, fmt.Errorf("pointing %s: %w: routing by weight", w.Name, ErrUnsupported)
+		case w.Routing.Location != nil && !can.Locations:
+			return nil, fmt.Errorf("pointing %s: %w: routing by the place of clients", w.Name, ErrUnsupported)
+		}
+	}
+	sets, err := r.p.Point(z, w.Name, w.Identifier, w.TTL, *w.Target)
+	for i := range sets {
+		sets[i].Routing = w.Routing
+	}
+	return sets, err
 }
 
 // Zones are those of the account that may be used, as they were seen in the last

@@ -85,6 +85,7 @@ const (
 	ClassAmbiguousZone Class = "ZoneAmbiguous"
 	ClassDuplicate     Class = "DuplicateName"
 	ClassInvalid       Class = "Invalid"
+	ClassUnsupported   Class = "Unsupported"
 	ClassThrottled     Class = "Throttled"
 	ClassStale         Class = "ZoneBusy"
 	ClassUnavailable   Class = "Unavailable"
@@ -275,7 +276,7 @@ func ClassOf(err error) Class {
 		class Class
 	}{
 		{errConflict, ClassConflict}, {errMassChange, ClassMassChange}, {errAmbiguousZone, ClassAmbiguousZone}, {errDuplicate, ClassDuplicate},
-		{ErrCredentials, ClassCredentials}, {ErrNoZone, ClassNoZone}, {ErrStale, ClassStale}, {ErrInvalid, ClassInvalid}, {ErrTooLarge, ClassInvalid},
+		{ErrCredentials, ClassCredentials}, {ErrNoZone, ClassNoZone}, {ErrStale, ClassStale}, {ErrUnsupported, ClassUnsupported}, {ErrInvalid, ClassInvalid}, {ErrTooLarge, ClassInvalid},
 	} {
 		if errors.Is(err, c.err) {
 			return c.class

@@ -47,7 +47,7 @@ func (r *run) guard(z Zone, todo []*task) []*task {
 	for _, t := range c.here {
 		o := &r.out[t.i]
 		o.Steps, o.Confirm, o.NextTry = t.plan.Steps, token, r.now.Add(lastBackoff)
-		r.fail(t.i, fmt.Errorf("%w: %d of %d record sets of ours in %s; confirm with %s", errMassChange, c.hurt, c.owned, z.Name, token))
+		r.fail(t.i, fmt.Errorf("%w: %d of %d record sets of ours in %s; the token is %s", errMassChange, c.hurt, c.owned, z.Name, token))
 		if m := r.account.memory[wishOf(r.wanted[t.i])]; m != nil {
 			m.had, m.hurt = t.plan.Had, len(hurts(t.plan))
 		}

@@ -36,6 +36,10 @@ func MarkName(k Key) (Name, error) {
 	if first, _, _ := strings.Cut(name, "."); first == wildcardLabel || first == markLabel {
 		return "", fmt.Errorf("%w: names that begin with %s are kept for marks", ErrInvalid, first)
 	}
+	if !validIdentifier(k.Identifier) {
+		// Case would be lost: two members would have one mark.
+		return "", fmt.Errorf("%w: the identifier %q is no label in lower case", ErrInvalid, k.Identifier)
+	}
 	label := strings.ToLower(string(k.Type))
 	if k.Identifier != "" {
 		label += "-" + k.Identifier

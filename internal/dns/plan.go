@@ -32,6 +32,8 @@ type Wanted struct {
 	// the Provider for the sets, with this TTL in seconds.
 	Target *Target
 	TTL    uint32
+	// Routing is what the sets of a Target get; it needs an Identifier.
+	Routing *Routing
 	// Known are the sets as this resource last wrote them. They prove what is ours
 	// where a mark was lost.
 	Known  []RecordSet
@@ -92,22 +94,69 @@ func (w Wanted) Lookup() ([]Name, error) {
 	if w.Shared {
 		return names, nil
 	}
-	for _, t := range Types() {
-		n, err := MarkName(Key{w.Name, t, w.Identifier})
-		if err != nil {
-			return nil, err
-		}
-		names = append(names, n)
-		if w.Adopt {
-			names = append(names, ForeignMarks(Key{w.Name, t, w.Identifier})...)
+	for _, id := range w.identifiers() {
+		for _, t := range Types() {
+			n, err := MarkName(Key{w.Name, t, id})
+			if err != nil {
+				return nil, err
+			}
+			names = append(names, n)
+			if w.Adopt {
+				names = append(names, ForeignMarks(Key{w.Name, t, id})...)
+			}
 		}
 	}
 	slices.Sort(names)
 	return slices.Compact(names), nil
 }
 
+// identifiers are those that the resource has, and had when it last wrote.
+func (w Wanted) identifiers() []string {
+	out := []string{w.Identifier}
+	for _, k := range w.Known {
+		if !slices.Contains(out, k.Identifier) {
+			out = append(out, k.Identifier)
+		}
+	}
+	return out
+}
+
+// Further is the names that must be read as well, given what is at those of
+// Lookup: the marks of other members at the name, and where a mark of ours is
+// gone, those of other tools.
+func (w Wanted) Further(there []Observed) []Name {
+	if w.Shared {
+		return nil
+	}
+	seen := map[Key]bool{}
+	for _, o := range there {
+		seen[o.Key] = true
+	}
+	had, known := w.identifiers(), map[Key]bool{}
+	for _, k := range w.Known {
+		known[k.Key] = true
+	}
+	var names []Name
+	for _, o := range there {
+		if o.Name != w.Name || !slices.Contains(Types(), o.Type) {
+			continue
+		}
+		mark, err := MarkName(o.Key)
+		switch {
+		case err != nil:
+			// An identifier that no mark of ours can be about.
+		case !slices.Contains(had, o.Identifier):
+			names = append(names, mark)
+		case known[o.Key] && !seen[Key{Name: mark, Type: TypeTXT}]:
+			names = append(names, ForeignMarks(o.Key)...)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 // MakePlan compares what is wanted with what was observed at the names of
-// Wanted.Lookup. Owner is the cluster's, as in Mark. The error is ErrInvalid:
+// Wanted.Lookup and Wanted.Further. Owner is the cluster's, as in Mark. The error is ErrInvalid:
 // nothing that the zone could hold would make w come true.
 func MakePlan(owner string, w Wanted, there []Observed) (*Plan, error) {
 	if err := w.check(); err != nil {
@@ -143,6 +192,9 @@ func (w Wanted) check() error {
 	if w.Target != nil && len(w.Sets) == 0 && !w.Hold {
 		// Nothing would be there, which is to withdraw: nobody said that.
 		return fmt.Errorf("%w: its target leads nowhere", ErrInvalid)
+	}
+	if w.Routing != nil && (w.Identifier == "" || (w.Routing.Weight == nil) == (w.Routing.Location == nil)) {
+		return fmt.Errorf("%w: its routing needs an identifier, and a weight or a place", ErrInvalid)
 	}
 	return w.checkSets()
 }

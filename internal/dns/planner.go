@@ -47,9 +47,25 @@ func (p *planner) look(key Key) (holding, error) {
 }
 
 // ours reports whether what is at a key is the cluster's: its mark says so, or it
-// is what we remember and its mark was lost.
+// is what we remember, its mark was lost, and nobody else has put one there.
 func (p *planner) ours(h holding) bool {
-	return h.marked && h.mark.Owner == p.owner || h.exists && !h.marked && p.remembers(h.data.RecordSet)
+	if h.marked {
+		return h.mark.Owner == p.owner
+	}
+	return h.exists && p.remembers(h.data.RecordSet) && p.foreign(h.key) == ""
+}
+
+// foreign is who claims a key by another tool's mark; empty where nobody does, as
+// far as was read.
+func (p *planner) foreign(key Key) string {
+	for _, name := range ForeignMarks(key) {
+		for _, v := range p.there[Key{name, TypeTXT, key.Identifier}].Values {
+			if owner, ok := foreignOwner(v); ok {
+				return owner
+			}
+		}
+	}
+	return ""
 }
 
 // mine reports whether it is this resource's, too. Another resource of the
@@ -61,8 +77,8 @@ func (p *planner) mine(h holding) bool {
 // own plans every key at the name that is wanted or ours.
 func (p *planner) own(change *Change) error {
 	var holdings []holding
-	for _, t := range Types() {
-		h, err := p.look(Key{p.w.Name, t, p.w.Identifier})
+	for _, key := range p.keys() {
+		h, err := p.look(key)
 		if err != nil {
 			return err
 		}
@@ -88,6 +104,25 @@ func (p *planner) own(change *Change) error {
 		p.clear(change)
 	}
 	return nil
+}
+
+// keys are those that something of the resource's may be at: with its identifier,
+// and with those of the other members at the name, since it may have had another
+// one when it last wrote.
+func (p *planner) keys() []Key {
+	ids := p.w.identifiers()
+	for _, key := range sortedKeys(p.there) {
+		if _, err := MarkName(key); err == nil && key.Name == p.w.Name && !slices.Contains(ids, key.Identifier) {
+			ids = append(ids, key.Identifier)
+		}
+	}
+	var out []Key
+	for _, id := range ids {
+		for _, t := range Types() {
+			out = append(out, Key{p.w.Name, t, id})
+		}
+	}
+	return out
 }
 
 // hold leaves what is ours as it is.
@@ -128,7 +163,7 @@ func (p *planner) ownOne(change *Change, h holding, want RecordSet) error {
 // there, that tool goes on writing what it takes for its own.
 func (p *planner) release(change *Change, key Key) {
 	for _, name := range ForeignMarks(key) {
-		mark, ok := p.there[Key{Name: name, Type: TypeTXT}]
+		mark, ok := p.there[Key{name, TypeTXT, key.Identifier}]
 		if !ok || len(mark.Values) == 0 || slices.ContainsFunc(change.Delete, func(d Observed) bool { return d.Key == mark.Key }) {
 			continue
 		}
@@ -163,8 +198,8 @@ func becomes(old, next RecordSet) string {
 	if old.TTL != next.TTL {
 		parts = append(parts, fmt.Sprintf("TTL %d s instead of %d s", next.TTL, old.TTL))
 	}
-	if len(parts) == 0 {
-		parts = append(parts, "routed otherwise")
+	if !reflect.DeepEqual(old.Routing, next.Routing) {
+		parts = append(parts, next.Routing.String())
 	}
 	return strings.Join(parts, ", ")
 }
@@ -245,7 +280,7 @@ func (p *planner) clashes(key Key) bool {
 		return true
 	}
 	return slices.ContainsFunc(p.w.Sets, func(s RecordSet) bool {
-		return s.Type == key.Type && (s.Identifier == "") != (key.Identifier == "")
+		return s.Type == key.Type && s.Key != key && !s.Routing.beside(p.there[key].Routing)
 	})
 }
 
@@ -337,6 +372,9 @@ func (p *planner) describe(h holding) string {
 		return fmt.Sprintf("the ManagedRecord %s of this cluster", h.mark.Resource)
 	case h.marked:
 		return fmt.Sprintf("Trellis in another cluster (owner id %s, ManagedRecord %s)", h.mark.Owner, h.mark.Resource)
+	}
+	if owner := p.foreign(h.key); owner != "" {
+		return owner
 	}
 	return nobody
 }

@@ -160,6 +160,8 @@ var (
 	ErrNoZone = errors.New("the zone does not exist")
 	// ErrInvalid: this change will never be accepted.
 	ErrInvalid = errors.New("the DNS provider cannot hold such a record")
+	// ErrUnsupported: this provider has no such thing, and another may.
+	ErrUnsupported = errors.New("the DNS provider has no such thing")
 	// ErrTooLarge: the batch, not one of its changes, exceeds a limit.
 	ErrTooLarge = errors.New("the batch exceeds the DNS provider's limits")
 )

@@ -85,14 +85,18 @@ func (r *run) plan(ctx context.Context, z Zone, todo []*task) []*task {
 		}
 		return nil
 	}
+	further, err := r.read(ctx, z, r.further(z, todo, there))
+	if err != nil {
+		for _, t := range todo {
+			r.fail(t.i, err)
+		}
+		return nil
+	}
 	var left, conflicting []*task
 	for _, t := range todo {
 		w := r.wanted[t.i]
-		var seen []Observed
-		lookup, _ := w.Lookup()
-		for _, n := range lookup {
-			seen = append(seen, there[n]...)
-		}
+		seen := readAt(there, w.lookup())
+		seen = append(seen, readAt(further, w.Further(seen))...)
 		p, err := MakePlan(r.Owner, w, seen)
 		switch {
 		case err != nil:
@@ -110,6 +114,35 @@ func (r *run) plan(ctx context.Context, z Zone, todo []*task) []*task {
 	}
 	r.nameOwners(ctx, z, conflicting)
 	return left
+}
+
+// further is the names that the first look has given reason to look at.
+func (r *run) further(z Zone, todo []*task, there map[Name][]Observed) []Name {
+	var names []Name
+	for _, t := range todo {
+		w := r.wanted[t.i]
+		for _, n := range w.Further(readAt(there, w.lookup())) {
+			if n.In(z.Name) {
+				names = append(names, n)
+			}
+		}
+	}
+	return names
+}
+
+// lookup is Lookup where it is known to have no error.
+func (w Wanted) lookup() []Name {
+	names, _ := w.Lookup()
+	return names
+}
+
+// readAt is what was read at names.
+func readAt(there map[Name][]Observed, names []Name) []Observed {
+	var out []Observed
+	for _, n := range names {
+		out = append(out, there[n]...)
+	}
+	return out
 }
 
 const typeNS Type = "NS"

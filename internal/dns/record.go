@@ -94,6 +94,37 @@ type Location struct {
 	Country, Subdivision string
 }
 
+// String is for people.
+func (r *Routing) String() string {
+	switch {
+	case r == nil:
+		return "alone at its name"
+	case r.Weight != nil:
+		return fmt.Sprintf("weight %d", *r.Weight)
+	case r.Location == nil:
+		return "routed otherwise"
+	case r.Location.Default:
+		return "for clients of everywhere else"
+	case r.Location.Continent != "":
+		return "for clients in the continent " + r.Location.Continent
+	case r.Location.Subdivision != "":
+		return "for clients in " + r.Location.Country + "-" + r.Location.Subdivision
+	}
+	return "for clients in " + r.Location.Country
+}
+
+// beside reports whether two sets of one type with these routings can be at one
+// name: members of one kind, and none for the same place.
+func (r *Routing) beside(o *Routing) bool {
+	switch {
+	case r == nil || o == nil:
+		return false
+	case r.Weight != nil:
+		return o.Weight != nil
+	}
+	return r.Location != nil && o.Location != nil && *r.Location != *o.Location
+}
+
 // NewRecordSet brings values into canonical form, or says what is wrong.
 func NewRecordSet(key Key, ttl uint32, values ...string) (RecordSet, error) {
 	out := RecordSet{Key: key, TTL: ttl}
@@ -144,7 +175,13 @@ func (r RecordSet) Equal(o RecordSet) bool {
 
 // Text is one line for people: what is at the name. Texts are quoted, and long
 // ones cut.
-func (r RecordSet) Text() string { return r.String() + " → " + r.what() }
+func (r RecordSet) Text() string {
+	out := r.String() + " → " + r.what()
+	if r.Routing != nil {
+		out += ", " + r.Routing.String()
+	}
+	return out
+}
 
 // clipped is how much of a text people are shown, in octets.
 const clipped = 80

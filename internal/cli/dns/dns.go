@@ -9,14 +9,12 @@ package dns
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
@@ -153,11 +151,10 @@ func recordOf(record *v1alpha1.ManagedRecord, now time.Time) Record {
 		}
 		return out
 	}
-	out.Phase, out.Plan, out.Message = status.Phase, status.Plan, ""
+	out.Phase, out.Plan, out.Confirm, out.Message = status.Phase, status.Plan, status.Confirm, ""
 	out.NeedsPerson = status.Phase == string(engine.PhaseBlocked)
 	if ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady); ready != nil {
 		out.Reason, out.Message = ready.Reason, ready.Message
-		out.Confirm = token(ready)
 	}
 	if status.NextTry != nil {
 		at := status.NextTry.UTC()
@@ -179,19 +176,6 @@ func leadsTo(spec *v1alpha1.ManagedRecordSpec) []string {
 		return []string{fmt.Sprintf("TXT (%d)", len(spec.Texts))}
 	}
 	return nil
-}
-
-// tokens finds what confirms a mass change in the text of its refusal.
-var tokens = regexp.MustCompile(`confirm with ([0-9a-f]{8,64})\b`)
-
-func token(ready *metav1.Condition) string {
-	if ready.Reason != string(engine.ClassMassChange) {
-		return ""
-	}
-	if match := tokens.FindStringSubmatch(ready.Message); match != nil {
-		return match[1]
-	}
-	return ""
 }
 
 func needPeople(records []Record) bool {

@@ -251,7 +251,7 @@ func (at *round) ask(ctx context.Context, engine *dns.Engine) {
 	var wanted []dns.Wanted
 	for _, e := range at.records {
 		if e.first = len(wanted); !e.gone() {
-			e.trouble = at.refuse(e, others)
+			e.trouble = at.refuse(e, engine.Owner, others)
 			wanted = append(wanted, e.wishes...)
 		}
 	}

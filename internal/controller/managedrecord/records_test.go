@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/controller/managedrecord"
@@ -233,7 +234,7 @@ func TestAMassChangeWaitsForItsToken(t *testing.T) {
 		}
 		w.reconcile()
 		w.has(before...)
-		r := w.is("r00", dns.PhaseBlocked, "MassChange", "spec.confirmed of the DNSProvider "+w.namespace+"/dns", "12 of 12")
+		r := w.is("r00", dns.PhaseBlocked, "MassChange", "kubectl -n "+w.namespace+" patch dnsprovider dns --type=merge -p", "12 of 12")
 		if len(r.Status.Plan) == 0 || r.Status.NextTry == nil {
 			t.Errorf("it is %+v", r.Status)
 		}
@@ -241,12 +242,14 @@ func TestAMassChangeWaitsForItsToken(t *testing.T) {
 			t.Errorf("the events are %q", news)
 		}
 		w.quiet()
-		message := r.Status.Conditions[0].Message
-		_, rest, _ := strings.Cut(message, "confirm with ")
-		token, _, _ := strings.Cut(rest, ";")
-		w.provider(func(s *v1alpha1.DNSProviderSpec) { s.Confirmed = []string{token} })
+		w.confirm(r.Status.Conditions[0].Message)
+		if got := w.dns().Spec.Confirmed; !slices.Equal(got, []string{r.Status.Confirm}) || r.Status.Confirm == "" {
+			t.Errorf("the command in the message confirms %q, and the token is %q", got, r.Status.Confirm)
+		}
 		w.reconcile()
-		w.is("r11", dns.PhaseDone, "Done", "192.0.2.2")
+		if done := w.is("r11", dns.PhaseDone, "Done", "192.0.2.2"); done.Status.Confirm != "" {
+			t.Errorf("it is done, and asks to confirm %s", done.Status.Confirm)
+		}
 		for i := range before {
 			before[i] = strings.Replace(before[i], "192.0.2.1", "192.0.2.2", 1)
 		}
@@ -362,5 +365,18 @@ func TestItLooksAgainEveryMinute(t *testing.T) {
 	w.reconcile()
 	if n := len(w.entries()); n != 2 {
 		t.Errorf("the zone has %q", w.entries())
+	}
+}
+
+// confirm does what the command in a message does.
+func (w *world) confirm(message string) {
+	w.Helper()
+	_, rest, _ := strings.Cut(message, "kubectl -n "+w.namespace+" patch dnsprovider dns --type=merge -p '")
+	patch, _, found := strings.Cut(rest, "'")
+	if !found {
+		w.Fatalf("there is no command in %q", message)
+	}
+	if err := w.client.Patch(w.Context(), w.dns(), client.RawPatch(types.MergePatchType, []byte(patch))); err != nil {
+		w.Fatal(err)
 	}
 }

@@ -48,13 +48,13 @@ func (e *entry) phase() dns.Phase {
 func (at *round) status(e *entry) v1alpha1.ManagedRecordStatus {
 	was := e.record.Status
 	out := *was.DeepCopy()
-	out.ObservedGeneration, out.Phase, out.Plan, out.NextTry = e.generation, string(e.phase()), nil, nil
+	out.ObservedGeneration, out.Phase, out.Plan, out.NextTry, out.Confirm = e.generation, string(e.phase()), nil, nil, ""
 	ready := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: out.Phase}
 	if e.trouble != nil {
 		ready.Reason, ready.Message = e.trouble.reason, e.trouble.message
 	} else {
 		o := e.worst()
-		out.Owned, out.Plan = e.owned(), planOf(o)
+		out.Owned, out.Plan, out.Confirm = e.owned(), planOf(o), o.Confirm
 		if o.Zone.ID != "" {
 			out.Zone = &v1alpha1.DNSZone{Name: string(o.Zone.Name), ID: o.Zone.ID}
 		}
@@ -158,7 +158,7 @@ func (at *round) remedy(o dns.Outcome) string {
 	case dns.ClassConflict:
 		return "set spec.adopt to take it over, or delete it at the DNS provider"
 	case dns.ClassMassChange:
-		return fmt.Sprintf("to let it happen, add %s to spec.confirmed of the DNSProvider %s", o.Confirm, at.key)
+		return "to let it happen: " + at.confirmation(o.Confirm)
 	case dns.ClassCredentials:
 		if ref := secretOf(at.provider.Spec); ref != nil {
 			return fmt.Sprintf("put credentials that are valid and allow it into the Secret %s/%s", at.key.Namespace, ref.Name)
@@ -170,8 +170,21 @@ func (at *round) remedy(o dns.Outcome) string {
 		return fmt.Sprintf("list one of the ids in spec.zones of the DNSProvider %s", at.key)
 	case dns.ClassDuplicate:
 		return "delete one of them"
+	case dns.ClassUnsupported:
+		return fmt.Sprintf("%s answers all clients alike; take spec.routing out (spec.dns.routing of the SecureIngress), or use a DNSProvider of Route 53", vendorOf(at.provider.Spec))
 	}
 	return ""
+}
+
+// maxConfirmed is what spec.confirmed of a DNSProvider holds.
+const maxConfirmed = 16
+
+// confirmation is the command that lets a mass change happen. A merge patch
+// replaces the list, so earlier tokens are in it as far as there is room.
+func (at *round) confirmation(token string) string {
+	all := append(slices.Clone(at.provider.Spec.Confirmed), token)
+	all = all[max(0, len(all)-maxConfirmed):]
+	return fmt.Sprintf(`kubectl -n %s patch dnsprovider %s --type=merge -p '{"spec":{"confirmed":["%s"]}}'`, at.key.Namespace, at.key.Name, strings.Join(all, `","`))
 }
 
 // detained says why a record that is deleted is still there.

@@ -28,11 +28,11 @@ func (at *round) missing() *trouble {
 }
 
 // refuse says why a record is not written.
-func (at *round) refuse(e *entry, others texts) *trouble {
+func (at *round) refuse(e *entry, owner string, others texts) *trouble {
 	if !at.provider.DeletionTimestamp.IsZero() && !e.held() {
 		return &trouble{reasonProviderNotFound, fmt.Sprintf("the DNSProvider %s is being deleted, so nothing new is written there", at.key)}
 	}
-	if err := e.wish(others); err != nil {
+	if err := e.wish(owner, others); err != nil {
 		e.wishes = nil
 		return &trouble{string(dns.ClassInvalid), err.Error()}
 	}

@@ -44,6 +44,21 @@ func secretOf(spec v1alpha1.DNSProviderSpec) *v1alpha1.SecretReference {
 	return nil
 }
 
+// vendorOf is the vendor's name, for people.
+func vendorOf(spec v1alpha1.DNSProviderSpec) string {
+	switch {
+	case spec.Route53 != nil:
+		return "Route 53"
+	case spec.RFC2136 != nil:
+		return "a name server with RFC 2136"
+	case spec.Azure != nil:
+		return "Azure DNS"
+	case spec.Google != nil:
+		return "Google Cloud DNS, as Trellis uses it,"
+	}
+	return "Cloudflare DNS"
+}
+
 // provider makes the provider of a spec from the data of its Secret, and says how
 // fast it may be called.
 func (v Vendors) provider(ctx context.Context, spec v1alpha1.DNSProviderSpec, secret keys) (dns.Provider, pace, error) {

@@ -6,6 +6,7 @@ package managedrecord
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 
@@ -54,7 +55,7 @@ func (e *entry) resource() string { return e.record.Namespace + "/" + e.record.N
 
 // wish says what the record wants, or what is wrong with it. A record has a wish
 // for what it owns alone, and one for texts that it adds to those of others.
-func (e *entry) wish(others texts) error {
+func (e *entry) wish(owner string, others texts) error {
 	spec := e.record.Spec
 	name, err := dns.ParseName(spec.Name)
 	if err != nil {
@@ -66,6 +67,7 @@ func (e *entry) wish(others texts) error {
 	}
 	shared := alone
 	shared.Shared = true
+	alone.Identifier, alone.Routing = routing(spec.Routing, owner)
 	var added []dns.RecordSet
 	alone.Known, added = known(name, e.record.Status.Owned)
 	shared.Known = others.spare(e.resource(), name, added)
@@ -119,11 +121,44 @@ func target(spec v1alpha1.ManagedRecordSpec) (*dns.Target, error) {
 	return out, err
 }
 
+// routing is what a spec says of the members at a name: the identifier of this
+// one, by default the cluster's, and who is led to it.
+func routing(r *v1alpha1.DNSRouting, owner string) (identifier string, out *dns.Routing) {
+	if r == nil {
+		return "", nil
+	}
+	out = &dns.Routing{}
+	if r.Weighted != nil {
+		weight := uint8(min(max(r.Weighted.Weight, 0), math.MaxUint8))
+		out.Weight = &weight
+	}
+	if g := r.Geographic; g != nil {
+		out.Location = &dns.Location{Default: g.Default, Continent: g.Continent, Country: g.Country, Subdivision: g.Subdivision}
+	}
+	return cmp.Or(r.SetIdentifier, owner), out
+}
+
+// routed is routing the other way round, without the identifier.
+func routed(r *dns.Routing) *v1alpha1.DNSRouting {
+	if r == nil {
+		return nil
+	}
+	out := &v1alpha1.DNSRouting{}
+	if r.Weight != nil {
+		out.Weighted = &v1alpha1.WeightedRouting{Weight: int32(*r.Weight)}
+	}
+	if l := r.Location; l != nil {
+		out.Geographic = &v1alpha1.GeographicRouting{Default: l.Default, Continent: l.Continent, Country: l.Country, Subdivision: l.Subdivision}
+	}
+	return out
+}
+
 // known are record sets from a status: those that are the resource's alone, and
 // the texts that it added to others'.
 func known(name dns.Name, owned []v1alpha1.OwnedRecordSet) (alone, added []dns.RecordSet) {
 	for _, o := range owned {
 		set := dns.RecordSet{Key: dns.Key{Name: name, Type: dns.Type(o.Type)}, TTL: uint32(min(max(o.TTL, 0), 1<<31)), Values: o.Values}
+		set.Identifier, set.Routing = routing(o.Routing, o.SetIdentifier)
 		if o.Alias != "" {
 			set.Alias = &dns.Alias{Target: dns.Name(o.Alias), Zone: o.AliasZone}
 		}
@@ -140,7 +175,7 @@ func known(name dns.Name, owned []v1alpha1.OwnedRecordSet) (alone, added []dns.R
 func ownedOf(sets []dns.RecordSet) []v1alpha1.OwnedRecordSet {
 	var out []v1alpha1.OwnedRecordSet
 	for _, s := range sets {
-		o := v1alpha1.OwnedRecordSet{Type: string(s.Type), TTL: int64(s.TTL), Values: s.Values}
+		o := v1alpha1.OwnedRecordSet{Type: string(s.Type), TTL: int64(s.TTL), Values: s.Values, SetIdentifier: s.Identifier, Routing: routed(s.Routing)}
 		if s.Alias != nil {
 			o.Alias, o.AliasZone = string(s.Alias.Target), s.Alias.Zone
 		}

@@ -85,6 +85,9 @@ type world struct {
 	// cache is what the controller reads; the client where it is nil.
 	cache   client.Reader
 	vendors managedrecord.Vendors
+	// cluster is the UID of kube-system, where it is another cluster than the API
+	// server's.
+	cluster types.UID
 
 	// calls counts what the controller asks of the API server, and writes what it
 	// writes; from the call with the number kill on, none is answered.
@@ -167,7 +170,11 @@ func (w *world) restart() {
 			if err := call(false); err != nil {
 				return err
 			}
-			return c.Get(ctx, key, o, opts...)
+			err := c.Get(ctx, key, o, opts...)
+			if w.cluster != "" && key.Name == metav1.NamespaceSystem {
+				o.SetUID(w.cluster)
+			}
+			return err
 		},
 		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
 			if err := call(false); err != nil {

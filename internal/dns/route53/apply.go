@@ -58,10 +58,20 @@ func encodeBatch(changes []dns.Change) ([]types.Change, error) {
 			if err != nil {
 				return nil, err
 			}
+			keepHealthCheck(set, s, c.Delete)
 			come = append(come, types.Change{Action: types.ChangeActionCreate, ResourceRecordSet: set})
 		}
 	}
 	return append(gone, come...), nil
+}
+
+// keepHealthCheck leaves a member the health check that somebody gave it.
+func keepHealthCheck(set *types.ResourceRecordSet, s dns.RecordSet, gone []dns.Observed) {
+	for _, d := range gone {
+		if raw, ok := d.Raw.(types.ResourceRecordSet); ok && d.Key == s.Key && s.Routing != nil {
+			set.HealthCheckId = raw.HealthCheckId
+		}
+	}
 }
 
 func encodeObserved(o dns.Observed) (*types.ResourceRecordSet, error) {
