@@ -5,6 +5,7 @@ package acme
 
 import (
 	"crypto"
+	"crypto/sha256"
 	"strings"
 
 	acmez "github.com/mholt/acmez/v3/acme"
@@ -12,12 +13,24 @@ import (
 	"github.com/trellis-mesh/trellis/internal/certificate"
 )
 
-// accountKey reads the account's key; nil where there is none yet.
-func accountKey(s Secrets) (crypto.Signer, error) {
+// accountKey reads the account's key; nil where there is none yet. The last one is
+// remembered: reading it takes longer than anything else that a step computes.
+func (e *Engine) accountKey(s Secrets) (crypto.Signer, error) {
 	if len(s.AccountKey) == 0 {
 		return nil, nil
 	}
-	return certificate.ParseKey(s.AccountKey)
+	is := sha256.Sum256(s.AccountKey)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.key != nil && e.keyIs == is {
+		return e.key, nil
+	}
+	key, err := certificate.ParseKey(s.AccountKey)
+	if err != nil {
+		return nil, err
+	}
+	e.key, e.keyIs = key, is
+	return key, nil
 }
 
 // register makes sure that there is a key, and an account for it, at this CA.

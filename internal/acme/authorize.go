@@ -10,22 +10,42 @@ import (
 	acmez "github.com/mholt/acmez/v3/acme"
 )
 
-// Polling: quick at first, because most CAs answer within seconds.
+// Polling: quick at first, because most CAs are done within a second, and then
+// ever slower, so that there are few requests however long it takes.
 const (
-	minPoll = 2 * time.Second
+	// firstLook is when to look for the first time at what a CA has just begun.
+	firstLook = 200 * time.Millisecond
+	// minPoll and maxPoll bound the time between two looks.
+	minPoll = 250 * time.Millisecond
 	maxPoll = time.Minute
+	// calm is how long to wait before a request that the CA did not ask for may
+	// repeat itself.
+	calm = 2 * time.Second
 	// maxValidation is how long a CA may take over one phase: the shortest life of
 	// a pending authorization at Let's Encrypt.
 	maxValidation = time.Hour
 )
 
-// patience is how long to wait before asking again about something that the CA is
-// busy with.
-func (r *run) patience() time.Duration {
+// await comes back to something that the CA is busy with: when it asked for that,
+// or else after a third of the time that it has taken so far. Short waits are not
+// worth storing: who comes too early makes one request too many.
+func (r *run) await() {
 	if asked := r.exchange.wait(); asked > 0 {
-		return max(asked, time.Second)
+		r.pause(max(asked, time.Second))
+		return
 	}
-	return min(max(r.now.Sub(r.Order.Since)/4, minPoll), maxPoll)
+	since := r.engine.options.Now().Sub(r.Order.Since)
+	wait := min(max(since/3, minPoll), maxPoll)
+	if wait > calm {
+		r.pause(wait)
+		return
+	}
+	r.glance(wait)
+}
+
+// glance comes back soon, without a note of it in the State.
+func (r *run) glance(wait time.Duration) {
+	r.actions.Again, r.actions.RetryAt = false, r.engine.options.Now().UTC().Add(wait)
 }
 
 // authorize asks for one authorization that is not known yet.
@@ -80,11 +100,7 @@ func (r *run) present() {
 
 // validate tells the CA of one challenge that it can look, or asks about one.
 func (r *run) validate() {
-	for i := range r.Order.Authorizations {
-		a := &r.Order.Authorizations[i]
-		if a.Status == acmez.StatusValid || a.Initiated {
-			continue
-		}
+	if a := r.uninitiated(); a != nil {
 		r.initiate(a)
 		return
 	}
@@ -107,7 +123,7 @@ func (r *run) validate() {
 			r.give(Failure{Type: TypeOrder, Name: a.Name, Detail: "the CA has not come to look within " + maxValidation.String()})
 			return
 		}
-		r.pause(r.patience())
+		r.await()
 	default:
 		r.invalid(*a, got)
 	}
@@ -125,6 +141,21 @@ func (r *run) initiate(a *Authorization) {
 	}
 	a.Initiated = true
 	r.Retries, r.actions.Again = 0, true
+	if asked := r.exchange.wait(); r.uninitiated() == nil && asked == 0 {
+		r.glance(firstLook)
+	} else if r.uninitiated() == nil {
+		r.pause(max(asked, time.Second))
+	}
+}
+
+// uninitiated is the first authorization that the CA was not told of.
+func (r *run) uninitiated() *Authorization {
+	for i := range r.Order.Authorizations {
+		if a := &r.Order.Authorizations[i]; a.Status != acmez.StatusValid && !a.Initiated {
+			return a
+		}
+	}
+	return nil
 }
 
 // invalid ends an attempt because of one name, and counts that.

@@ -42,6 +42,9 @@ var accountForm = regexp.MustCompile(`^https://[A-Za-z0-9._~:/?#@!$&'()*+,%=\[\]
 
 // Challenges are the answers that the open order needs published, those alone.
 func (s State) Challenges() []Challenge {
+	if s.Phase == Rehearsing && s.Preflight != nil {
+		return s.Preflight.Challenges()
+	}
 	if s.Order == nil || s.Phase != Presenting && s.Phase != Validating {
 		return nil
 	}

@@ -6,6 +6,7 @@ package acme
 import (
 	"context"
 	"crypto"
+	"crypto/sha256"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -24,6 +25,9 @@ type Engine struct {
 	options Options
 	mu      sync.Mutex
 	clients map[string]*client
+	// key is the account's that was read last, and keyIs the hash of its text.
+	key   crypto.Signer
+	keyIs [sha256.Size]byte
 }
 
 // Options are what an Engine depends on. Ledger is required.
@@ -112,17 +116,27 @@ func (e *Engine) Step(ctx context.Context, spec Spec, state State, secrets Secre
 		r.give(Failure{Type: TypeSpec, Detail: clean(err.Error()), Permanent: true})
 		return state, r.actions, nil
 	}
-	if r.key, err = accountKey(secrets); err != nil {
+	if r.key, err = e.accountKey(secrets); err != nil {
 		return before, Actions{}, fmt.Errorf("taking a step towards a certificate: %w", err)
 	}
 	r.adopt(r.spec.digest())
+	if r.Phase == Rehearsing {
+		if err := r.rehearse(ctx); err != nil {
+			return before, Actions{}, err
+		}
+		return state, r.actions, nil
+	}
 	if r.waits() {
 		r.finish()
 		return state, r.actions, nil
 	}
 	r.ctx, r.exchange = begin(ctx, now, e.options.Timeout)
 	defer r.exchange.cancel()
-	r.dispatch()
+	if thumbprint := r.rekeyed(); thumbprint != "" {
+		r.rekey(thumbprint)
+	} else {
+		r.dispatch()
+	}
 	if ctx.Err() != nil && r.actions.Failure != nil {
 		// Our own end says nothing about the CA.
 		return before, Actions{}, fmt.Errorf("taking a step towards a certificate: %w", context.Cause(ctx))
@@ -157,6 +171,9 @@ func (r *run) adopt(specDigest string) {
 	}
 	if r.Phase == Failed {
 		r.Phase = Waiting
+	}
+	if r.spec.Preflight == "" {
+		r.dropPreflight()
 	}
 	if r.Order != nil && r.Order.For != r.spec.orderDigest(r.Account) {
 		r.drop()
@@ -216,9 +233,6 @@ func (r *run) dispatch() {
 
 func (r *run) finish() {
 	r.actions.Publish = r.Challenges()
-	if !r.actions.RetryAt.IsZero() {
-		r.actions.RetryAt = nextSecond(r.actions.RetryAt)
-	}
 }
 
 // nextSecond is the first whole second that is not before a time: steps count in

@@ -97,7 +97,7 @@ func (r *run) poll() {
 			r.give(Failure{Type: TypeOrder, Detail: "the CA has not signed within " + maxValidation.String()})
 			return
 		}
-		r.pause(r.patience())
+		r.await()
 		return
 	}
 	r.take(got)

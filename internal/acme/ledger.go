@@ -4,9 +4,15 @@
 package acme
 
 import (
-	"encoding/json"
+	"cmp"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -42,8 +48,8 @@ var LetsEncrypt = Limits{
 
 // bucket says how much was spent at a time; what was spent comes back with time.
 type bucket struct {
-	Spent float64   `json:"spent"`
-	At    time.Time `json:"at"`
+	Spent float64
+	At    time.Time
 }
 
 // settled is the bucket at a later time. A clock that went back a little gives
@@ -70,7 +76,7 @@ func (b bucket) wait(l Limit, now time.Time) time.Duration {
 
 // Ledger keeps what was asked of CAs, so that no loop of ours or of our users
 // spends what a CA allows. It is shared by all certificates, outlives them, and is
-// stored as JSON. Its answers depend on the times passed in only. Safe for
+// stored as text. Its answers depend on the times passed in only. Safe for
 // concurrent use.
 type Ledger struct {
 	limits  Limits
@@ -78,43 +84,80 @@ type Ledger struct {
 	buckets map[string]bucket
 }
 
-// maxBuckets bounds a Ledger: 1,000 hosts keep a few thousand at the worst.
-const maxBuckets = 50_000
+// MaxLedgerSize bounds what Encode writes, in octets: a quarter less than the 1 MiB
+// that a ConfigMap may have. It holds more than 20,000 names and sets of names that
+// were asked for within a week.
+const MaxLedgerSize = 768 << 10
+
+const (
+	// lineSize is the most that one bucket takes: kind and hash, what was spent in
+	// millionths, seconds since 1970, two spaces and the end of the line.
+	lineSize   = keySize + 2 + maxSpentDigits + maxTimeDigits + 1
+	keySize    = 12
+	maxBuckets = MaxLedgerSize / lineSize
+
+	maxSpentDigits = 9  // 999 units, in millionths
+	maxTimeDigits  = 12 // 31,000 years
+	// millionths of a unit are what is stored; what is less is rounded up, so that
+	// nothing is lent.
+	millionth = 1e6
+)
 
 // NewLedger begins with nothing spent.
 func NewLedger(l Limits) *Ledger { return &Ledger{limits: l, buckets: map[string]bucket{}} }
 
-// DecodeLedger reads what Encode wrote.
+// DecodeLedger reads what Encode wrote: a line for each bucket, with its name, what
+// was spent in millionths, and when that was true, in seconds since 1970.
 func DecodeLedger(l Limits, text []byte) (*Ledger, error) {
 	out := NewLedger(l)
-	if err := json.Unmarshal(text, &out.buckets); err != nil {
-		return nil, fmt.Errorf("reading the budget: %w", err)
+	if len(text) > MaxLedgerSize {
+		return nil, fmt.Errorf("reading the budget: it has more than %d octets", MaxLedgerSize)
 	}
-	if out.buckets == nil {
-		out.buckets = map[string]bucket{}
-	}
-	if len(out.buckets) > maxBuckets {
-		return nil, fmt.Errorf("reading the budget: it has more than %d entries", maxBuckets)
-	}
-	for k, b := range out.buckets {
+	number := 0
+	for line := range strings.Lines(string(text)) {
+		number++
+		fields := strings.Fields(line)
+		if len(fields) != 3 || len(fields[0]) != keySize {
+			return nil, fmt.Errorf("reading the budget: line %d is not name, units spent, time", number)
+		}
+		spent, err := strconv.ParseUint(fields[1], 10, 63)
+		at, bad := strconv.ParseUint(fields[2], 10, 63)
+		if err = errors.Join(err, bad); err != nil {
+			return nil, fmt.Errorf("reading line %d of the budget: %w", number, err)
+		}
 		// Out of range is out of a hand: it must neither block for ever nor lend.
-		b.Spent = min(max(b.Spent, 0), float64(2*out.limit(k).Burst))
-		out.buckets[k] = b
+		most := float64(2 * out.limit(fields[0]).Burst)
+		out.buckets[fields[0]] = bucket{
+			Spent: min(float64(spent)/millionth, most),
+			At:    time.Unix(int64(min(at, maxTime)), 0).UTC(),
+		}
 	}
 	return out, nil
 }
 
-// Encode writes the ledger as JSON, without what has come back by now.
+// maxTime is the last second that has maxTimeDigits.
+const maxTime = 999_999_999_999
+
+// Encode writes the ledger, without what has come back by now: at most
+// MaxLedgerSize, the same for the same content.
 func (g *Ledger) Encode(now time.Time) ([]byte, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.prune(now)
-	out, err := json.Marshal(g.buckets)
-	if err != nil {
-		return nil, fmt.Errorf("writing the budget: %w", err)
+	out := make([]byte, 0, len(g.buckets)*lineSize)
+	for _, key := range slices.Sorted(maps.Keys(g.buckets)) {
+		b := g.buckets[key]
+		spent := uint64(math.Ceil(min(b.Spent, maxSpent) * millionth))
+		out = append(out, key...)
+		out = strconv.AppendUint(append(out, ' '), spent, 10)
+		out = strconv.AppendInt(append(out, ' '), min(max(b.At.Unix(), 0), maxTime), 10)
+		out = append(out, '\n')
 	}
 	return out, nil
 }
+
+// maxSpent has maxSpentDigits in millionths.
+const maxSpent = 999
 
 func (g *Ledger) prune(now time.Time) {
 	for k, b := range g.buckets {
@@ -124,31 +167,60 @@ func (g *Ledger) prune(now time.Time) {
 	}
 }
 
-// The kinds of buckets: the first word of their names.
+// evict makes room for more where there is none: what would come back first goes,
+// some at a time, because looking through all is slow.
+func (g *Ledger) evict(now time.Time) {
+	if len(g.buckets) < maxBuckets {
+		return
+	}
+	g.prune(now)
+	if len(g.buckets) < maxBuckets {
+		return
+	}
+	left := func(key string) float64 {
+		return g.buckets[key].settled(g.limit(key), now).Spent * float64(g.limit(key).Refill)
+	}
+	keys := slices.SortedFunc(maps.Keys(g.buckets), func(a, b string) int { return cmp.Or(cmp.Compare(left(a), left(b)), cmp.Compare(a, b)) })
+	for _, key := range keys[:maxBuckets/16] {
+		delete(g.buckets, key)
+	}
+}
+
+// The kinds of buckets: the first letter of their names.
 const (
-	kindNames    = "names "
-	kindOrders   = "orders "
-	kindFailed   = "failed "
-	kindReplaced = "replaced "
+	kindNames    = "n"
+	kindOrders   = "o"
+	kindFailed   = "f"
+	kindReplaced = "r"
 )
 
 func (g *Ledger) limit(key string) Limit {
-	switch {
-	case strings.HasPrefix(key, kindNames):
+	switch key[:1] {
+	case kindNames:
 		return g.limits.SameNames
-	case strings.HasPrefix(key, kindOrders):
+	case kindOrders:
 		return g.limits.Orders
-	case strings.HasPrefix(key, kindReplaced):
+	case kindReplaced:
 		return g.limits.Replacements
 	}
 	return g.limits.FailedAuthorizations
 }
 
-func namesKey(s Spec) string                { return kindNames + namesOf(s) }
-func replacedKey(s Spec) string             { return kindReplaced + namesOf(s) }
-func namesOf(s Spec) string                 { return s.Directory + " " + s.Names[0] + " " + digest(s.Names) }
-func ordersKey(account string) string       { return kindOrders + account }
-func failedKey(account, name string) string { return kindFailed + account + " " + name }
+// bucketKey names a bucket by its kind and a hash of what it is about: 64 bits, so
+// that the ledger stays small. Two names of the same hash would share a limit.
+func bucketKey(kind string, about ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(about, "\n")))
+	return kind + base64.RawURLEncoding.EncodeToString(sum[:8])
+}
+
+func namesKey(s Spec) string {
+	return bucketKey(kindNames, append([]string{s.Directory}, s.Names...)...)
+}
+func replacedKey(s Spec) string {
+	return bucketKey(kindReplaced, append([]string{s.Directory}, s.Names...)...)
+}
+func ordersKey(account string) string       { return bucketKey(kindOrders, account) }
+func failedKey(account, name string) string { return bucketKey(kindFailed, account, name) }
 
 // reserve takes what a new order costs, or says how long to wait, and for what. An
 // exempt order is a renewal that says what it replaces: CAs that know of
@@ -192,7 +264,11 @@ func (g *Ledger) refund(charged string, now time.Time) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	b := g.at(charged, now)
+	b, there := g.buckets[charged]
+	if !there {
+		return
+	}
+	b = b.settled(g.limit(charged), now)
 	b.Spent = max(0, b.Spent-1)
 	g.buckets[charged] = b
 }
@@ -216,10 +292,10 @@ func (g *Ledger) failed(account, name string, now time.Time) {
 }
 
 func (g *Ledger) spend(key string, now time.Time) {
-	if len(g.buckets) >= maxBuckets {
-		g.prune(now)
-	}
 	b := g.at(key, now)
+	if _, there := g.buckets[key]; !there {
+		g.evict(now)
+	}
 	b.Spent++
 	g.buckets[key] = b
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"time"
 
 	acmez "github.com/mholt/acmez/v3/acme"
 
@@ -125,7 +126,11 @@ func (r *run) take(got acmez.Order) {
 		r.back(Finalizing)
 	case acmez.StatusProcessing:
 		r.enter(Issuing)
-		r.pause(r.patience())
+		if asked := r.exchange.wait(); asked > 0 {
+			r.pause(max(asked, time.Second))
+		} else {
+			r.glance(firstLook)
+		}
 	case acmez.StatusValid:
 		o.Certificate = got.Certificate
 		r.enter(Downloading)
@@ -144,7 +149,7 @@ func (r *run) back(p Phase) {
 	again := r.Phase == Issuing
 	r.enter(p)
 	if again {
-		r.pause(minPoll)
+		r.pause(calm)
 	}
 }
 

@@ -32,6 +32,10 @@ func (r *run) idle() {
 	cause, at := r.decide()
 	if cause != certificate.NoCause {
 		r.Cause = cause
+		if r.spec.Preflight != "" && r.Preflighted != r.spec.preflightDigest() {
+			r.beginPreflight()
+			return
+		}
 		r.register()
 		return
 	}
@@ -41,8 +45,8 @@ func (r *run) idle() {
 		// Another window may mean that the time is now.
 		_, at = r.decide()
 	}
-	if r.actions.RetryAt = r.Renewal.NextPoll; at.Before(r.actions.RetryAt) {
-		r.actions.RetryAt = at
+	if r.actions.RetryAt = nextSecond(r.Renewal.NextPoll); at.Before(r.actions.RetryAt) {
+		r.actions.RetryAt = nextSecond(at)
 	}
 	r.actions.Again = !r.now.Before(at)
 }

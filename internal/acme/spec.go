@@ -47,6 +47,9 @@ type Spec struct {
 	Profile string `json:"profile,omitempty"`
 	// Challenge is for all names. Wildcards cannot be proven by HTTP01.
 	Challenge ChallengeType `json:"challenge"`
+	// Preflight is the directory of a CA where the same is ordered first, to see
+	// whether it can be had: the staging directory of the CA. Optional, https.
+	Preflight string `json:"preflight,omitempty"`
 	// PreferredChain is the common name of the issuer at the top of the chain to
 	// take where the CA offers several; the CA's own choice where none matches.
 	PreferredChain string `json:"preferredChain,omitempty"`
@@ -63,6 +66,9 @@ func (s Spec) canonical() (Spec, error) {
 	u, err := url.Parse(s.Directory)
 	if err != nil || u.Scheme != "https" || u.Host == "" {
 		return s, fmt.Errorf("the directory %q is no URL with https", s.Directory)
+	}
+	if u, err := url.Parse(s.Preflight); s.Preflight != "" && (err != nil || u.Scheme != "https" || u.Host == "" || s.Preflight == s.Directory) {
+		return s, fmt.Errorf("the directory for a preflight %q is no URL with https of another directory", s.Preflight)
 	}
 	if len(s.Names) == 0 || len(s.Names) > maxNames {
 		return s, fmt.Errorf("a certificate has 1 to %d names, and these are %d", maxNames, len(s.Names))
@@ -114,6 +120,8 @@ type Secrets struct {
 	// AccountKey is of the account at this CA; empty before there is one. It is
 	// never used for anything else, and outlives certificates.
 	AccountKey []byte
+	// NextAccountKey is for ChangeAccountKey only.
+	NextAccountKey []byte
 	// ExternalAccountKey is base64url, as CAs hand it out (RFC 8555 §7.3.4).
 	ExternalAccountKey []byte
 	// OrderKey is what Actions.StoreOrderKey last said.
@@ -126,5 +134,7 @@ func (Secrets) String() string { return "secrets" }
 
 // GoString keeps keys out of what %#v prints.
 func (Secrets) GoString() string { return "acme.Secrets{…}" }
+
+var errNoAccountKey = errors.New("there is none")
 
 var errNoExternalAccountKey = errors.New("there is a key identifier of an external account and no key for it")

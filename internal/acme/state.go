@@ -28,6 +28,8 @@ const (
 	Downloading Phase = "Downloading"
 	Issued      Phase = "Issued" // the certificate is good; renewal is planned
 	Failed      Phase = "Failed" // for ever, unless the Spec changes
+	// Rehearsing is before an order: the same is ordered at Spec.Preflight.
+	Rehearsing Phase = "Rehearsing"
 )
 
 // State is all that is remembered of a certificate, and nothing secret. Times are
@@ -58,6 +60,13 @@ type State struct {
 	Renewal  *Renewal     `json:"renewal,omitempty"`
 	// Warnings are for people; they stop nothing.
 	Warnings []string `json:"warnings,omitempty"`
+	// Preflight is how far the order at Spec.Preflight is; Preflighted is a digest of
+	// what was issued there last.
+	Preflight   *State `json:"preflight,omitempty"`
+	Preflighted string `json:"preflighted,omitempty"`
+	// Rotated is the caller's note of the last instruction to change the account's
+	// key that was followed.
+	Rotated string `json:"rotated,omitempty"`
 }
 
 // Order is an order at the CA (RFC 8555 §7.1.3).
@@ -190,8 +199,20 @@ func (s State) check() error {
 		if s.Phase != Ordering && s.Order.URL == "" {
 			return fmt.Errorf("the phase is %s and the order has no URL", s.Phase)
 		}
+	case Rehearsing:
+		if s.Preflight == nil {
+			return fmt.Errorf("the phase is %s and there is no preflight", s.Phase)
+		}
 	default:
 		return fmt.Errorf("the phase %q is not known", s.Phase)
+	}
+	if s.Preflight != nil {
+		if s.Preflight.Preflight != nil {
+			return fmt.Errorf("a preflight has a preflight")
+		}
+		if err := s.Preflight.check(); err != nil {
+			return fmt.Errorf("of the preflight, %w", err)
+		}
 	}
 	if s.Order != nil && len(s.Order.Authorizations) > maxAuthorizations {
 		return fmt.Errorf("an order has %d authorizations, and %d are the limit", len(s.Order.Authorizations), maxAuthorizations)
@@ -212,6 +233,10 @@ func (s State) clone() State {
 	if s.Renewal != nil {
 		r := *s.Renewal
 		s.Renewal = &r
+	}
+	if s.Preflight != nil {
+		p := s.Preflight.clone()
+		s.Preflight = &p
 	}
 	return s
 }

@@ -44,7 +44,7 @@ type world struct {
 func newWorld(t *testing.T, ca *pebble.Server, challenge acme.ChallengeType, names ...string) *world {
 	t.Helper()
 	w := &world{t: t, ca: ca, spec: acme.Spec{Directory: ca.Directory, Names: names, Challenge: challenge}}
-	w.state, w.ledger = []byte(`{}`), []byte(`{}`)
+	w.state = []byte(`{}`)
 	w.now = func() time.Time { return time.Now().Add(w.ahead) }
 	w.pass = func(d time.Duration) { w.ahead += d }
 	w.restart()

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mholt/acmez/v3"
@@ -120,6 +121,11 @@ type controller struct {
 	mu         sync.Mutex
 	accountKey []byte
 	budget     []byte
+	// asked and stored count who wants the budget stored: like the operator, one
+	// write serves all that wait for it.
+	asked  atomic.Int64
+	saving sync.Mutex
+	stored int64
 }
 
 func issueOurs(ctx context.Context, a *authority, names []string) error {
@@ -226,10 +232,10 @@ func (c *controller) step(ctx context.Context, o *one) (acme.Actions, error) {
 }
 
 func (c *controller) store(o *one, a acme.Actions) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if a.StoreAccountKey != nil {
+		c.mu.Lock()
 		c.accountKey = a.StoreAccountKey
+		c.mu.Unlock()
 	}
 	if a.StoreOrderKey != nil {
 		o.secrets.OrderKey = a.StoreOrderKey
@@ -237,8 +243,18 @@ func (c *controller) store(o *one, a acme.Actions) error {
 	if a.StorePair != nil {
 		o.secrets.Pair = *a.StorePair
 	}
-	var err error
 	if a.StoreLedger {
+		return c.save()
+	}
+	return nil
+}
+
+func (c *controller) save() (err error) {
+	turn := c.asked.Add(1)
+	c.saving.Lock()
+	defer c.saving.Unlock()
+	if c.stored < turn {
+		c.stored = c.asked.Load()
 		c.budget, err = c.ledger.Encode(time.Now())
 	}
 	return err

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,7 +23,7 @@ import (
 const (
 	// LedgerName is the ConfigMap with the budget, in the operator's namespace.
 	LedgerName = "trellis-acme-ledger"
-	ledgerKey  = "ledger.json"
+	ledgerKey  = "ledger"
 )
 
 // budget is the ledger with where it is stored. One process has it.
@@ -31,8 +32,12 @@ type budget struct {
 	client client.Client
 	reader client.Reader
 	key    client.ObjectKey
+	// asked counts who wants the ledger stored, and stored how many of them a write
+	// has served: those that wait for one write share the next.
+	asked atomic.Int64
 	// mu keeps writes one after the other, so that none is older than the last.
-	mu sync.Mutex
+	mu     sync.Mutex
+	stored int64
 }
 
 // readBudget begins anew where the text makes no sense: certificates matter more,
@@ -58,8 +63,13 @@ func readBudget(ctx context.Context, r *Reconciler) (*budget, error) {
 // store writes the ledger. Who writes is the only one that does, so that what is
 // there is replaced.
 func (b *budget) store(ctx context.Context, now time.Time) error {
+	turn := b.asked.Add(1)
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.stored >= turn {
+		return nil
+	}
+	served := b.asked.Load()
 	text, err := b.ledger.Encode(now)
 	if err != nil {
 		return err
@@ -68,6 +78,7 @@ func (b *budget) store(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("writing the budget to ConfigMap %s: %w", b.key, err)
 	}
+	b.stored = served
 	return nil
 }
 
