@@ -42,7 +42,8 @@ gotest() {
 	format=$2
 	shift 2
 	echo "=== $name: go test $*"
-	exec "$cache/bin/gotestsum" --format "$format" --format-icons text --hide-summary skipped \
+	# Tests have small heaps, which Go would collect all the time.
+	GOGC=${GOGC:-400} exec "$cache/bin/gotestsum" --format "$format" --format-icons text --hide-summary skipped \
 		--jsonfile "$reports/$name.json" --junitfile "$reports/$name.xml" \
 		--raw-command -- go test -json -shuffle=on "$@"
 }
@@ -107,6 +108,11 @@ for step in "$@"; do
 		# Flags split into words here and below.
 		# shellcheck disable=SC2086
 		gopackages unit unit pkgname $race -timeout 10m ${UNIT_FLAGS:-}
+		# Without the race detector: see packages.sh for why.
+		# shellcheck disable=SC2086
+		gopackages unit-pure pure pkgname -timeout 10m ${UNIT_FLAGS:-}
+		# shellcheck disable=SC2086
+		gopackages unit-long long pkgname -timeout 10m "-run=$(sh tools/make/packages.sh long-tests)" ${UNIT_FLAGS:-}
 		# shellcheck disable=SC2086
 		gopackages unit-istio istio pkgname -timeout 10m ${UNIT_FLAGS:-}
 		;;
