@@ -43,7 +43,7 @@ type SecureIngressList struct {
 // SecureIngressSpec is the platform operator's statement.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.identityProviders) || self.identityProviders.filter(p, has(p.default) && p.default).size() <= 1",message="at most one identity provider is the default"
-// +kubebuilder:validation:XValidation:rule="has(self.dns) || !(has(self.tls.builtIn) && has(self.tls.builtIn.challenge) && self.tls.builtIn.challenge in ['DNS01', 'DNSPersist01'])",message="a DNS challenge needs dns: without it nothing can be written to the zone"
+// +kubebuilder:validation:XValidation:rule="(has(self.dns) && has(self.dns.providerRef)) || !(has(self.tls.builtIn) && has(self.tls.builtIn.challenge) && self.tls.builtIn.challenge in ['DNS01', 'DNSPersist01'])",message="a DNS challenge needs dns.providerRef: without it nothing can be written to the zone"
 type SecureIngressSpec struct {
 	// Domains are the domains under which applications get host names.
 	//
@@ -61,8 +61,8 @@ type SecureIngressSpec struct {
 	InsecureRequests InsecureRequests `json:"insecureRequests,omitempty"`
 	// +required
 	TLS IngressTLS `json:"tls"`
-	// DNS lets Trellis write the DNS entries of the hosts. Absent: nothing is
-	// written, and status lists the entries to make.
+	// DNS lets Trellis write the DNS entries of the hosts, or hand them over to
+	// ExternalDNS. Absent: nothing is written, and status lists the entries to make.
 	//
 	// +optional
 	DNS *IngressDNS `json:"dns,omitempty"`
@@ -139,9 +139,10 @@ const (
 )
 
 // IngressTLS is how the gateway proves who it is: by a certificate that you bring
-// (secretName), or by one that Trellis gets and renews (email or builtIn).
+// (secretName), by one that Trellis gets and renews (email or builtIn), or by one
+// that cert-manager does (certManager).
 //
-// +kubebuilder:validation:XValidation:rule="has(self.secretName) != (has(self.email) || has(self.builtIn))",message="either secretName, or email or builtIn: a certificate that you bring, or one that Trellis gets"
+// +kubebuilder:validation:XValidation:rule="[has(self.secretName), has(self.email) || has(self.builtIn), has(self.certManager)].filter(x, x).size() == 1",message="exactly one of secretName (a certificate that you bring), email or builtIn (one that Trellis gets), and certManager (one that cert-manager gets)"
 type IngressTLS struct {
 	// SecretName is a Secret of type kubernetes.io/tls in the SecureIngress's
 	// namespace. Its certificate covers every host of the domains in use.
@@ -162,6 +163,10 @@ type IngressTLS struct {
 	//
 	// +optional
 	BuiltIn *IngressCertificates `json:"builtIn,omitempty"`
+	// CertManager lets cert-manager get the certificates.
+	//
+	// +optional
+	CertManager *CertManagerCertificates `json:"certManager,omitempty"`
 	// MinimumVersion; absent: TLSv1_2.
 	//
 	// +optional
@@ -201,12 +206,20 @@ type IngressCertificates struct {
 	Challenge ChallengeType `json:"challenge,omitempty"`
 }
 
-// IngressDNS says how the hosts get into the DNS.
+// IngressDNS says how the hosts get into the DNS: written by Trellis (providerRef),
+// or by the cluster's ExternalDNS (externalDNS).
+//
+// +kubebuilder:validation:XValidation:rule="has(self.providerRef) != has(self.externalDNS)",message="exactly one of providerRef (Trellis writes the entries) and externalDNS (ExternalDNS does)"
+// +kubebuilder:validation:XValidation:rule="!has(self.externalDNS) || ![has(self.policy), has(self.dryRun), has(self.adopt), has(self.deletionPolicy), has(self.routing)].exists(x, x)",message="policy, dryRun, adopt, deletionPolicy and routing are for providerRef: ExternalDNS goes by its own flags (--policy, --dry-run, --txt-owner-id); take them out"
 type IngressDNS struct {
 	// ProviderRef is a DNSProvider in the SecureIngress's namespace.
 	//
-	// +required
-	ProviderRef DNSProviderReference `json:"providerRef"`
+	// +optional
+	ProviderRef DNSProviderReference `json:"providerRef,omitzero"`
+	// ExternalDNS leaves the entries to ExternalDNS.
+	//
+	// +optional
+	ExternalDNS *ExternalDNSEntries `json:"externalDNS,omitempty"`
 	// TTL is in seconds; absent: 300.
 	//
 	// +optional

@@ -8,6 +8,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/model"
+	"github.com/trellis-mesh/trellis/internal/model/delegation"
 )
 
 // Role is what an object does to requests. It decides the order of writing.
@@ -31,6 +32,9 @@ type Kind struct {
 	// Resource is the plural, as in a URL and in a CRD's name.
 	Resource string
 	Role     Role
+	// Foreign is true for a kind of another controller that a cluster may lack; its
+	// objects are then neither generated nor looked for.
+	Foreign bool
 }
 
 const (
@@ -41,18 +45,23 @@ const (
 // Kinds are the kinds that Trellis generates, in the order of writing.
 func Kinds() []Kind {
 	v1 := func(group, kind, resource string, role Role) Kind {
-		return Kind{schema.GroupVersionKind{Group: group, Version: "v1", Kind: kind}, resource, role}
+		return Kind{GroupVersionKind: schema.GroupVersionKind{Group: group, Version: "v1", Kind: kind}, Resource: resource, Role: role}
+	}
+	own := func(kind, resource string, role Role) Kind {
+		return Kind{GroupVersionKind: v1alpha1.GroupVersion.WithKind(kind), Resource: resource, Role: role}
 	}
 	return []Kind{
-		{v1alpha1.GroupVersion.WithKind("HostClaim"), "hostclaims", RoleClaim},
-		{schema.GroupVersionKind{Group: networkingGroup, Version: "v1alpha3", Kind: "EnvoyFilter"}, "envoyfilters", RoleRestriction},
+		own("HostClaim", "hostclaims", RoleClaim),
+		{GroupVersionKind: schema.GroupVersionKind{Group: networkingGroup, Version: "v1alpha3", Kind: "EnvoyFilter"}, Resource: "envoyfilters", Role: RoleRestriction},
 		v1(securityGroup, "PeerAuthentication", "peerauthentications", RoleRestriction),
 		v1(securityGroup, "RequestAuthentication", "requestauthentications", RoleRestriction),
 		v1(securityGroup, "AuthorizationPolicy", "authorizationpolicies", RoleRestriction),
 		v1(networkingGroup, "DestinationRule", "destinationrules", RoleConnection),
 		v1("", "ConfigMap", "configmaps", RoleConnection),
-		{v1alpha1.GroupVersion.WithKind("ManagedCertificate"), "managedcertificates", RoleConnection},
-		{v1alpha1.GroupVersion.WithKind("ManagedRecord"), "managedrecords", RoleConnection},
+		own("ManagedCertificate", "managedcertificates", RoleConnection),
+		own("ManagedRecord", "managedrecords", RoleConnection),
+		{GroupVersionKind: delegation.CertificateKind, Resource: "certificates", Role: RoleConnection, Foreign: true},
+		{GroupVersionKind: delegation.EndpointKind, Resource: "dnsendpoints", Role: RoleConnection, Foreign: true},
 		v1(networkingGroup, "Gateway", "gateways", RoleRoute),
 		v1(networkingGroup, "VirtualService", "virtualservices", RoleRoute),
 	}

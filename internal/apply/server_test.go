@@ -171,7 +171,7 @@ func (w *world) live() []apply.Live {
 	w.t.Helper()
 	var out []apply.Live
 	for _, kind := range apply.Kinds() {
-		if kind.Role == apply.RoleClaim {
+		if kind.Role == apply.RoleClaim || kind.Foreign {
 			continue
 		}
 		for _, u := range w.list(kind) {

@@ -49,6 +49,10 @@ func httpsServers(in *intent.Ingress, hosts []string) []*networkingapi.Server {
 // certificates asks for those that Trellis gets. The Secret has the name of the
 // ManagedCertificate.
 func (b *builder) certificates(in *intent.Ingress) {
+	if in.Spec.TLS.CertManager != nil {
+		b.delegatedCertificates(in)
+		return
+	}
 	for _, c := range in.Certificates {
 		name := certificateName(in.Ref.Name, c.For)
 		value := &v1alpha1.ManagedCertificate{
@@ -72,7 +76,11 @@ func (b *builder) certificates(in *intent.Ingress) {
 // has no address gets entries without a target, which keep what is there.
 func (b *builder) records(in *intent.Ingress) {
 	dns := in.Spec.DNS
-	if dns == nil {
+	switch {
+	case dns == nil:
+		return
+	case dns.ExternalDNS != nil:
+		b.delegatedRecords(in)
 		return
 	}
 	service, _ := b.snapshot.Service(model.Name{Namespace: in.Ref.Namespace, Name: in.Spec.Gateway.Service})
@@ -146,7 +154,8 @@ func ownersOf(in *intent.Ingress, hosts []*intent.Host) []model.Reference {
 // managed is what is known of the certificate that Trellis keeps for a host, or
 // nil.
 func (b *builder) managed(h *intent.Host) *v1alpha1.ManagedCertificate {
-	if h.Certificate == nil {
+	// What is left of the built-in engine is on its way out.
+	if h.Certificate == nil || h.Ingress.Spec.TLS.CertManager != nil {
 		return nil
 	}
 	return b.snapshot.ManagedCertificate(model.Name{

@@ -73,7 +73,7 @@ func Phase(kind string) int {
 		return 4
 	case "PeerAuthentication":
 		return 5
-	case "DestinationRule", "ManagedCertificate", "ManagedRecord":
+	case "DestinationRule", "ManagedCertificate", "ManagedRecord", "Certificate", "DNSEndpoint":
 		return 6
 	case "Gateway":
 		return 7

@@ -18,6 +18,7 @@ import (
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/compile"
 	"github.com/trellis-mesh/trellis/internal/model"
+	"github.com/trellis-mesh/trellis/internal/model/delegation"
 )
 
 // checkFindings holds every finding to what a person needs to act on it.
@@ -162,7 +163,7 @@ func ruleNames(o compile.Object) []string {
 		for _, r := range v.Spec.JwtRules {
 			add("%s issuer %s", o.Ref, r.Issuer)
 		}
-	case *securityv1.PeerAuthentication, *networkingv1.DestinationRule, *networkingv1alpha3.EnvoyFilter, *v1alpha1.ManagedCertificate, *v1alpha1.ManagedRecord:
+	case *securityv1.PeerAuthentication, *networkingv1.DestinationRule, *networkingv1alpha3.EnvoyFilter, *v1alpha1.ManagedCertificate, *v1alpha1.ManagedRecord, *delegation.Certificate, *delegation.DNSEndpoint:
 		add("%s", o.Ref)
 	}
 	return out

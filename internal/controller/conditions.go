@@ -46,6 +46,11 @@ type facts struct {
 type kept struct {
 	name  string
 	ready *metav1.Condition
+	// until is when a certificate of another controller expires; nil where that
+	// is not known, or shown elsewhere.
+	until *metav1.Time
+	// handedOver is true for what another controller does and does not confirm.
+	handedOver bool
 }
 
 // allKept goes by the first one that is not there, those that failed before those
@@ -68,7 +73,7 @@ func allKept(what string, all []kept) judgement {
 	if awaited != nil {
 		return *awaited
 	}
-	return yes("Kept", fmt.Sprintf("%d %s", len(all), what))
+	return keptBy(what, all)
 }
 
 // judgement is one condition without its bookkeeping.

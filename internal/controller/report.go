@@ -69,6 +69,7 @@ func (r *Reconciler) ingressStatus(done *round, i *v1alpha1.SecureIngress, now m
 	}
 	f := r.factsOf(done, ref, i.Generation, outcome.Accepted, outcome.Generated, outcome.Probes)
 	f.paused, f.exposed = isPaused(i), len(outcome.Hosts) > 0
+	done.undelegated(i, f)
 	is := &v1alpha1.SecureIngressStatus{
 		ObservedGeneration: i.Generation,
 		Conditions:         settle(now, was.Conditions, conditions(f)),
@@ -88,7 +89,7 @@ func (r *Reconciler) factsOf(done *round, ref model.Reference, generation int64,
 		problems: done.findings[ref], unwritten: done.unwritten[ref],
 		generated: len(generated), probes: probes, result: r.inbox.result,
 	}
-	f.certificates, f.records = done.kept(generated)
+	f.certificates, f.records = done.kept(generated, r.clock.Now())
 	for _, unread := range done.state.Findings {
 		if unread.Object == ref && unread.Severity == model.SeverityError {
 			f.accepted = false

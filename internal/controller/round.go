@@ -16,6 +16,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/compile"
 	"github.com/trellis-mesh/trellis/internal/gather"
 	"github.com/trellis-mesh/trellis/internal/model"
+	"github.com/trellis-mesh/trellis/internal/model/delegation"
 )
 
 // round is what one rebuild came to, as far as statuses need it. The generated
@@ -137,7 +138,7 @@ func (r *round) target(written map[model.Reference]*Written, began time.Time, ow
 	}
 	for _, ref := range generated {
 		// What no proxy ever sees is not awaited.
-		if ref.Group == v1alpha1.GroupName || ref.Kind == "ConfigMap" {
+		if ref.Group == v1alpha1.GroupName || ref.Kind == "ConfigMap" || isDelegated(ref) {
 			continue
 		}
 		if written[ref] == nil {
@@ -151,10 +152,14 @@ func (r *round) target(written map[model.Reference]*Written, began time.Time, ow
 
 // kept finds what the controllers of certificates and entries say of those among
 // the generated objects.
-func (r *round) kept(generated []model.Reference) (certificates, records []kept) {
+func (r *round) kept(generated []model.Reference, now time.Time) (certificates, records []kept) {
 	for _, ref := range generated {
 		name := model.Name{Namespace: ref.Namespace, Name: ref.Name}
 		switch {
+		case ref.Group == delegation.CertManagerGroup:
+			certificates = append(certificates, keptCertificate(ref, r.snapshot.DelegatedCertificate(name), now))
+		case ref.Group == delegation.ExternalDNSGroup:
+			records = append(records, keptEndpoint(ref, r.snapshot.DelegatedEndpoint(name)))
 		case ref.Group != v1alpha1.GroupName:
 		case ref.Kind == "ManagedCertificate":
 			k := kept{name: ref.Kind + " " + ref.Name}

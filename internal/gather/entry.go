@@ -14,6 +14,7 @@ import (
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/apply"
 	"github.com/trellis-mesh/trellis/internal/model"
+	"github.com/trellis-mesh/trellis/internal/model/delegation"
 )
 
 // entry is what a cache holds of one object. It is never changed.
@@ -25,6 +26,8 @@ type entry struct {
 	live *apply.Live
 	// certificate is what is left of a Secret.
 	certificate *model.Certificate
+	// issuer is what is left of one of cert-manager's.
+	issuer *delegation.Issuer
 }
 
 var _ runtime.Object = (*entry)(nil)
@@ -55,7 +58,7 @@ func (e *entry) differs(o *entry) bool {
 			return true
 		}
 	}
-	return !reflect.DeepEqual(e.certificate, o.certificate) || !sameStatement(e.object, o.object)
+	return !reflect.DeepEqual(e.certificate, o.certificate) || !reflect.DeepEqual(e.issuer, o.issuer) || !sameStatement(e.object, o.object)
 }
 
 // sameStatement compares objects of Trellis's own kinds by generation and what
@@ -63,6 +66,11 @@ func (e *entry) differs(o *entry) bool {
 func sameStatement(a, b runtime.Object) bool {
 	if (a == nil) != (b == nil) {
 		return false
+	}
+	switch a.(type) {
+	case *delegation.Certificate, *delegation.DNSEndpoint:
+		// Their status is what matters.
+		return reflect.DeepEqual(a, b)
 	}
 	am, aerr := meta.Accessor(a)
 	bm, berr := meta.Accessor(b)

@@ -19,6 +19,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/apply"
 	"github.com/trellis-mesh/trellis/internal/load"
 	"github.com/trellis-mesh/trellis/internal/model"
+	"github.com/trellis-mesh/trellis/internal/model/delegation"
 )
 
 // Options say what to look at.
@@ -118,6 +119,9 @@ func (g *Gatherer) follow() error {
 		s := g.recordsIn(namespace)
 		wanted[s.name] = s
 	}
+	for _, s := range g.delegated(installed) {
+		wanted[s.name] = s
+	}
 	for name, w := range g.watches {
 		if _, ok := wanted[name]; !ok {
 			w.stop()
@@ -181,7 +185,7 @@ func (g *Gatherer) observe(was, is *entry) {
 // new of one that we made: what is generated is as it was, what follows is not.
 func reports(was, is *entry) bool {
 	switch is.object.(type) {
-	case *v1alpha1.ManagedCertificate, *v1alpha1.ManagedRecord:
+	case *v1alpha1.ManagedCertificate, *v1alpha1.ManagedRecord, *delegation.Certificate, *delegation.DNSEndpoint:
 		return !sameStatement(was.object, is.object)
 	}
 	return false
@@ -275,6 +279,7 @@ func (g *Gatherer) Input() (model.Input, error) {
 func (g *Gatherer) input() (model.Input, []model.Finding) {
 	b := load.NewBuilder(g.options.Mesh)
 	var certificates []model.Certificate
+	var issuers []*delegation.Issuer
 	for _, name := range slices.Sorted(maps.Keys(g.watches)) {
 		for _, e := range g.watches[name].entries() {
 			if e.object != nil && !leaving(e) {
@@ -283,12 +288,17 @@ func (g *Gatherer) input() (model.Input, []model.Finding) {
 			if e.certificate != nil {
 				certificates = append(certificates, *e.certificate)
 			}
+			if e.issuer != nil {
+				issuers = append(issuers, e.issuer)
+			}
 		}
 	}
 	in := b.Input()
 	in.ProbeKey = g.options.ProbeKey
 	in.Certificates = certificates
-	return in, g.unreadable(&in)
+	in.Delegated.Issuers, in.Delegated.IssuersKnown = issuers, g.issuersKnown()
+	in.Delegated.Missing = g.missing()
+	return in, append(g.unreadable(&in), g.undelegated(in.Mesh.Cluster)...)
 }
 
 // leaving reports whether an object of Trellis's own kinds is being deleted; it
@@ -321,7 +331,7 @@ func (g *Gatherer) blockers() []Blocker {
 	}
 	for _, name := range slices.Sorted(maps.Keys(g.watches)) {
 		w := g.watches[name]
-		if err := w.refusal(); err != nil && w.source.namespace == "" {
+		if err := w.refusal(); err != nil && w.source.namespace == "" && !w.source.optional {
 			out = append(out, Blocker{"CannotRead",
 				fmt.Sprintf("the operator may not read %s: %v", name, err),
 				"give its ServiceAccount the ClusterRole of the chart trellis"})

@@ -54,7 +54,7 @@ func (g *Gatherer) custom() map[string]source {
 	}
 	for _, kind := range apply.Kinds() {
 		switch {
-		case !kind.Custom() || kind.Role == apply.RoleClaim:
+		case !kind.Custom() || kind.Role == apply.RoleClaim || kind.Foreign:
 		case kind.Group == v1alpha1.GroupName:
 			out[kind.CRD()] = asStored(kind.GroupVersionKind, stripManaged(g.options.Mesh.Cluster))
 		default:

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
@@ -31,6 +32,9 @@ type source struct {
 	namespace string
 	fields    fields.Selector
 	labels    labels.Selector
+	// optional is true for what Trellis can do without: that it cannot be read holds
+	// up nothing but what needs it.
+	optional bool
 }
 
 // watch is one informer and what is known of its health.
@@ -128,10 +132,11 @@ func (w *watch) listerWatcher(c client.WithWatch, onHealth func()) *cache.ListWa
 
 // note keeps what the API server thinks of us.
 func (w *watch) note(err error, onHealth func()) {
-	if !apierrors.IsForbidden(err) && !apierrors.IsUnauthorized(err) {
-		if err != nil {
-			return
-		}
+	refused := apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err)
+	// A definition may lack our version of the kind, or not be served yet.
+	unknown := w.source.optional && (apierrors.IsNotFound(err) || meta.IsNoMatchError(err))
+	if err != nil && !refused && !unknown {
+		return
 	}
 	w.mu.Lock()
 	news := (w.refused == nil) != (err == nil)

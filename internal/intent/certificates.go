@@ -12,14 +12,14 @@ import (
 )
 
 // settleCertificates decides which certificates serve the hosts of an ingress
-// that brings none. Proof in the zone allows one for a whole domain; proof at
+// that brings none, whoever gets them. Proof in the zone allows one for a whole domain; proof at
 // the gateway is for each host.
 func (r *resolver) settleCertificates(in *Ingress) {
 	if in.Spec.TLS.SecretName != "" || in.Closed {
 		return
 	}
 	challenge := challengeOf(in.Spec)
-	if challenge == v1alpha1.ChallengeHTTP01 && in.HTTP.Number == 0 && len(in.Hosts) > 0 {
+	if challenge == v1alpha1.ChallengeHTTP01 && in.Spec.TLS.CertManager == nil && in.HTTP.Number == 0 && len(in.Hosts) > 0 {
 		r.refuse(field(in.Origin, "spec.gateway.service"), refusal{"PlainPortNotFound",
 			fmt.Sprintf("Service %s/%s has no HTTP port, and a certificate authority proves control of a host on port 80; no certificate can be had",
 				in.Ref.Namespace, in.Spec.Gateway.Service),
@@ -45,12 +45,14 @@ func (r *resolver) settleCertificates(in *Ingress) {
 	slices.SortFunc(in.Certificates, func(a, b *Certificate) int { return strings.Compare(a.For, b.For) })
 }
 
-// challengeOf is how names are proven: in the zone where Trellis writes to it.
+// challengeOf is how names are proven: in the zone where Trellis writes to it. Of
+// cert-manager the same certificates are asked for, so that each Secret can change
+// hands.
 func challengeOf(spec *v1alpha1.SecureIngressSpec) v1alpha1.ChallengeType {
 	if b := spec.TLS.BuiltIn; b != nil && b.Challenge != "" && b.Challenge != v1alpha1.ChallengeAuto {
 		return b.Challenge
 	}
-	if spec.DNS != nil && !spec.DNS.DryRun {
+	if spec.DNS != nil && spec.DNS.ExternalDNS == nil && !spec.DNS.DryRun {
 		return v1alpha1.ChallengeDNS01
 	}
 	return v1alpha1.ChallengeHTTP01

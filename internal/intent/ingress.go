@@ -129,6 +129,7 @@ func targetPort(p model.ServicePort, pods []model.Workload) int32 {
 
 // resolveCertificate checks what the gateway is to prove itself with.
 func (r *resolver) resolveCertificate(in *Ingress) {
+	r.resolveDelegation(in)
 	if in.Spec.TLS.SecretName == "" {
 		return // settleCertificates
 	}

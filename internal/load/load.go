@@ -24,6 +24,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/model"
+	"github.com/trellis-mesh/trellis/internal/model/delegation"
 )
 
 const (
@@ -77,6 +78,10 @@ func (b *Builder) Add(obj runtime.Object) (recognised bool) {
 		b.in.ManagedCertificates = append(b.in.ManagedCertificates, o)
 	case *v1alpha1.ManagedRecord:
 		b.in.ManagedRecords = append(b.in.ManagedRecords, o)
+	case *delegation.Certificate:
+		b.in.Delegated.Certificates = append(b.in.Delegated.Certificates, o)
+	case *delegation.DNSEndpoint:
+		b.in.Delegated.Endpoints = append(b.in.Delegated.Endpoints, o)
 	case *v1alpha1.DNSProvider:
 		// Its controller says in the status of entries what it cannot do.
 	case *corev1.Namespace:

@@ -28,6 +28,8 @@ type Input struct {
 	// ManagedCertificates and ManagedRecords are as their controllers see them.
 	ManagedCertificates []*v1alpha1.ManagedCertificate
 	ManagedRecords      []*v1alpha1.ManagedRecord
+	// Delegated is what other controllers do for Trellis.
+	Delegated Delegated
 	// Positions finds the line of a field of an object that was read from a
 	// file; nil when nothing was.
 	Positions func(object Reference, field string) Position
@@ -49,6 +51,7 @@ type Snapshot struct {
 	foreign      map[string][]Foreign
 	managed      map[Name]*v1alpha1.ManagedCertificate
 	records      map[Name]*v1alpha1.ManagedRecord
+	delegated    delegated
 	applicationX map[Name]*v1alpha1.Application
 	positions    func(Reference, string) Position
 	probeKey     string
@@ -71,6 +74,7 @@ func NewSnapshot(in Input) *Snapshot {
 		foreign:      make(map[string][]Foreign),
 		managed:      make(map[Name]*v1alpha1.ManagedCertificate, len(in.ManagedCertificates)),
 		records:      make(map[Name]*v1alpha1.ManagedRecord, len(in.ManagedRecords)),
+		delegated:    newDelegated(in.Delegated),
 		applicationX: make(map[Name]*v1alpha1.Application, len(in.Applications)),
 		positions:    in.Positions,
 		probeKey:     in.ProbeKey,

@@ -16,10 +16,8 @@ import (
 // path without indexes, and what to do without them.
 var notInThisVersion = map[string]string{
 	"spec.tests":              "take spec.tests out",
-	"spec.tls.engine":         "leave it out: secretName stands for a certificate that you bring, email or builtIn for one that Trellis gets",
-	"spec.tls.certManager":    "use spec.tls.email or spec.tls.builtIn; or let cert-manager keep the Secret, and name it in spec.tls.secretName",
-	"spec.dns.engine":         "leave it out: entries are written where spec.dns is stated",
-	"spec.dns.externalDNS":    "name a DNSProvider in spec.dns.providerRef, or take spec.dns out and create the entries yourself",
+	"spec.tls.engine":         "leave it out: secretName stands for a certificate that you bring, email or builtIn for one that Trellis gets, and certManager for one that cert-manager gets",
+	"spec.dns.engine":         "leave it out: providerRef stands for entries that Trellis writes, and externalDNS for those that ExternalDNS does",
 	"spec.gateway.gatewayRef": "name the Service of the gateway's pods in spec.gateway.service",
 	"spec.routes.backends":    "take backends out: a route goes to spec.service",
 	"spec.objectives":         "take spec.objectives out",
@@ -28,12 +26,15 @@ var notInThisVersion = map[string]string{
 
 // formats says in words what the patterns of the definitions ask.
 var formats = map[string]string{
-	`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`: "use lower-case letters, digits and dashes, beginning and ending with a letter or digit",
-	`^[^@\s]+@[^@\s]+$`:               "use an e-mail address, such as ops@example.com",
-	`^https://`:                       "use an https URL, such as https://acme-v02.api.letsencrypt.org/directory",
-	`^https?://`:                      "use the URL of the service",
-	`^.+:[0-9]{1,5}$`:                 "use host and port, such as ns1.example.com:53",
-	`^[a-z]([-a-z0-9]*[a-z0-9])?$`:    "use the name of a Kubernetes Service: lower-case letters, digits and dashes, beginning with a letter",
+	`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`:                                   "use lower-case letters, digits and dashes, beginning and ending with a letter or digit",
+	`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`: "use the name of the object: lower-case letters, digits, dashes and dots",
+	`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+$`: "use an API group, such as awspca.cert-manager.io",
+	`^[A-Z][A-Za-z0-9]*$`:          "use the kind of the issuer, such as ClusterIssuer",
+	`^[^@\s]+@[^@\s]+$`:            "use an e-mail address, such as ops@example.com",
+	`^https://`:                    "use an https URL, such as https://acme-v02.api.letsencrypt.org/directory",
+	`^https?://`:                   "use the URL of the service",
+	`^.+:[0-9]{1,5}$`:              "use host and port, such as ns1.example.com:53",
+	`^[a-z]([-a-z0-9]*[a-z0-9])?$`: "use the name of a Kubernetes Service: lower-case letters, digits and dashes, beginning with a letter",
 	`^(@|[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*)$`:    `use DNS labels in lower case below the ingress's domain, such as shop or api.shop, or "@" for the domain itself`,
 	`^(\*|@|[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*)$`: `use DNS labels in lower case below the domain, "@" for the domain itself, or "*" for every name but "@"`,
 	`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)+$`:        "use a domain in lower case with at least two labels, such as example.com",

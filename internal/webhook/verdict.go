@@ -54,7 +54,7 @@ var refusals = []refusal{
 // tolerated are the other reasons of findings of severity Error. A reason that is
 // in neither list is tolerated too; a test keeps the lists complete.
 var tolerated = []string{
-	"AudienceNotAllowed", "CertificateMismatch", "DomainNotFound", "IdentityDefault", "IdentityUnresolved",
+	"AudienceNotAllowed", "CertManagerMissing", "CertificateMismatch", "DomainNotFound", "IdentityDefault", "IdentityUnresolved",
 	"IngressNotAccepted", "IngressNotFound", "NamespaceNotAdmitted", "PeerNotFound", "PlainPortNotFound",
 	"PortNotFound", "PortUnresolved", "ProtocolMismatch", "ProviderNotFound", "ProviderUnresolved", "SecretInvalid",
 	"SecretNotFound", "SecretUnreadable", "ServiceHasNoSelector", "ServiceIsExternalName", "ServiceNotFound",

@@ -48,6 +48,7 @@ var rights = map[string]map[string]string{
 		"pods":                                           read,
 		"serviceaccounts":                                read,
 		"services":                                       read,
+		"clusterissuers.cert-manager.io":                 read,
 		"customresourcedefinitions.apiextensions.k8s.io": read,
 		"events":               "create patch",
 		"events.events.k8s.io": "create patch",
@@ -66,8 +67,11 @@ var rights = map[string]map[string]string{
 		"configmaps istio": read,
 	},
 	"Role istio-ingress/trellis-operator-gateway": {
-		"secrets":    write,
-		"configmaps": write,
+		"secrets":                         write,
+		"configmaps":                      write,
+		"certificates.cert-manager.io":    write,
+		"dnsendpoints.externaldns.k8s.io": write,
+		"issuers.cert-manager.io":         read,
 	},
 }
 
