@@ -48,8 +48,13 @@ type Options struct {
 	Output string
 	// Names are hosts, or names of ManagedCertificates; none: all.
 	Names []string
+	// Watch stays and shows what changes.
+	Watch bool
 	// Now is the clock.
 	Now func() time.Time
+
+	// mayBeGone: names that are not found are no mistake, they were there before.
+	mayBeGone bool
 }
 
 func (o *Options) complete() cobra.CompletionFunc {
@@ -76,6 +81,9 @@ type Certificate struct {
 	Message string `json:"message,omitempty"`
 	// NeedsPerson: it will not go away by itself, or it is about to hurt.
 	NeedsPerson bool `json:"needsPerson"`
+
+	// said is Message without what only time has changed.
+	said string
 }
 
 // Unseen is the phase of what the operator has not looked at yet.
@@ -111,7 +119,7 @@ func Run(ctx context.Context, o *Options, c *cluster.Cluster) ([]Certificate, er
 		return nil, err
 	}
 	for _, name := range o.Names {
-		if !found[name] {
+		if !found[name] && !o.mayBeGone {
 			return nil, missing(c, name)
 		}
 	}
@@ -151,7 +159,7 @@ func certificateOf(cert *v1alpha1.ManagedCertificate, now time.Time) Certificate
 		if status.Phase != "" {
 			out.Message = "the operator has not looked at the last change yet; before, it was " + status.Phase
 		}
-		out.NeedsPerson = expired
+		out.NeedsPerson, out.said = expired, out.Message
 		return out
 	}
 	out.Phase, out.NextTry, out.Message = status.Phase, timeOf(status.NextTry), ""
@@ -169,7 +177,7 @@ func certificateOf(cert *v1alpha1.ManagedCertificate, now time.Time) Certificate
 	if expired {
 		out.Message = "it has expired; " + out.Message
 	}
-	out.NeedsPerson = late || expired || stuck(out, ready, now)
+	out.NeedsPerson, out.said = late || expired || stuck(out, ready, now), out.Message
 	if out.NextTry != nil && now.Sub(*out.NextTry) > overdue {
 		out.Message += fmt.Sprintf("; it was to be tried again %s ago: is the operator running?", output.Span(now.Sub(*out.NextTry)))
 	}

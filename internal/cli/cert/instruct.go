@@ -41,7 +41,7 @@ does not wait; the limits of the certificate authority are kept.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return o.instruct(cmd.Context(), s, args[0], Renew) },
 	}
-	o.AddFlags(cmd)
+	o.AddFlags(cmd, s)
 	cmd.ValidArgsFunction = o.complete()
 	return cmd
 }
@@ -61,7 +61,7 @@ and so are its limits.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return o.instruct(cmd.Context(), s, args[0], Retry) },
 	}
-	o.AddFlags(cmd)
+	o.AddFlags(cmd, s)
 	cmd.ValidArgsFunction = o.complete()
 	return cmd
 }

@@ -4,23 +4,20 @@
 package cert
 
 import (
+	"context"
 	"fmt"
-	"io"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/trellis-mesh/trellis/internal/cli/exit"
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/cli/cluster"
 	"github.com/trellis-mesh/trellis/internal/cli/output"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
+	"github.com/trellis-mesh/trellis/internal/cli/view"
 )
-
-// list is what -o json and -o yaml write.
-type list struct {
-	Certificates []Certificate `json:"certificates"`
-}
 
 func newStatus(s *streams.Streams) *cobra.Command {
 	o := &Options{Now: time.Now}
@@ -37,6 +34,8 @@ its way. Waiting, the next try has a time. Failed, nothing is tried until
 somebody changes something. Unseen, the operator has not looked at what is
 wanted now.
 
+` + view.WatchHelp + `
+
 Exit code 0: nothing needs a person. 1: wrong usage, a cluster that cannot be
 asked, or a fault of Trellis. 2: something needs a person: a certificate was not
 renewed in time or has expired, its Secret is somebody else's, the authority
@@ -46,7 +45,10 @@ failed or an hour has passed.`,
   trellis cert status -A
 
   # The one that serves a host
-  trellis cert status shop.example.com -n istio-ingress -o yaml`,
+  trellis cert status shop.example.com -n istio-ingress -o yaml
+
+  # See how a certificate comes, until Ctrl-C
+  trellis cert status shop.example.com -n istio-ingress --watch`,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			o.Names = names
 			if err := output.CheckFormat(o.Output); err != nil {
@@ -56,52 +58,61 @@ failed or an hour has passed.`,
 			if err != nil {
 				return err
 			}
-			certificates, err := Run(cmd.Context(), o, c)
-			if err != nil {
-				return err
+			how := view.Options{
+				Format: o.Output, Watch: o.Watch, Empty: "there are no certificates of Trellis " + c.Where(),
+				Kinds: []client.Object{&v1alpha1.ManagedCertificate{}},
 			}
-			if len(certificates) == 0 {
-				fmt.Fprintf(s.Err, "there are no certificates of Trellis %s\n", c.Where())
-			}
-			err = output.Write(s.Out, o.Output, list{certificates}, func(w io.Writer) error {
-				return Table(w, certificates, o.Now(), s.OutColour)
-			})
-			if err != nil {
-				return err
-			}
-			if slices.ContainsFunc(certificates, func(c Certificate) bool { return c.NeedsPerson }) {
-				return exit.ErrFindings
-			}
-			return nil
+			return view.Show(cmd.Context(), s, c, how, o.frame)
 		},
 	}
-	o.AddFlags(cmd)
+	o.AddFlags(cmd, s)
 	o.AddAllNamespaces(cmd)
 	output.AddFlag(cmd, &o.Output)
+	view.AddWatchFlag(cmd, &o.Watch)
 	cmd.ValidArgsFunction = o.complete()
 	return cmd
 }
 
-// Table is for people. Times are as seen from now.
-func Table(w io.Writer, certificates []Certificate, now time.Time, colour bool) error {
-	if len(certificates) == 0 {
-		return nil
+// frame is what status shows. What was there once may be gone the next time.
+func (o *Options) frame(ctx context.Context, c *cluster.Cluster) (*view.Frame, error) {
+	certificates, err := Run(ctx, o, c)
+	if err != nil {
+		return nil, err
 	}
-	var rows []output.Row
+	o.mayBeGone = true
+	section := view.Section{Name: "certificates", Header: []string{"NAMESPACE", "NAME", "HOSTS", "PHASE", "EXPIRES", "RENEWS", "MESSAGE"}}
 	for _, c := range certificates {
-		mood := output.Calm
-		switch {
-		case c.NeedsPerson:
-			mood = output.Alarming
-		case c.Phase != phaseIssued:
-			mood = output.Waiting
-		}
-		rows = append(rows, output.Row{Mood: mood, Cells: []string{
-			c.Namespace, c.Name, few(c.Hosts), c.Phase, output.In(c.NotAfter, now), output.In(c.RenewAt, now), c.Message,
-		}})
+		section.Items = append(section.Items, c.item(o.Now()))
 	}
-	return output.Table(w, []string{"NAMESPACE", "NAME", "HOSTS", "PHASE", "EXPIRES", "RENEWS", "MESSAGE"}, rows, colour)
+	return &view.Frame{Sections: []view.Section{section}}, nil
 }
+
+// item is a certificate with times as seen from now.
+func (c Certificate) item(now time.Time) view.Item {
+	mood := output.Calm
+	switch {
+	case c.NeedsPerson:
+		mood = output.Alarming
+	case c.Phase != phaseIssued:
+		mood = output.Waiting
+	}
+	item := view.Item{Key: c.Namespace + "/" + c.Name, Value: c, NeedsPerson: c.NeedsPerson}
+	item.Row = output.Row{Mood: mood, Cells: []string{
+		c.Namespace, c.Name, few(c.Hosts), c.Phase, output.In(c.NotAfter, now), output.In(c.RenewAt, now), c.Message,
+	}}
+	news := c
+	// Another try, and how late one is, are no news.
+	news.Message, news.NextTry = c.said, nil
+	item.News = view.News(news)
+	left := Certificate{Namespace: c.Namespace, Name: c.Name, Hosts: c.Hosts, Secret: c.Secret, Phase: goneWord}
+	item.Gone = &view.Item{Key: item.Key, Value: left, Row: output.Row{Cells: []string{
+		c.Namespace, c.Name, few(c.Hosts), goneWord, "", "", "nobody wants it any more",
+	}}}
+	return item
+}
+
+// goneWord is shown instead of the phase of what is not there any more.
+const goneWord = "Gone"
 
 // few names some of many.
 func few(hosts []string) string {

@@ -9,6 +9,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"slices"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -24,6 +27,7 @@ import (
 	_ "k8s.io/client-go/plugin/pkg/client/auth/oidc"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/cli/streams"
 	"github.com/trellis-mesh/trellis/internal/version"
 )
 
@@ -46,10 +50,17 @@ type Options struct {
 	Namespace string
 	// AllNamespaces wins over Namespace.
 	AllNamespaces bool
+	// Waiting gets a line while the cluster lets people wait, which is wiped off
+	// again: a terminal. Nil: nobody looks.
+	Waiting io.Writer
 }
 
 // AddFlags registers the flags that say which cluster and namespace.
-func (o *Options) AddFlags(cmd *cobra.Command) {
+// People who wait at a terminal are told what for.
+func (o *Options) AddFlags(cmd *cobra.Command, s *streams.Streams) {
+	if s.ErrTerminal {
+		o.Waiting = s.Err
+	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.Kubeconfig, "kubeconfig", "", "kubeconfig file (default: $KUBECONFIG, or ~/.kube/config)")
 	flags.StringVar(&o.Context, "context", "", "context of the kubeconfig (default: its current one)")
@@ -69,6 +80,10 @@ type Cluster struct {
 	client.Client
 	// Namespace is what the command is about; empty for all.
 	Namespace string
+
+	config *rest.Config
+	// copied: what is read is a copy in memory, which has no pages.
+	copied bool
 }
 
 // Connect finds the cluster. It makes no call.
@@ -85,6 +100,9 @@ func (o *Options) Connect() (*Cluster, error) {
 	config.Timeout, config.UserAgent = timeout, "trellis/"+version.String()
 	// One command makes a handful of requests: there is nothing to slow down.
 	config.QPS = -1
+	if o.Waiting != nil {
+		config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &progress{next: next, out: o.Waiting} })
+	}
 	scheme := runtime.NewScheme()
 	if err := errors.Join(v1alpha1.AddToScheme(scheme), corev1.AddToScheme(scheme)); err != nil {
 		return nil, fmt.Errorf("knowing our own kinds: %w", err)
@@ -96,7 +114,7 @@ func (o *Options) Connect() (*Cluster, error) {
 	if o.AllNamespaces {
 		namespace = ""
 	}
-	return &Cluster{Client: c, Namespace: namespace}, nil
+	return &Cluster{Client: c, Namespace: namespace, config: config}, nil
 }
 
 func (o *Options) loader() clientcmd.ClientConfig {
@@ -120,6 +138,8 @@ func mapper() meta.RESTMapper {
 	m := meta.NewDefaultRESTMapper(nil)
 	for _, kind := range []string{"DNSProvider", "ManagedRecord", "ManagedCertificate"} {
 		m.Add(v1alpha1.GroupVersion.WithKind(kind), meta.RESTScopeNamespace)
+		// A copy of some namespaces asks of lists where they belong.
+		m.Add(v1alpha1.GroupVersion.WithKind(kind+"List"), meta.RESTScopeNamespace)
 	}
 	m.Add(corev1.SchemeGroupVersion.WithKind("Namespace"), meta.RESTScopeRoot)
 	return m
@@ -130,7 +150,11 @@ func mapper() meta.RESTMapper {
 func Each[L client.ObjectList](ctx context.Context, c *Cluster, list L, visit func(client.Object)) error {
 	for {
 		more := list.GetContinue()
-		if err := c.List(ctx, list, client.InNamespace(c.Namespace), client.Limit(pageSize), client.Continue(more)); err != nil {
+		options := []client.ListOption{client.InNamespace(c.Namespace), client.Limit(pageSize), client.Continue(more)}
+		if c.copied {
+			options = options[:1]
+		}
+		if err := c.List(ctx, list, options...); err != nil {
 			return Problem("listing what is there", err)
 		}
 		err := meta.EachListItem(list, func(o runtime.Object) error {
@@ -139,7 +163,7 @@ func Each[L client.ObjectList](ctx context.Context, c *Cluster, list L, visit fu
 			}
 			return nil
 		})
-		if err != nil || list.GetContinue() == "" {
+		if err != nil || c.copied || list.GetContinue() == "" {
 			return err
 		}
 	}

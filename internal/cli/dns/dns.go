@@ -47,12 +47,17 @@ type Options struct {
 	Output string
 	// Names are domain names, or names of ManagedRecords; none: all.
 	Names []string
+	// Watch stays and shows what changes.
+	Watch bool
 	// Now is the clock.
 	Now func() time.Time
+
+	// mayBeGone: names that are not found are no mistake, they were there before.
+	mayBeGone bool
 }
 
-func (o *Options) addFlags(cmd *cobra.Command) {
-	o.AddFlags(cmd)
+func (o *Options) addFlags(cmd *cobra.Command, s *streams.Streams) {
+	o.AddFlags(cmd, s)
 	o.AddAllNamespaces(cmd)
 	output.AddFlag(cmd, &o.Output)
 	cmd.ValidArgsFunction = o.Complete(&v1alpha1.ManagedRecordList{}, func(object client.Object) []string {
@@ -75,6 +80,8 @@ type Record struct {
 	Phase   string   `json:"phase"`
 	Zone    string   `json:"zone,omitempty"`
 	LeadsTo []string `json:"leadsTo,omitempty"`
+	// Routing says for whom, where the entry is one of several at its name.
+	Routing string `json:"routing,omitempty"`
 	// Reason and Message are of the condition Ready.
 	Reason  string `json:"reason,omitempty"`
 	Message string `json:"message,omitempty"`
@@ -85,6 +92,9 @@ type Record struct {
 	Plan []string `json:"plan,omitempty"`
 	// Confirm is the token that lets a mass change happen.
 	Confirm string `json:"confirm,omitempty"`
+
+	// said is Message without what only time has changed.
+	said string
 }
 
 // Unseen is the phase of what the operator has not looked at yet.
@@ -116,7 +126,7 @@ func Run(ctx context.Context, o *Options, c *cluster.Cluster) ([]Record, error) 
 		return nil, err
 	}
 	for _, name := range o.Names {
-		if !found[name] {
+		if !found[name] && !o.mayBeGone {
 			return nil, fmt.Errorf("looking for %s: there is no such ManagedRecord %s", name, c.Where())
 		}
 	}
@@ -137,9 +147,21 @@ func sameName(a, b string) bool {
 }
 
 func recordOf(record *v1alpha1.ManagedRecord, now time.Time) Record {
+	out := observed(record)
+	out.said = out.Message
+	if out.NextTry != nil {
+		if late := now.Sub(*out.NextTry); late > overdue {
+			out.Message += fmt.Sprintf("; it was to be tried again %s ago: is the operator running?", output.Span(late))
+		}
+	}
+	return out
+}
+
+// observed is what the operator wrote down.
+func observed(record *v1alpha1.ManagedRecord) Record {
 	out := Record{
 		Namespace: record.Namespace, Record: record.Name, Name: record.Spec.Name, Provider: record.Spec.ProviderRef.Name,
-		LeadsTo: leadsTo(&record.Spec), Phase: Unseen, Message: "the operator has not looked at it yet",
+		LeadsTo: leadsTo(&record.Spec), Routing: routing(record.Spec.Routing), Phase: Unseen, Message: "the operator has not looked at it yet",
 	}
 	status := &record.Status
 	if status.Zone != nil {
@@ -159,9 +181,6 @@ func recordOf(record *v1alpha1.ManagedRecord, now time.Time) Record {
 	if status.NextTry != nil {
 		at := status.NextTry.UTC()
 		out.NextTry = &at
-		if late := now.Sub(at); late > overdue {
-			out.Message += fmt.Sprintf("; it was to be tried again %s ago: is the operator running?", output.Span(late))
-		}
 	}
 	return out
 }
@@ -176,6 +195,32 @@ func leadsTo(spec *v1alpha1.ManagedRecordSpec) []string {
 		return []string{fmt.Sprintf("TXT (%d)", len(spec.Texts))}
 	}
 	return nil
+}
+
+// routing says which clients an entry is for.
+func routing(r *v1alpha1.DNSRouting) string {
+	var out string
+	switch {
+	case r == nil:
+		return ""
+	case r.Weighted != nil:
+		out = fmt.Sprintf("weight %d", r.Weighted.Weight)
+	case r.Geographic == nil:
+		return ""
+	case r.Geographic.Country != "":
+		out = "country " + r.Geographic.Country
+		if r.Geographic.Subdivision != "" {
+			out += "-" + r.Geographic.Subdivision
+		}
+	case r.Geographic.Continent != "":
+		out = "continent " + r.Geographic.Continent
+	default:
+		out = "all other places"
+	}
+	if r.SetIdentifier != "" {
+		out += " as " + r.SetIdentifier
+	}
+	return out
 }
 
 func needPeople(records []Record) bool {

@@ -84,7 +84,7 @@ asked, or a fault of Trellis. 2: an entry is Blocked.`,
 			return nil
 		},
 	}
-	o.addFlags(cmd)
+	o.addFlags(cmd, s)
 	return cmd
 }
 
@@ -158,6 +158,9 @@ func text(w io.Writer, plan *Plan, colour bool) error {
 		fmt.Fprintf(&b, ", by %s/%s", r.Namespace, r.Provider)
 		if r.Zone != "" {
 			fmt.Fprintf(&b, " in the zone %s", output.Printable(r.Zone))
+		}
+		if r.Routing != "" {
+			fmt.Fprintf(&b, ", for %s", output.Printable(r.Routing))
 		}
 		b.WriteString("\n")
 		for _, step := range r.Plan {

@@ -80,39 +80,73 @@ type Row struct {
 // Table writes rows below a header. Where people look at it in colour, the mood
 // tints the whole of a row but its last cell, which is prose.
 func Table(w io.Writer, header []string, rows []Row, colour bool) error {
-	all := append([]Row{{Cells: header}}, rows...)
-	widths := make([]int, len(header))
-	for _, r := range all {
-		for i := range r.Cells {
-			r.Cells[i] = Printable(r.Cells[i])
-			if r.Cells[i] == "" {
-				r.Cells[i] = "-"
-			}
-			widths[i] = max(widths[i], utf8.RuneCountInString(r.Cells[i]))
+	return Fit(header, rows).Table(w, header, rows, colour)
+}
+
+// Columns are as wide as what they were fitted to, so that rows which come later
+// stand below the ones before.
+type Columns struct{ widths []int }
+
+// Fit makes columns for a header and rows.
+func Fit(header []string, rows []Row) *Columns {
+	c := &Columns{widths: make([]int, len(header))}
+	for _, r := range append([]Row{{Cells: header}}, rows...) {
+		for i, cell := range r.Cells {
+			c.widths[i] = max(c.widths[i], utf8.RuneCountInString(shown(cell)))
 		}
 	}
+	return c
+}
+
+// Table writes rows below a header.
+func (c *Columns) Table(w io.Writer, header []string, rows []Row, colour bool) error {
+	bold, reset := "", ""
+	if colour {
+		bold, reset = "\x1b[1m", "\x1b[0m"
+	}
 	var out strings.Builder
-	for n, r := range all {
-		before, after := tint(n == 0, r.Mood, colour)
-		out.WriteString(before)
-		for i, cell := range r.Cells {
-			if i == len(r.Cells)-1 {
-				out.WriteString(after + cell + "\n")
-				continue
-			}
-			out.WriteString(cell + strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+3))
-		}
+	c.line(&out, header, bold, reset)
+	if _, err := io.WriteString(w, out.String()); err != nil {
+		return err
+	}
+	return c.Rows(w, rows, colour)
+}
+
+// Rows writes rows without a header.
+func (c *Columns) Rows(w io.Writer, rows []Row, colour bool) error {
+	var out strings.Builder
+	for _, r := range rows {
+		before, after := tint(r.Mood, colour)
+		c.line(&out, r.Cells, before, after)
 	}
 	_, err := io.WriteString(w, out.String())
 	return err
 }
 
-func tint(header bool, m Mood, colour bool) (before, after string) {
-	const bold, red, yellow, reset = "\x1b[1m", "\x1b[31m", "\x1b[33m", "\x1b[0m"
+func (c *Columns) line(out *strings.Builder, cells []string, before, after string) {
+	out.WriteString(before)
+	for i, cell := range cells {
+		cell = shown(cell)
+		if i == len(cells)-1 {
+			out.WriteString(after + cell + "\n")
+			continue
+		}
+		out.WriteString(cell + strings.Repeat(" ", max(0, c.widths[i]-utf8.RuneCountInString(cell))+3))
+	}
+}
+
+// shown is what a cell looks like.
+func shown(cell string) string {
+	if cell = Printable(cell); cell == "" {
+		return "-"
+	}
+	return cell
+}
+
+func tint(m Mood, colour bool) (before, after string) {
+	const red, yellow, reset = "\x1b[31m", "\x1b[33m", "\x1b[0m"
 	switch {
 	case !colour:
-	case header:
-		return bold, reset
 	case m == Alarming:
 		return red, reset
 	case m == Waiting:

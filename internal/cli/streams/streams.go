@@ -19,17 +19,24 @@ type Streams struct {
 	// OutColour and ErrColour say whether to colour what goes there.
 	OutColour bool
 	ErrColour bool
+	// OutTerminal and ErrTerminal say whether what was written there can be written
+	// over: a terminal, and not a dumb one.
+	OutTerminal bool
+	ErrTerminal bool
 }
 
 // System are the process's own streams. Colours are for terminals, unless
 // NO_COLOR (https://no-color.org) is set or TERM is dumb.
 func System() *Streams {
-	plain := os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb"
-	return &Streams{
+	smart := os.Getenv("TERM") != "dumb"
+	s := &Streams{
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
-		OutColour: !plain && terminal(os.Stdout),
-		ErrColour: !plain && terminal(os.Stderr),
+		OutTerminal: smart && terminal(os.Stdout),
+		ErrTerminal: smart && terminal(os.Stderr),
 	}
+	colours := os.Getenv("NO_COLOR") == ""
+	s.OutColour, s.ErrColour = colours && s.OutTerminal, colours && s.ErrTerminal
+	return s
 }
 
 // Buffers are streams for tests, without colours.
