@@ -151,22 +151,26 @@ func newServiceAccountKey() (private, public []byte, err error) {
 func (s *Stack) startAPIServer(etcdURL string) (*process, error) {
 	host, port, _ := strings.Cut(s.apiServer, ":")
 	pki := func(name string) string { return filepath.Join(s.dir, "pki", name) }
+	audit, err := s.auditArguments()
+	if err != nil {
+		return nil, err
+	}
 	return s.processes.run(command{
 		name: "kube-apiserver", path: s.cache.binary("kube-apiserver"), dir: s.dir, env: []string{collectLess},
-		args: []string{
+		args: append(audit,
 			"--etcd-servers", etcdURL, "--bind-address", host, "--advertise-address", host, "--secure-port", port,
 			"--tls-cert-file", pki("tls.crt"), "--tls-private-key-file", pki("tls.key"),
 			"--token-auth-file", pki("tokens.csv"), "--authorization-mode", "RBAC",
 			"--service-account-issuer", "https://kubernetes.default.svc",
 			"--service-account-key-file", pki("sa.pub"), "--service-account-signing-key-file", pki("sa.key"),
-			"--api-audiences", "https://kubernetes.default.svc,kubernetes.default.svc," + istioAudience,
+			"--api-audiences", "https://kubernetes.default.svc,kubernetes.default.svc,"+istioAudience,
 			"--service-cluster-ip-range", "10.96.0.0/16",
 			// No controller makes default accounts, so pods without one must pass.
 			"--disable-admission-plugins", "ServiceAccount",
 			// The endpoints of the Service "kubernetes" may not be loopback addresses.
 			"--endpoint-reconciler-type", "none",
 			"--profiling=false",
-		},
+		),
 	})
 }
 

@@ -34,6 +34,8 @@ type Options struct {
 	// IstiodEnvironment has more NAME=VALUE settings for istiod; a later one
 	// wins over the stack's own.
 	IstiodEnvironment []string
+	// AuditedUser is whose requests Audited returns; default: nobody's.
+	AuditedUser string
 }
 
 // Stack is a running local mesh. Its methods may be called concurrently.

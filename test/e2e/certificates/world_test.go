@@ -101,6 +101,7 @@ func TestMain(m *testing.M) {
 func startMesh(ctx context.Context) (*mesh, error) {
 	s, err := stack.Start(ctx, stack.Options{
 		IstiodEnvironment: []string{"DEBUG_ENDPOINT_AUTH_ALLOWED_NAMESPACES=" + operatorNamespace},
+		AuditedUser:       "system:serviceaccount:" + operatorNamespace + ":" + account,
 	})
 	if err != nil {
 		return nil, err
