@@ -41,6 +41,8 @@ const (
 	reasonSecretInvalid    = "SecretInvalid"
 	reasonInUse            = "InUse"
 	reasonProviderNotFound = "ProviderNotFound"
+	// It is the class of names without a zone, too.
+	reasonZoneNotFound = string(dns.ClassNoZone)
 )
 
 // secretError is about a key of a Secret. It never holds its value.
@@ -62,10 +64,10 @@ func (at *round) open(ctx context.Context, engine *dns.Engine) (*trouble, error)
 		switch {
 		case apierrors.IsNotFound(err):
 			at.close(engine)
-			return &trouble{reasonSecretNotFound, fmt.Sprintf("the Secret %s does not exist", name)}, nil
+			return at.secretNotFound(name), nil
 		case apierrors.IsForbidden(err):
 			at.close(engine)
-			return &trouble{reasonSecretForbidden, fmt.Sprintf("the operator may not read the Secret %s", name)}, nil
+			return at.secretForbidden(name), nil
 		case err != nil:
 			return nil, fmt.Errorf("reading the Secret %s: %w", name, err)
 		}

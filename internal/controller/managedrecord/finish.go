@@ -140,11 +140,15 @@ func (at *round) finishProvider(ctx context.Context, zones []dns.Zone, t *troubl
 	}
 	is := *p.Status.DeepCopy()
 	is.ObservedGeneration = p.Generation
+	none := t == nil && len(zones) == 0
+	if none {
+		t = at.noZones()
+	}
 	ready := metav1.Condition{
 		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: reasonReady, Message: count(len(zones), "zone") + " can be written to",
 		ObservedGeneration: p.Generation, LastTransitionTime: metav1.NewTime(at.now),
 	}
-	if zones != nil || t == nil {
+	if zones != nil || none {
 		is.Zones = zonesOf(zones)
 	}
 	if t != nil {
