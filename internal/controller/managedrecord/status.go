@@ -168,6 +168,10 @@ func (at *round) remedy(o dns.Outcome) string {
 		return fmt.Sprintf("make the zone, or let the DNSProvider %s see it", at.key)
 	case dns.ClassAmbiguousZone:
 		return fmt.Sprintf("list one of the ids in spec.zones of the DNSProvider %s", at.key)
+	case dns.ClassUnavailable:
+		if at.provider.Spec.RFC2136 != nil {
+			return fmt.Sprintf("it is tried again by itself; see that spec.rfc2136.server of the DNSProvider %s is right, and can be reached from the operator's pod", at.key)
+		}
 	case dns.ClassDuplicate:
 		return "delete one of them"
 	case dns.ClassUnsupported:

@@ -24,7 +24,7 @@ func (at *round) failAll(t *trouble) {
 
 // missing is that there is no provider.
 func (at *round) missing() *trouble {
-	return &trouble{reasonProviderNotFound, fmt.Sprintf("the DNSProvider %s does not exist; make it, and nothing is lost until then", at.key)}
+	return &trouble{reasonProviderNotFound, fmt.Sprintf("the DNSProvider %s does not exist; make it, or correct the name where it is stated, as in spec.dns.providerRef of a SecureIngress; nothing is lost until then", at.key)}
 }
 
 // refuse says why a record is not written.
