@@ -18,11 +18,7 @@ func TestAMistakeIsSaidWithItsFieldAndItsRemedy(t *testing.T) {
 	w.providerIs("SecretNotFound", missing...)
 	w.is("shop", dns.PhaseBlocked, "SecretNotFound", missing...)
 	w.secret("aws", map[string]string{"accessKeyID": "AKIAOURS", "secretAccessKey": "good-secret"})
-	p := w.dns()
-	p.Spec.Zones = []string{"ZMISTYPED"}
-	if err := w.client.Update(t.Context(), p); err != nil {
-		t.Fatal(err)
-	}
+	w.provider(func(s *v1alpha1.DNSProviderSpec) { s.Zones = []string{"ZMISTYPED"} })
 	w.reconcile()
 	w.providerIs("ZoneNotFound", "none of the zones in spec.zones", "correct the ids")
 	w.is("shop", dns.PhaseBlocked, "ZoneNotFound")
