@@ -29,6 +29,12 @@ const (
 	TemporaryAnnotation = "cert-manager.io/issue-temporary-certificate"
 	// CertificateNameAnnotation on a Secret names the Certificate that filled it.
 	CertificateNameAnnotation = "cert-manager.io/certificate-name"
+	// IssuerNameAnnotation, IssuerKindAnnotation and IssuerGroupAnnotation say who
+	// issued the pair of a Secret. Where that is not who is asked now, cert-manager
+	// gets another one at once.
+	IssuerNameAnnotation  = "cert-manager.io/issuer-name"
+	IssuerKindAnnotation  = "cert-manager.io/issuer-kind"
+	IssuerGroupAnnotation = "cert-manager.io/issuer-group"
 )
 
 // The conditions of a Certificate.
