@@ -42,17 +42,18 @@ func (r *Reconciler) handedOver(ctx context.Context, cert *v1alpha1.ManagedCerti
 	if !ingress.DeletionTimestamp.IsZero() || tls.CertManager == nil && tls.SecretName != cert.Spec.SecretName {
 		return false, nil
 	}
-	return true, r.unlabel(ctx, cert)
+	return true, r.leave(ctx, cert)
 }
 
-// unlabel takes the mark of a placeholder away from a Secret that somebody else
-// fills from now on, and who would not.
-func (r *Reconciler) unlabel(ctx context.Context, cert *v1alpha1.ManagedCertificate) error {
+// leave takes the mark of a placeholder away from a Secret that somebody else
+// fills from now on, and who would not; and says whose the pair is.
+func (r *Reconciler) leave(ctx context.Context, cert *v1alpha1.ManagedCertificate) error {
 	s, err := r.read(ctx, cert.Namespace, cert.Spec.SecretName)
-	if s == nil || err != nil || !ours(s, cert) || s.Labels[certificate.PlaceholderLabel] == "" {
+	if s == nil || err != nil || !ours(s, cert) || borrowed(s) {
 		return err
 	}
 	delete(s.Labels, certificate.PlaceholderLabel)
+	claim(s, cert)
 	if err := r.client.Update(ctx, s, fieldOwner); client.IgnoreNotFound(err) != nil {
 		return writing(s, err)
 	}
@@ -85,9 +86,10 @@ func ofCertManager(o metav1.OwnerReference) bool {
 	return o.Kind == delegation.CertificateKind.Kind && strings.HasPrefix(o.APIVersion, delegation.CertManagerGroup+"/")
 }
 
-// reclaim takes away what cert-manager wrote on a Secret about a pair that is no
-// longer there.
-func reclaim(s *corev1.Secret) {
+// claim says on a Secret that its pair is ours, in cert-manager's words: without
+// them it would take any pair that it finds for its own, a placeholder too, and
+// leave it there until it is due. What it wrote about a pair of its own goes.
+func claim(s *corev1.Secret, cert *v1alpha1.ManagedCertificate) {
 	for _, m := range []map[string]string{s.Annotations, s.Labels} {
 		for key := range m {
 			domain, _, _ := strings.Cut(key, "/")
@@ -95,5 +97,11 @@ func reclaim(s *corev1.Secret) {
 				delete(m, key)
 			}
 		}
+	}
+	for key, value := range map[string]string{
+		delegation.IssuerNameAnnotation: cert.Name, delegation.IssuerKindAnnotation: "ManagedCertificate",
+		delegation.IssuerGroupAnnotation: v1alpha1.GroupName,
+	} {
+		s.Annotations = with(s.Annotations, key, value)
 	}
 }

@@ -242,15 +242,21 @@ func (r *Reconciler) patch(ctx context.Context, cert, base *v1alpha1.ManagedCert
 	return r.client.Patch(ctx, cert, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{}), fieldOwner)
 }
 
-// release takes away what was made for a certificate. The account's key stays: it
+// release takes away what was made for a certificate, but a Secret that is handed
+// over. The account's key stays: it
 // belongs to all certificates of that authority, also those to come.
 func (r *Reconciler) release(ctx context.Context, cert *v1alpha1.ManagedCertificate) error {
 	base := cert.DeepCopy()
 	if !controllerutil.RemoveFinalizer(cert, Finalizer) {
 		return nil
 	}
-	err := r.withdraw(ctx, base, nil)
-	for _, name := range []string{base.Spec.SecretName, copyName(base), orderKeyName(base)} {
+	names := []string{copyName(base), orderKeyName(base)}
+	handedOver, err := r.handedOver(ctx, base)
+	if err == nil && !handedOver {
+		names = append(names, base.Spec.SecretName)
+	}
+	err = errors.Join(err, r.withdraw(ctx, base, nil))
+	for _, name := range names {
 		err = errors.Join(err, r.drop(ctx, base, name))
 	}
 	if err == nil {

@@ -70,6 +70,9 @@ func (r *Reconciler) save(ctx context.Context, cert *v1alpha1.ManagedCertificate
 	if there == nil {
 		wanted.Labels = with(wanted.Labels, load.ManagedByLabel, load.ManagedBy)
 		wanted.Annotations = with(wanted.Annotations, CertificateAnnotation, cert.Name)
+		if wanted.Type == corev1.SecretTypeTLS {
+			claim(wanted, cert)
+		}
 		if err := r.client.Create(ctx, wanted, fieldOwner); err != nil {
 			return nil, writing(wanted, err)
 		}
@@ -92,6 +95,9 @@ func (r *Reconciler) save(ctx context.Context, cert *v1alpha1.ManagedCertificate
 		changed.Labels[certificate.PlaceholderLabel] = v
 	} else {
 		delete(changed.Labels, certificate.PlaceholderLabel)
+	}
+	if changed.Type == corev1.SecretTypeTLS {
+		claim(changed, cert)
 	}
 	if sameSecret(there, changed) {
 		return there, nil
@@ -153,7 +159,7 @@ func (w *work) serve(ctx context.Context) error {
 		return err
 	}
 	info, problem := certificate.Check(w.pair, w.names, w.now)
-	if problem == nil && !info.Placeholder {
+	if problem == nil && !info.Placeholder && !borrowed(w.secret) {
 		return w.keepCopy(ctx)
 	}
 	broken := w.pair.Empty() || brokenPair(problem)
@@ -185,7 +191,10 @@ func (w *work) readServed(ctx context.Context) error {
 		return foreignError{w.cert.Spec.SecretName}
 	}
 	w.secret, w.pair = there, certificate.FromData(there.Data)
-	return nil
+	if borrowed(there) {
+		w.secret, err = w.keep(ctx, there)
+	}
+	return err
 }
 
 // brokenPair reports whether a pair is none that could be served at all.
@@ -260,6 +269,9 @@ func fingerprint(p certificate.Pair) string {
 // readKeys fills in what the next step may need.
 func (w *work) readKeys(ctx context.Context) error {
 	w.secrets.Pair = w.pair
+	if borrowed(w.secret) {
+		w.secrets.Pair = certificate.Pair{}
+	}
 	if key := w.account(); key != nil && w.settled() && w.state.Account != "" && w.state.Directory == w.spec.Directory {
 		// It is only needed when there is something to order, and read again then.
 		w.secrets.AccountKey = key
