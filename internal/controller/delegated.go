@@ -12,7 +12,6 @@ import (
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/certificate"
-	"github.com/trellis-mesh/trellis/internal/intent"
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/model/delegation"
 )
@@ -140,13 +139,13 @@ func keptBy(what string, all []kept) judgement {
 // what is kept because there is no address.
 func (r *round) undelegated(i *v1alpha1.SecureIngress, f *facts) {
 	if i.Spec.TLS.CertManager != nil && r.snapshot.CertManagerMissing() {
-		f.certificates = []kept{{name: "cert-manager", ready: conditionOf(no("CertManagerMissing", intent.MissingCertManager+"; "+intent.FixCertManager))}}
+		f.certificates = []kept{{name: "cert-manager", ready: conditionOf(no("CertManagerMissing", delegation.MissingCertManager+"; "+delegation.FixCertManager))}}
 	}
 	if i.Spec.DNS == nil || i.Spec.DNS.ExternalDNS == nil {
 		return
 	}
 	if r.snapshot.ExternalDNSMissing() {
-		f.records = []kept{{name: "ExternalDNS", ready: conditionOf(no("ExternalDNSMissing", intent.MissingExternalDNS+"; "+intent.FixExternalDNS))}}
+		f.records = []kept{{name: "ExternalDNS", ready: conditionOf(no("ExternalDNSMissing", delegation.MissingExternalDNS+"; "+delegation.FixExternalDNS))}}
 		return
 	}
 	service, ok := r.snapshot.Service(model.Name{Namespace: i.Namespace, Name: i.Spec.Gateway.Service})

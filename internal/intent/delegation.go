@@ -4,27 +4,17 @@
 package intent
 
 import (
-	"cmp"
 	"fmt"
 
-	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/model/delegation"
 )
-
-// IssuerOf is the issuer of cert-manager that a reference names, with what it
-// leaves out.
-func IssuerOf(ref v1alpha1.CertManagerIssuerReference) delegation.IssuerRef {
-	return delegation.IssuerRef{
-		Name: ref.Name, Kind: cmp.Or(ref.Kind, delegation.ClusterIssuerKind), Group: cmp.Or(ref.Group, delegation.CertManagerGroup),
-	}
-}
 
 // resolveDelegation looks at those that an ingress leaves work to. Without
 // cert-manager there will be nothing to serve HTTPS with; without ExternalDNS names
 // are missing, which closes nothing.
 func (r *resolver) resolveDelegation(in *Ingress) {
 	if in.Spec.DNS != nil && in.Spec.DNS.ExternalDNS != nil && r.snapshot.ExternalDNSMissing() {
-		r.warn(field(in.Origin, "spec.dns.externalDNS"), refusal{"ExternalDNSMissing", MissingExternalDNS, in.Ref.String(), FixExternalDNS})
+		r.warn(field(in.Origin, "spec.dns.externalDNS"), refusal{"ExternalDNSMissing", delegation.MissingExternalDNS, in.Ref.String(), delegation.FixExternalDNS})
 	}
 	manager := in.Spec.TLS.CertManager
 	if manager == nil {
@@ -32,20 +22,11 @@ func (r *resolver) resolveDelegation(in *Ingress) {
 	}
 	if r.snapshot.CertManagerMissing() {
 		in.Closed = true
-		r.refuse(field(in.Origin, "spec.tls.certManager"), refusal{"CertManagerMissing", MissingCertManager, in.Ref.String(), FixCertManager})
+		r.refuse(field(in.Origin, "spec.tls.certManager"), refusal{"CertManagerMissing", delegation.MissingCertManager, in.Ref.String(), delegation.FixCertManager})
 		return
 	}
-	r.checkIssuer(in, IssuerOf(manager.IssuerRef))
+	r.checkIssuer(in, delegation.IssuerOf(manager.IssuerRef))
 }
-
-// What a cluster lacks that an ingress leaves work to, and what helps: for findings
-// and for conditions.
-const (
-	MissingCertManager = "the cluster has no " + delegation.CertificateCRD + ", so nobody gets certificates; every host of this ingress is closed, and nothing else"
-	FixCertManager     = "install cert-manager with its CustomResourceDefinitions (nothing has to be restarted), or state spec.tls.email instead of spec.tls.certManager"
-	MissingExternalDNS = "the cluster has no " + delegation.EndpointCRD + ", so nobody writes the DNS entries of the hosts"
-	FixExternalDNS     = "install ExternalDNS with the CustomResourceDefinition of DNSEndpoint and run it with --source=crd (nothing has to be restarted), or name a DNSProvider in spec.dns.providerRef"
-)
 
 // checkIssuer warns of an issuer that will not do. Issuers of other groups are
 // not Trellis's to judge.
