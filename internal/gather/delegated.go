@@ -41,7 +41,7 @@ func (g *Gatherer) delegated(installed map[string]bool) []source {
 			}
 		}
 	}
-	issuer := func(kind string) schema.GroupVersionKind { return delegation.CertificateKind.GroupVersion().WithKind(kind) }
+	issuer := delegation.CertificateKind.GroupVersion().WithKind
 	for _, ingress := range g.ingresses() {
 		if ingress.Spec.TLS.CertManager != nil {
 			add(delegation.ClusterIssuerCRD, "", issuer(delegation.ClusterIssuerKind), stripIssuer)

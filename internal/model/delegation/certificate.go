@@ -13,9 +13,9 @@ import (
 )
 
 // CertificateKind is the kind, and CertificateCRD the name of what defines it.
-// CertManagerGroup is also that of cert-manager's own issuers.
 var CertificateKind = schema.GroupVersionKind{Group: CertManagerGroup, Version: "v1", Kind: "Certificate"}
 
+// CertManagerGroup is the API group of cert-manager, also of its own issuers.
 const (
 	CertManagerGroup = "cert-manager.io"
 	CertificateCRD   = "certificates.cert-manager.io"
@@ -96,7 +96,7 @@ type CertificateStatus struct {
 // DeepCopyObject copies all of it.
 func (c *Certificate) DeepCopyObject() runtime.Object {
 	out := *c
-	out.ObjectMeta = *c.ObjectMeta.DeepCopy()
+	out.ObjectMeta = *c.DeepCopy()
 	t := c.Spec.SecretTemplate
 	out.Spec.SecretTemplate = SecretTemplate{Labels: maps.Clone(t.Labels), Annotations: maps.Clone(t.Annotations)}
 	out.Spec.DNSNames, out.Spec.Usages = slices.Clone(c.Spec.DNSNames), slices.Clone(c.Spec.Usages)

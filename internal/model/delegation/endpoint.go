@@ -14,6 +14,7 @@ import (
 // EndpointKind is the kind, and EndpointCRD the name of what defines it.
 var EndpointKind = schema.GroupVersionKind{Group: ExternalDNSGroup, Version: "v1alpha1", Kind: "DNSEndpoint"}
 
+// ExternalDNSGroup is the API group of ExternalDNS.
 const (
 	ExternalDNSGroup = "externaldns.k8s.io"
 	EndpointCRD      = "dnsendpoints.externaldns.k8s.io"
@@ -49,7 +50,7 @@ type DNSEndpointStatus struct {
 // DeepCopyObject copies all of it.
 func (e *DNSEndpoint) DeepCopyObject() runtime.Object {
 	out := *e
-	out.ObjectMeta = *e.ObjectMeta.DeepCopy()
+	out.ObjectMeta = *e.DeepCopy()
 	out.Spec.Endpoints = slices.Clone(e.Spec.Endpoints)
 	for i := range out.Spec.Endpoints {
 		out.Spec.Endpoints[i].Targets = slices.Clone(out.Spec.Endpoints[i].Targets)
