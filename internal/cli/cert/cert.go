@@ -8,6 +8,7 @@ package cert
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,6 +24,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/cli/output"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
 	"github.com/trellis-mesh/trellis/internal/dns"
+	"github.com/trellis-mesh/trellis/internal/model/delegation"
 )
 
 // New is the command `trellis cert`, with its verbs.
@@ -101,20 +103,23 @@ const (
 func Run(ctx context.Context, o *Options, c *cluster.Cluster) ([]Certificate, error) {
 	out := []Certificate{}
 	found := map[string]bool{}
-	err := cluster.Each(ctx, c, &v1alpha1.ManagedCertificateList{}, func(object client.Object) {
-		cert, ok := object.(*v1alpha1.ManagedCertificate)
-		if !ok {
-			return
-		}
-		if len(o.Names) > 0 && !slices.ContainsFunc(o.Names, func(name string) bool {
+	asked := func(cert *v1alpha1.ManagedCertificate) bool {
+		return len(o.Names) == 0 || slices.ContainsFunc(o.Names, func(name string) bool {
 			hit := cert.Name == name || serves(cert, name)
 			found[name] = found[name] || hit
 			return hit
-		}) {
-			return
+		})
+	}
+	err := cluster.Each(ctx, c, &v1alpha1.ManagedCertificateList{}, func(object client.Object) {
+		if cert, ok := object.(*v1alpha1.ManagedCertificate); ok && asked(cert) {
+			out = append(out, certificateOf(cert, o.Now()))
 		}
-		out = append(out, certificateOf(cert, o.Now()))
 	})
+	err = errors.Join(err, delegated(ctx, c, func(cert *delegation.Certificate) {
+		if asked(&v1alpha1.ManagedCertificate{ObjectMeta: cert.ObjectMeta, Spec: v1alpha1.ManagedCertificateSpec{DNSNames: cert.Spec.DNSNames}}) {
+			out = append(out, byCertManager(cert, o.Now()))
+		}
+	}))
 	if err != nil {
 		return nil, err
 	}

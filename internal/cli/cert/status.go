@@ -32,7 +32,8 @@ The phases: Issued, it is good and its renewal is planned. Registering, Ordering
 Authorizing, Presenting, Validating, Finalizing, Issuing, Downloading, one is on
 its way. Waiting, the next try has a time. Failed, nothing is tried until
 somebody changes something. Unseen, the operator has not looked at what is
-wanted now.
+wanted now. Certificates that are left to cert-manager are shown too, as it
+reports them.
 
 ` + view.WatchHelp + `
 

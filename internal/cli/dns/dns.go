@@ -8,6 +8,7 @@ package dns
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -107,12 +108,7 @@ const overdue = 5 * time.Minute
 func Run(ctx context.Context, o *Options, c *cluster.Cluster) ([]Record, error) {
 	out := []Record{}
 	found := map[string]bool{}
-	err := cluster.Each(ctx, c, &v1alpha1.ManagedRecordList{}, func(object client.Object) {
-		record, ok := object.(*v1alpha1.ManagedRecord)
-		if !ok {
-			return
-		}
-		r := recordOf(record, o.Now())
+	add := func(r Record) {
 		if len(o.Names) > 0 && !slices.ContainsFunc(o.Names, func(name string) bool {
 			hit := name == r.Record || sameName(name, r.Name)
 			found[name] = found[name] || hit
@@ -121,8 +117,13 @@ func Run(ctx context.Context, o *Options, c *cluster.Cluster) ([]Record, error) 
 			return
 		}
 		out = append(out, r)
+	}
+	err := cluster.Each(ctx, c, &v1alpha1.ManagedRecordList{}, func(object client.Object) {
+		if record, ok := object.(*v1alpha1.ManagedRecord); ok {
+			add(recordOf(record, o.Now()))
+		}
 	})
-	if err != nil {
+	if err = errors.Join(err, delegated(ctx, c, add)); err != nil {
 		return nil, err
 	}
 	for _, name := range o.Names {

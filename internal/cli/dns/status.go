@@ -35,7 +35,8 @@ The phases of entries: Done, it is in its zone. Held, there is nowhere to lead t
 at the moment, so what is there stays. Planned, nothing is written since dryRun is
 set. Waiting, it is tried again by itself. Blocked, it needs a person: the message
 says whom the name belongs to, or what else is in the way. Unseen, the operator
-has not looked at what is wanted now.
+has not looked at what is wanted now. HandedOver, ExternalDNS has read it, where
+entries are left to it; it does not say what became of them.
 
 ` + view.WatchHelp + `
 
