@@ -12,6 +12,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/trellis-mesh/trellis/test/stack/pki"
 )
 
 // Certificate makes a new authority and a server certificate for the names,
@@ -21,11 +23,11 @@ func (s *Stack) Certificate(ctx context.Context, namespace, secret string, names
 	if len(names) == 0 {
 		return nil, errors.New("making a certificate: no name given")
 	}
-	authority, err := newAuthority("trellis test authority of " + names[0])
+	authority, err := pki.NewAuthority("trellis test authority of " + names[0])
 	if err != nil {
 		return nil, err
 	}
-	cert, key, err := authority.issue(names...)
+	cert, key, err := authority.Issue(names...)
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +35,7 @@ func (s *Stack) Certificate(ctx context.Context, namespace, secret string, names
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: secret},
 		Type:       corev1.SecretTypeTLS,
 		Data: map[string][]byte{
-			corev1.TLSCertKey: append(cert, authority.pem...), corev1.TLSPrivateKeyKey: key,
+			corev1.TLSCertKey: append(cert, authority.PEM...), corev1.TLSPrivateKeyKey: key,
 		},
 	}
 	err = s.client.Create(ctx, object)
@@ -43,5 +45,5 @@ func (s *Stack) Certificate(ctx context.Context, namespace, secret string, names
 	if err != nil {
 		return nil, fmt.Errorf("writing the certificate %s/%s: %w", namespace, secret, err)
 	}
-	return authority.pool(), nil
+	return authority.Pool(), nil
 }

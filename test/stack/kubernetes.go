@@ -27,6 +27,8 @@ import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	telemetryv1 "istio.io/client-go/pkg/apis/telemetry/v1"
+
+	"github.com/trellis-mesh/trellis/test/stack/pki"
 )
 
 const (
@@ -103,10 +105,10 @@ func (s *Stack) writeAPIServerFiles() error {
 		return err
 	}
 	s.apiServer = endpoint(address, port)
-	if s.authority, err = newAuthority("trellis local stack"); err != nil {
+	if s.authority, err = pki.NewAuthority("trellis local stack"); err != nil {
 		return err
 	}
-	cert, key, err := s.authority.issue(address, "kubernetes.default.svc", "localhost")
+	cert, key, err := s.authority.Issue(address, "kubernetes.default.svc", "localhost")
 	if err != nil {
 		return err
 	}
@@ -144,8 +146,8 @@ func newServiceAccountKey() (private, public []byte, err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("encoding the service account key: %w", err)
 	}
-	private, err = encodeKey(key)
-	return private, encodePEM("PUBLIC KEY", der), err
+	private, err = pki.EncodeKey(key)
+	return private, pki.EncodePEM("PUBLIC KEY", der), err
 }
 
 func (s *Stack) startAPIServer(etcdURL string) (*process, error) {
@@ -176,7 +178,7 @@ func (s *Stack) startAPIServer(etcdURL string) (*process, error) {
 
 func (s *Stack) writeKubeconfig() error {
 	config := clientcmdapi.NewConfig()
-	config.Clusters["stack"] = &clientcmdapi.Cluster{Server: "https://" + s.apiServer, CertificateAuthorityData: s.authority.pem}
+	config.Clusters["stack"] = &clientcmdapi.Cluster{Server: "https://" + s.apiServer, CertificateAuthorityData: s.authority.PEM}
 	config.AuthInfos["admin"] = &clientcmdapi.AuthInfo{Token: s.adminToken}
 	config.Contexts["stack"] = &clientcmdapi.Context{Cluster: "stack", AuthInfo: "admin"}
 	config.CurrentContext = "stack"
@@ -190,7 +192,7 @@ func (s *Stack) connect() error {
 	s.config = &rest.Config{
 		Host:            "https://" + s.apiServer,
 		BearerToken:     s.adminToken,
-		TLSClientConfig: rest.TLSClientConfig{CAData: s.authority.pem},
+		TLSClientConfig: rest.TLSClientConfig{CAData: s.authority.PEM},
 		QPS:             -1,
 	}
 	var err error

@@ -16,6 +16,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/trellis-mesh/trellis/test/stack/pki"
 )
 
 // Options describe a stack. The zero value is a cluster with one istiod.
@@ -46,7 +48,7 @@ type Stack struct {
 	cache     cache
 	network   *network
 	processes *processes
-	authority *authority // of the API server's certificate
+	authority *pki.Authority // of the API server's certificate
 
 	apiServer  string // host:port
 	adminToken string

@@ -1,7 +1,9 @@
 // Copyright The Trellis Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package stack
+// Package pki makes certificates for the servers of the local stack: of an
+// authority that lives as long as the stack, in the forms that programs read.
+package pki
 
 import (
 	"crypto"
@@ -20,14 +22,16 @@ import (
 // certificateLife is long enough for a demo that nobody stops.
 const certificateLife = 90 * 24 * time.Hour
 
-// authority is a certificate authority that lives as long as the stack.
-type authority struct {
+// Authority is a certificate authority. It is safe for concurrent use.
+type Authority struct {
 	cert *x509.Certificate
 	key  crypto.Signer
-	pem  []byte
+	// PEM is the authority's own certificate.
+	PEM []byte
 }
 
-func newAuthority(name string) (*authority, error) {
+// NewAuthority makes an authority with a key of its own.
+func NewAuthority(name string) (*Authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("generating the key of %s: %w", name, err)
@@ -46,11 +50,11 @@ func newAuthority(name string) (*authority, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the certificate of %s: %w", name, err)
 	}
-	return &authority{cert: cert, key: key, pem: encodePEM("CERTIFICATE", der)}, nil
+	return &Authority{cert: cert, key: key, PEM: EncodePEM("CERTIFICATE", der)}, nil
 }
 
-// issue returns a server certificate and its key for names and addresses, PEM.
-func (a *authority) issue(names ...string) (cert, key []byte, err error) {
+// Issue returns a server certificate and its key for names and addresses, PEM.
+func (a *Authority) Issue(names ...string) (cert, key []byte, err error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, fmt.Errorf("generating a server key: %w", err)
@@ -72,11 +76,12 @@ func (a *authority) issue(names ...string) (cert, key []byte, err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("signing the certificate for %s: %w", names[0], err)
 	}
-	key, err = encodeKey(private)
-	return encodePEM("CERTIFICATE", der), key, err
+	key, err = EncodeKey(private)
+	return EncodePEM("CERTIFICATE", der), key, err
 }
 
-func (a *authority) pool() *x509.CertPool {
+// Pool trusts the authority alone.
+func (a *Authority) Pool() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(a.cert)
 	return pool
@@ -96,14 +101,16 @@ func certificateTemplate(name string) (*x509.Certificate, error) {
 	}, nil
 }
 
-func encodePEM(kind string, der []byte) []byte {
+// EncodePEM is one PEM block (RFC 7468) of that kind.
+func EncodePEM(kind string, der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 }
 
-func encodeKey(key any) ([]byte, error) {
+// EncodeKey is a private key in PKCS #8 form, as PEM.
+func EncodeKey(key any) ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		return nil, fmt.Errorf("encoding a private key: %w", err)
 	}
-	return encodePEM("PRIVATE KEY", der), nil
+	return EncodePEM("PRIVATE KEY", der), nil
 }
