@@ -251,7 +251,8 @@ type ManagedRecordStatus struct {
 	//
 	// +optional
 	Spread bool `json:"spread,omitempty"`
-	// Receipt is the provider's id of the last change.
+	// Receipt is the provider's id of the last change; "lost@" and a time where a
+	// crash may have kept one from being written down.
 	//
 	// +optional
 	Receipt string `json:"receipt,omitempty"`

@@ -187,6 +187,7 @@ func (r *run) byZone(ctx context.Context, wishes []int) []zonePart {
 // where there are none.
 func (r *run) point(i int, z Zone) bool {
 	w := &r.wanted[i]
+	w.Flattened = w.Name == z.Name && r.p.Capabilities().FlattensApex
 	if w.Target == nil || w.Hold {
 		return true
 	}

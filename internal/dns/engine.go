@@ -365,8 +365,10 @@ func wishOf(w Wanted) wish { return wish{w.Resource, w.Identifier, w.Name, w.Sha
 func digestOf(w Wanted, o Options) string {
 	known := w.Known
 	w.Known = nil
+	// It follows from the zone, and is not known at all times.
+	w.Flattened = false
 	if w.Target != nil {
-		// They follow from it, and are not known at all times.
+		// So do they from the target.
 		w.Sets = nil
 	}
 	if w.Shared {

@@ -45,7 +45,13 @@ func ParseName(s string) (Name, error) {
 	if again, err := profile.ToASCII(ascii); err != nil || again != ascii {
 		return "", fmt.Errorf("reading the domain name %q: it has no canonical form", s)
 	}
-	if err := checkName(ascii); err != nil {
+	plain := ascii
+	first, rest, _ := strings.Cut(ascii, ".")
+	if kind, starred := strings.CutSuffix(first, "-*"); starred && kind != "" && rest != "" && !wildcard {
+		// ExternalDNS marks the wildcard *.example.com at a-*.example.com.
+		plain = kind + "." + rest
+	}
+	if err := checkName(plain); err != nil {
 		return "", fmt.Errorf("reading the domain name %q: %w", s, err)
 	}
 	if wildcard {
@@ -82,6 +88,10 @@ func (n Name) In(zone Name) bool {
 // Wildcard reports whether the name stands for all names that do not exist below
 // its parent.
 func (n Name) Wildcard() bool { return strings.HasPrefix(string(n), "*.") }
+
+// Starred reports whether the name has an asterisk and is no wildcard: other tools
+// mark wildcards there, and some providers have no such names.
+func (n Name) Starred() bool { return strings.Contains(string(n), "*") && !n.Wildcard() }
 
 // Relative is the name as zone files write it inside a zone: "@" for the apex.
 func (n Name) Relative(zone Name) string {

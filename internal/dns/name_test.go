@@ -5,6 +5,7 @@ package dns
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -33,9 +34,9 @@ func TestNamesAreReadInOneForm(t *testing.T) {
 func TestWhatIsNoNameIsRefused(t *testing.T) {
 	label := strings.Repeat("x", 63)
 	for _, in := range []string{
-		"", ".", "..", "a..b", ".a", "*", "*.", "a.*.b", "a*.b", "a b.c", "a/b", "a,b.c", `a\.b`, "a\x00.b", "xn--\xff.a",
+		"", ".", "..", "a..b", ".a", "*", "*.", "a.*.b", "a*.b", "-*.b", "a-*", "b.a-*.c", "a b.c", "a/b", "a,b.c", `a\.b`, "a\x00.b", "xn--\xff.a",
 		label + "x.example", strings.Join([]string{label, label, label, label}, "."), "*." + strings.Join([]string{label, label, label, label[:60]}, "."),
-		strings.Repeat("ü", 1<<20), "http://example.com", "example.com:443", "*.*.example.com",
+		strings.Repeat("ü", 1<<20), "http://example.com", "example.com:443", "*.*.example.com", "*.a-*.example.com",
 	} {
 		if got, err := ParseName(in); err == nil {
 			t.Errorf("%.80q was read as %q", in, got)
@@ -163,6 +164,19 @@ func TestOtherToolsMarksNameTheirOwner(t *testing.T) {
 		if got, ok := foreignOwner(text); got != want || ok != (want != "") {
 			t.Errorf("%q names %q, %v, want %q", text, got, ok, want)
 		}
+	}
+}
+
+func TestOtherToolsMarksOfWildcardsAreLookedFor(t *testing.T) {
+	got := ForeignMarks(Key{Name: "*.example.com", Type: TypeCNAME})
+	if want := []Name{"cname-*.example.com", "*.example.com"}; !slices.Equal(got, want) {
+		t.Errorf("the names are %v, want %v", got, want)
+	}
+	if n := got[0]; !n.Starred() || n.Wildcard() || got[1].Starred() {
+		t.Errorf("%v are taken for each other", got)
+	}
+	if _, err := MakePlan("us", Wanted{Resource: "a/b", Name: got[0]}, nil); !errors.Is(err, ErrInvalid) {
+		t.Errorf("a name that is no wildcard was planned: %v", err)
 	}
 }
 

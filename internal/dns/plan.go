@@ -34,6 +34,9 @@ type Wanted struct {
 	TTL    uint32
 	// Routing is what the sets of a Target get; it needs an Identifier.
 	Routing *Routing
+	// Flattened says that the provider answers a CNAME at this name with addresses,
+	// so that other types than those may stand beside it. The Engine finds out.
+	Flattened bool
 	// Known are the sets as this resource last wrote them. They prove what is ours
 	// where a mark was lost.
 	Known  []RecordSet
@@ -185,6 +188,9 @@ func MakePlan(owner string, w Wanted, there []Observed) (*Plan, error) {
 func (w Wanted) check() error {
 	if name, err := ParseName(string(w.Name)); err != nil || name != w.Name {
 		return fmt.Errorf("%w: %q is no domain name in canonical form", ErrInvalid, w.Name)
+	}
+	if w.Name.Starred() {
+		return fmt.Errorf("%w: an asterisk in %q is no wildcard (RFC 4592): that is a whole label, the first", ErrInvalid, w.Name)
 	}
 	if !validIdentifier(w.Identifier) {
 		return fmt.Errorf("%w: the identifier %q is no label in lower case", ErrInvalid, w.Identifier)

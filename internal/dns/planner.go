@@ -277,7 +277,8 @@ func (p *planner) clear(change *Change) {
 func (p *planner) clashes(key Key) bool {
 	cname := p.wanted(Key{p.w.Name, TypeCNAME, p.w.Identifier}) != nil
 	if cname != (key.Type == TypeCNAME) {
-		return true
+		address := key.Type == TypeA || key.Type == TypeAAAA || slices.ContainsFunc(p.w.Sets, func(s RecordSet) bool { return s.Type == TypeA || s.Type == TypeAAAA })
+		return address || !p.w.Flattened
 	}
 	return slices.ContainsFunc(p.w.Sets, func(s RecordSet) bool {
 		return s.Type == key.Type && s.Key != key && !s.Routing.beside(p.there[key].Routing)
@@ -334,6 +335,7 @@ func (p *planner) share(change *Change) {
 func (p *planner) aliased() bool {
 	key := Key{Name: p.w.Name, Type: TypeCNAME}
 	data, exists := p.there[key]
+	exists = exists && !p.w.Flattened
 	if exists && len(p.w.Sets) > 0 {
 		p.conflict(holding{key: key, data: data, exists: true})
 	}

@@ -110,6 +110,9 @@ type Capabilities struct {
 	Atomic bool
 	// Weights and Locations: what Routing may say.
 	Weights, Locations bool
+	// FlattensApex: a CNAME at an apex is answered with addresses, so that it may
+	// stand beside the apex's other records.
+	FlattensApex bool
 	// MaxChanges is how many changes fit in one Apply, MaxRecords how many values
 	// in them, created and deleted; at least one change always goes.
 	MaxChanges, MaxRecords int
@@ -156,6 +159,9 @@ var (
 	// ErrCredentials: they are wrong, expired, or do not allow this. Nothing was
 	// changed.
 	ErrCredentials = errors.New("the DNS provider refused the credentials")
+	// ErrClock: the credentials were refused since the provider's clock and ours are
+	// too far apart. It is an ErrCredentials.
+	ErrClock = fmt.Errorf("%w", ErrCredentials)
 	// ErrNoZone: the zone is not there any more.
 	ErrNoZone = errors.New("the zone does not exist")
 	// ErrInvalid: this change will never be accepted.

@@ -4,10 +4,12 @@
 package nameserver
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"strings"
 	"sync"
+	"time"
 
 	mdns "github.com/miekg/dns"
 
@@ -76,8 +78,7 @@ func (z *answering) ServeDNS(w mdns.ResponseWriter, q *mdns.Msg) {
 	switch {
 	case len(q.Question) != 1:
 		answer.Rcode = mdns.RcodeFormatError
-	case signature != nil && !signed:
-		answer.Rcode = mdns.RcodeNotAuth
+	case signature != nil && z.distrust(answer, signature, w.TsigStatus()):
 	case q.Opcode == mdns.OpcodeUpdate && !signed:
 		answer.Rcode = mdns.RcodeRefused
 	case q.Opcode == mdns.OpcodeUpdate:
@@ -111,6 +112,29 @@ func (z *answering) apex() []mdns.RR {
 		&mdns.SOA{Hdr: soa, Ns: "ns.elsewhere.invalid.", Mbox: "hostmaster." + z.zone.Name.FQDN(), Serial: z.serial, Refresh: 3600, Retry: 600, Expire: 86400, Minttl: 60},
 		&mdns.NS{Hdr: ns, Ns: "ns.elsewhere.invalid."},
 	}
+}
+
+// distrust refuses a signature as RFC 8945 section 5.2 says, with the reason in the
+// answer's own. It reports false for one that is good.
+func (z *answering) distrust(answer *mdns.Msg, signature *mdns.TSIG, problem error) bool {
+	now := time.Now().Add(time.Duration(z.server.Ahead.Load())).Unix()
+	apart := max(now-int64(signature.TimeSigned), int64(signature.TimeSigned)-now)
+	_, known := z.server.secrets()[signature.Hdr.Name]
+	code := mdns.RcodeSuccess
+	switch {
+	case !known || signature.Algorithm != mdns.HmacSHA256:
+		code = mdns.RcodeBadKey
+	case errors.Is(problem, mdns.ErrTime), problem == nil && apart > int64(signature.Fudge):
+		code = mdns.RcodeBadTime
+	case problem != nil:
+		code = mdns.RcodeBadSig
+	default:
+		return false
+	}
+	answer.Rcode = mdns.RcodeNotAuth
+	answer.SetTsig(signature.Hdr.Name, signature.Algorithm, signature.Fudge, int64(signature.TimeSigned))
+	answer.IsTsig().Error = uint16(code)
+	return true
 }
 
 // contents is the zone by key, without its apex SOA and NS.

@@ -16,6 +16,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	mdns "github.com/miekg/dns"
@@ -48,6 +49,9 @@ type Server struct {
 	// RefuseTransfers makes the server within the process refuse to transfer its
 	// zone to the product. Set it before it is asked.
 	RefuseTransfers bool
+	// Ahead is how far the clock of the server within the process is ahead of ours,
+	// in nanoseconds.
+	Ahead atomic.Int64
 
 	stop  func()
 	model func() []dns.RecordSet

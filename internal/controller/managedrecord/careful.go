@@ -50,10 +50,12 @@ func (at *round) prepare(ctx context.Context, change dns.Change) error {
 				return err
 			}
 			owned, more := withTexts(e.record.Status.Owned, w.Sets)
-			if !shared || !more {
+			if !shared || !more && !e.record.Status.Spread {
 				continue
 			}
-			written, err := patch(ctx, at.Reconciler, e.record, true, func(r *v1alpha1.ManagedRecord) { r.Status.Owned = owned })
+			written, err := patch(ctx, at.Reconciler, e.record, true, func(r *v1alpha1.ManagedRecord) {
+				r.Status.Owned, r.Status.Spread, r.Status.Receipt = owned, false, ""
+			})
 			if err != nil {
 				return err
 			}

@@ -4,11 +4,13 @@
 package managedrecord
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -58,7 +60,7 @@ func (at *round) status(e *entry) v1alpha1.ManagedRecordStatus {
 		if o.Zone.ID != "" {
 			out.Zone = &v1alpha1.DNSZone{Name: string(o.Zone.Name), ID: o.Zone.ID}
 		}
-		e.change(&out, was)
+		at.change(e, &out, was)
 		if o.Err != nil {
 			ready.Reason = string(o.Class)
 			out.NextTry = &metav1.Time{Time: o.NextTry.Truncate(time.Second)}
@@ -89,8 +91,8 @@ func (e *entry) owned() []v1alpha1.OwnedRecordSet {
 }
 
 // change keeps the receipt of what was written, and whether all servers have it.
-func (e *entry) change(out *v1alpha1.ManagedRecordStatus, was v1alpha1.ManagedRecordStatus) {
-	receipt, changed := e.receipt()
+func (at *round) change(e *entry, out *v1alpha1.ManagedRecordStatus, was v1alpha1.ManagedRecordStatus) {
+	receipt, changed := e.receipt(at.now)
 	if changed {
 		out.Receipt = receipt
 	}
@@ -101,19 +103,35 @@ func (e *entry) change(out *v1alpha1.ManagedRecordStatus, was v1alpha1.ManagedRe
 	}
 }
 
-// receipt is the provider's id of the last change, and whether it is news: where
-// a status is about another spec, a change may have been made that a crash kept
-// from being written down.
-func (e *entry) receipt() (id string, changed bool) {
+// lost is the receipt of a change that may have been made and that a crash kept
+// from being written down; the time follows.
+const lost = "lost@"
+
+// lostFor is how long such a change counts as on its way: longer than any of the
+// vendors takes by its own account.
+const lostFor = 2 * time.Minute
+
+// receipt is the provider's id of the last change, and whether it is news.
+func (e *entry) receipt(now time.Time) (id string, changed bool) {
 	for _, o := range e.outcomes {
 		if o.Written {
 			id, changed = string(o.Receipt), true
 		}
 	}
-	if !changed && e.record.Status.ObservedGeneration == e.generation {
-		return e.record.Status.Receipt, false
+	was := e.record.Status
+	told := was.ObservedGeneration == e.generation
+	switch phase := e.phase(); {
+	case changed:
+		return id, true
+	case phase == dns.PhaseHeld || phase == dns.PhasePlanned:
+		return was.Receipt, false
+	case phase != dns.PhaseDone || len(e.owned()) == 0:
+		// Whether a write that failed has come through is found out by the next one.
+		return "", !told
+	case told && (was.Spread || was.Receipt != ""), was.Spread && equality.Semantic.DeepEqual(was.Owned, e.owned()):
+		return was.Receipt, false
 	}
-	return id, true
+	return lost + now.UTC().Format(time.RFC3339), true
 }
 
 // waitsStill is the condition that told a moment ago what would be told again.
@@ -160,6 +178,9 @@ func (at *round) remedy(o dns.Outcome) string {
 	case dns.ClassMassChange:
 		return "to let it happen: " + at.confirmation(o.Confirm)
 	case dns.ClassCredentials:
+		if errors.Is(o.Err, dns.ErrClock) {
+			return "set the clocks of the cluster's nodes and of the server by NTP; the credentials may be right"
+		}
 		if ref := secretOf(at.provider.Spec); ref != nil {
 			return fmt.Sprintf("put credentials that are valid and allow it into the Secret %s/%s", at.key.Namespace, ref.Name)
 		}

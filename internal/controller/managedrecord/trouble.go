@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -72,7 +73,7 @@ func (at *round) askSpread(ctx context.Context) {
 	}
 	answers := map[change]bool{}
 	for _, e := range at.records {
-		receipt, changed := e.receipt()
+		receipt, changed := e.receipt(at.now)
 		if e.spread = e.record.Status.Spread && !changed; !e.awaitsSpread() {
 			continue
 		}
@@ -80,11 +81,23 @@ func (at *round) askSpread(ctx context.Context) {
 		answer, asked := answers[c]
 		if !asked && len(answers) < maxSpread {
 			// Without an answer it is asked again.
-			answer, _ = at.account.provider.Spread(ctx, c.zone, dns.Receipt(receipt))
+			answer = at.hasSpread(ctx, c.zone, receipt)
 			answers[c] = answer
 		}
 		e.spread = answer
 	}
+}
+
+// hasSpread asks about one change, and waits where nobody knows which one it was.
+func (at *round) hasSpread(ctx context.Context, zone dns.Zone, receipt string) bool {
+	if since, unknown := strings.CutPrefix(receipt, lost); unknown {
+		receipt = ""
+		if t, err := time.Parse(time.RFC3339, since); err == nil && at.now.Sub(t) < lostFor {
+			return false
+		}
+	}
+	spread, _ := at.account.provider.Spread(ctx, zone, dns.Receipt(receipt))
+	return spread
 }
 
 // awaitsSpread reports whether somebody may wait for all servers to have it.

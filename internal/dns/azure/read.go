@@ -58,7 +58,8 @@ func (p *Provider) Read(ctx context.Context, zone dns.Zone, names []dns.Name) ([
 	}
 	asked := map[dns.Name]bool{}
 	for _, n := range names {
-		asked[n] = n.In(zone.Name)
+		// Azure takes an asterisk as a whole label only.
+		asked[n] = n.In(zone.Name) && !n.Starred()
 	}
 	pages := 1
 	if z.Properties != nil && z.Properties.NumberOfRecordSets != nil {

@@ -86,7 +86,7 @@ func New(o Options) (*Provider, error) {
 
 // Capabilities are those of one batch.
 func (p *Provider) Capabilities() dns.Capabilities {
-	return dns.Capabilities{Atomic: true, MaxChanges: maxChanges, MaxRecords: maxRecords}
+	return dns.Capabilities{Atomic: true, FlattensApex: true, MaxChanges: maxChanges, MaxRecords: maxRecords}
 }
 
 // zoneInfo is the resource, as far as it matters.

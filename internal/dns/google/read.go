@@ -25,7 +25,10 @@ const wholeZoneAbove = 10
 func (p *Provider) Read(ctx context.Context, zone dns.Zone, names []dns.Name) ([]dns.Observed, error) {
 	asked := map[dns.Name]bool{}
 	for _, n := range names {
-		asked[n] = true
+		// Google takes an asterisk as a whole label only.
+		if !n.Starred() {
+			asked[n] = true
+		}
 	}
 	var out []dns.Observed
 	collect := func(page *clouddns.ResourceRecordSetsListResponse) error {

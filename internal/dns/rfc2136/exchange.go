@@ -84,7 +84,7 @@ func (p *Provider) ask(ctx context.Context, q *mdns.Msg) (*mdns.Msg, error) {
 // sign adds a signature to a message where there is a key.
 func (c *connection) sign(q *mdns.Msg) {
 	if c.signed {
-		q.SetTsig(c.p.options.Key.Name.FQDN(), c.p.algorithm, fudge, time.Now().Unix())
+		q.SetTsig(c.p.options.Key.Name.FQDN(), c.p.algorithm, fudge, c.p.options.Clock().Unix())
 	}
 }
 
@@ -116,11 +116,17 @@ func (c *connection) judge(ctx context.Context, answer *mdns.Msg, err error) err
 	case !c.signed:
 		return plain(ctx, err)
 	case signature != nil && signature.Error == mdns.RcodeBadTime:
-		return fmt.Errorf("%w: its clock and ours are more than %d seconds apart", dns.ErrCredentials, fudge)
+		return fmt.Errorf("%w: the server says BADTIME: its clock and ours are more than %d seconds apart", dns.ErrClock, fudge)
+	case signature != nil && signature.Error == mdns.RcodeBadKey:
+		return fmt.Errorf("%w: the server says BADKEY: it has no TSIG key %s with the algorithm %s", dns.ErrCredentials, c.p.options.Key.Name, c.p.options.Key.Algorithm)
+	case signature != nil && signature.Error == mdns.RcodeBadSig:
+		return fmt.Errorf("%w: the server says BADSIG: it has the TSIG key %s with another secret", dns.ErrCredentials, c.p.options.Key.Name)
 	case signature != nil && signature.Error != 0:
 		return fmt.Errorf("%w: the server says %s of the TSIG key %s", dns.ErrCredentials, mdns.RcodeToString[int(signature.Error)], c.p.options.Key.Name)
 	case signature == nil && (answer.Rcode == mdns.RcodeNotAuth || answer.Rcode == mdns.RcodeRefused):
-		return fmt.Errorf("%w: the server says %s and does not sign", errUnsigned, mdns.RcodeToString[answer.Rcode])
+		// PowerDNS, for one.
+		return fmt.Errorf("%w: the server says %s and not why: the name, the algorithm or the secret of the TSIG key %s is another than there, or the clocks are more than %d seconds apart",
+			errUnsigned, mdns.RcodeToString[answer.Rcode], c.p.options.Key.Name, fudge)
 	case signature != nil && answer.Rcode == mdns.RcodeNotAuth:
 		// The server knows the key and not the zone. The library does not check the
 		// signatures of such answers; this one only refuses.

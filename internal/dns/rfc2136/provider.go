@@ -47,6 +47,8 @@ type Options struct {
 	NameServers []string
 	// Timeout is for one message and its answer; ten seconds where it is zero.
 	Timeout time.Duration
+	// Clock is what signatures are dated by; nil takes time.Now.
+	Clock func() time.Time
 }
 
 // Limits of one update. The message itself is held to maxMessage.
@@ -73,6 +75,9 @@ var algorithms = map[string]string{"hmac-sha256": mdns.HmacSHA256, "hmac-sha512"
 func New(o Options) (*Provider, error) {
 	if o.Timeout <= 0 {
 		o.Timeout = 10 * time.Second
+	}
+	if o.Clock == nil {
+		o.Clock = time.Now
 	}
 	p := &Provider{options: o}
 	if k := o.Key; k != nil {

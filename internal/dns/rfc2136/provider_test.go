@@ -302,3 +302,40 @@ func TestWrongKeysAreRefusedAndNotQuoted(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatIsWrongWithAKeyIsToldApart(t *testing.T) {
+	everywhere(t, func(t *testing.T, s *nameserver.Server, _ *rfc2136.Provider, _ dns.Zone) {
+		key := rfc2136.Key{Name: s.KeyName, Algorithm: s.Algorithm, Secret: s.Secret}
+		for code, c := range map[string]struct {
+			parts  []string
+			change func(o *rfc2136.Options)
+		}{
+			"BADKEY":  {[]string{"no TSIG key other-key", "hmac-sha256"}, func(o *rfc2136.Options) { o.Key.Name = "other-key" }},
+			"BADSIG":  {[]string{"the TSIG key trellis-key with another secret"}, func(o *rfc2136.Options) { o.Key.Secret = "d3Jvbmcgc2VjcmV0IHdyb25nIHNlY3JldCB3cm9uZw==" }},
+			"BADTIME": {[]string{"its clock and ours"}, func(o *rfc2136.Options) { o.Clock = func() time.Time { return time.Now().Add(-time.Hour) } }},
+		} {
+			p := provider(t, s, func(o *rfc2136.Options) {
+				own := key
+				o.Key = &own
+				c.change(o)
+			})
+			_, err := p.Zones(t.Context())
+			if s.Kind == nameserver.PowerDNS {
+				// It does not say which.
+				if !errors.Is(err, dns.ErrCredentials) || !strings.Contains(err.Error(), "the secret of the TSIG key") || !strings.Contains(err.Error(), "clocks") {
+					t.Errorf("%s is %v", code, err)
+				}
+				continue
+			}
+			if !errors.Is(err, dns.ErrCredentials) || errors.Is(err, dns.ErrClock) != (code == "BADTIME") {
+				t.Errorf("%s is %v", code, err)
+				continue
+			}
+			for _, part := range append(c.parts, code) {
+				if !strings.Contains(err.Error(), part) {
+					t.Errorf("%s is %q, want %q in it", code, err, part)
+				}
+			}
+		}
+	})
+}

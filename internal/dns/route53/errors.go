@@ -160,6 +160,8 @@ func explainCode(api smithy.APIError) error {
 	}
 	var batch *types.InvalidChangeBatch
 	switch what := credentialCodes[code]; {
+	case code == "RequestExpired":
+		return fmt.Errorf("%w: %s: %s", dns.ErrClock, code, what)
 	case what != "":
 		return fmt.Errorf("%w: %s: %s", dns.ErrCredentials, code, what)
 	case deniedCodes[code]:
