@@ -254,7 +254,7 @@ func TestWhatIsFrozenIsNeitherPutBackNorPruned(t *testing.T) {
 func TestWhatRestrictsAnOwnerThatCannotBeToldIsKeptAndItsRoutesGo(t *testing.T) {
 	w := newWorld(t)
 	w.mustRun([]compile.Object{w.deny("deny", "a.example.com"), w.route("shop", "a.example.com")})
-	kept := func(owner model.Reference) bool { return owner == w.owner() }
+	kept := func(object, owner model.Reference) bool { return owner == w.owner() && apply.Restricts(object) }
 	if _, _, err := w.runKeeping(nil, never, kept); err != nil {
 		t.Fatal(err)
 	}

@@ -93,3 +93,14 @@ func Routes(ref model.Reference) bool {
 	kind, ok := kindOf(ref.Group, ref.Kind)
 	return ok && kind.Role == RoleRoute
 }
+
+// Outside reports whether an object asks for something outside of the mesh, which
+// costs time and money to get again: a certificate or a DNS entry.
+func Outside(ref model.Reference) bool {
+	switch (schema.GroupKind{Group: ref.Group, Kind: ref.Kind}) {
+	case v1alpha1.GroupVersion.WithKind("ManagedCertificate").GroupKind(), v1alpha1.GroupVersion.WithKind("ManagedRecord").GroupKind(),
+		delegation.CertificateKind.GroupKind(), delegation.EndpointKind.GroupKind():
+		return true
+	}
+	return false
+}

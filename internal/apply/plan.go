@@ -15,10 +15,11 @@ import (
 // Frozen reports whether what was made for these owners is to be left as it is.
 type Frozen func(owners []model.Reference) bool
 
-// Kept reports whether what restricts requests for an owner is not to be pruned
-// although it does not follow any more: the owner is there, and what it is about
-// cannot be told. To lose a Service must not open the workload behind it.
-type Kept func(owner model.Reference) bool
+// Kept reports whether an object is not to be pruned although it does not follow
+// any more: its owner is there, and what it is about cannot be told. To lose a
+// Service for a moment must neither open the workload behind it nor take names and
+// certificates away.
+type Kept func(object, owner model.Reference) bool
 
 // Conflict is a generated object that cannot be written, because an object of
 // the same name exists that Trellis did not make.
@@ -112,7 +113,7 @@ func (l *Ledger) Compare(desired []Desired, live []Live, frozen Frozen, kept Kep
 		if !o.Ours || wanted[o.Ref] || o.Deleting || frozen([]model.Reference{o.Owner}) {
 			continue
 		}
-		if !Restricts(o.Ref) || !kept(o.Owner) {
+		if !kept(o.Ref, o.Owner) {
 			plan.remove(o)
 		}
 	}

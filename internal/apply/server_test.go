@@ -189,7 +189,7 @@ func (w *world) live() []apply.Live {
 
 func never([]model.Reference) bool { return false }
 
-func none(model.Reference) bool { return false }
+func none(model.Reference, model.Reference) bool { return false }
 
 // run makes a plan and carries it out, as the operator does.
 func (w *world) run(objects []compile.Object, frozen apply.Frozen) (*apply.Plan, apply.Result, error) {

@@ -148,6 +148,7 @@ func (b *builder) outcome() *Outcome {
 		o.Entries = b.entriesToMake(in)
 		out.Ingresses[in.Ref] = o
 	}
+	b.awaits(out)
 	for _, object := range b.objects {
 		for _, owner := range object.Owners {
 			if o := out.Applications[owner]; o != nil {
@@ -160,6 +161,24 @@ func (b *builder) outcome() *Outcome {
 	}
 	b.probes(out)
 	return out
+}
+
+// awaits marks the ingresses of Applications whose workload cannot be told. One
+// that names no ingress may belong to any.
+func (b *builder) awaits(out *Outcome) {
+	for _, a := range b.graph.Applications {
+		if a.Pods != nil {
+			continue
+		}
+		for i := range a.Spec.Exposures {
+			named := a.Spec.Exposures[i].Ingress
+			for ref, in := range out.Ingresses {
+				if named == nil || ref.Namespace == string(named.Namespace) && ref.Name == named.Name {
+					in.Awaits = true
+				}
+			}
+		}
+	}
 }
 
 // addresses are the URLs at which an Application answers: one for each host and

@@ -61,7 +61,11 @@ type ApplicationOutcome struct {
 type IngressOutcome struct {
 	Ref      model.Reference
 	Accepted bool
-	Hosts    []string
+	// Awaits is true while an Application states an exposure that may be this
+	// ingress's and its workload cannot be told: hosts may be missing below that
+	// will be there again.
+	Awaits bool
+	Hosts  []string
 	// Entries are those that a person must make in the DNS: all of them where the
 	// ingress does not let Trellis write, and its load balancer has an address.
 	Entries   []v1alpha1.DNSEntry

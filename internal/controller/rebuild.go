@@ -54,7 +54,7 @@ func (r *Reconciler) carryOut(ctx context.Context, done *round, desired []apply.
 	withheld := map[model.Reference]bool{}
 	for {
 		done.state.Live = r.ledger.Merge(done.state.Live)
-		plan, err := r.ledger.Compare(desired, done.state.Live, frozen, done.unresolved)
+		plan, err := r.ledger.Compare(desired, done.state.Live, frozen, done.keeps)
 		if err != nil {
 			return nil, nil, err
 		}

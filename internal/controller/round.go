@@ -231,6 +231,19 @@ func frozen(in model.Input, cluster string) apply.Frozen {
 	}
 }
 
+// keeps reports whether an object that does not follow any more is kept, since its
+// owner is there and what it stated cannot be told right now.
+func (r *round) keeps(object, owner model.Reference) bool {
+	switch {
+	case apply.Restricts(object):
+		return r.unresolved(owner)
+	case apply.Outside(object):
+		in := r.outcome.Ingresses[owner]
+		return in != nil && (!in.Accepted || in.Awaits)
+	}
+	return false
+}
+
 // unresolved reports whether an owner is there and its workload cannot be told,
 // as when its Service is gone: what restricts that workload is kept.
 func (r *round) unresolved(owner model.Reference) bool {

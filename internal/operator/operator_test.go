@@ -176,6 +176,69 @@ func TestLosingTheServiceTakesTheRoutesAwayAndLeavesTheWorkloadProtected(t *test
 	}
 }
 
+// What is asked for outside of the mesh takes long to get again: losing a Service
+// for a moment, as when a chart is installed anew, must not give it back.
+func TestLosingAServiceGivesNeitherNamesNorCertificatesBack(t *testing.T) {
+	for name, lost := range map[string]func(*world, *v1alpha1.Application) *corev1.Service{
+		"of the application": func(w *world, app *v1alpha1.Application) *corev1.Service {
+			return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: w.shop, Name: app.Spec.Service}}
+		},
+		"of the gateway": func(w *world, _ *v1alpha1.Application) *corev1.Service {
+			return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: w.gateway, Name: w.ingress().Spec.Gateway.Service}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, server)
+			w.start()
+			in, app := w.ingress(), w.application()
+			in.Spec.TLS = v1alpha1.IngressTLS{BuiltIn: &v1alpha1.IngressCertificates{
+				BuiltInCertificates: v1alpha1.BuiltInCertificates{Directory: "https://127.0.0.1:1/directory"},
+			}}
+			in.Spec.DNS = &v1alpha1.IngressDNS{ProviderRef: v1alpha1.DNSProviderReference{Name: "nobody"}}
+			w.create(in)
+			w.create(app)
+			count := func(kind string) int {
+				n := 0
+				for _, u := range w.generated() {
+					if u.GetKind() == kind {
+						n++
+					}
+				}
+				return n
+			}
+			w.await("a certificate, an entry and a route to be asked for", func(context.Context) error {
+				if count("ManagedCertificate") == 0 || count("ManagedRecord") == 0 || count("VirtualService") == 0 {
+					return errors.New("they are not there")
+				}
+				return nil
+			})
+			certificates, records := count("ManagedCertificate"), count("ManagedRecord")
+			if err := w.client.Delete(t.Context(), lost(w, app)); err != nil {
+				t.Fatal(err)
+			}
+			w.await("the route to be gone", func(context.Context) error {
+				if n := count("VirtualService"); n > 0 {
+					return fmt.Errorf("%d are there", n)
+				}
+				return nil
+			})
+			w.quiet()
+			if c, r := count("ManagedCertificate"), count("ManagedRecord"); c != certificates || r != records {
+				t.Errorf("%d certificates and %d entries are left of %d and %d", c, r, certificates, records)
+			}
+			if err := w.client.Delete(t.Context(), in); err != nil {
+				t.Fatal(err)
+			}
+			w.await("all to be given back with their ingress", func(context.Context) error {
+				if c, r := count("ManagedCertificate"), count("ManagedRecord"); c > 0 || r > 0 {
+					return fmt.Errorf("%d certificates and %d entries are left", c, r)
+				}
+				return nil
+			})
+		})
+	}
+}
+
 func TestDeletingRemovesExactlyWhatWasGenerated(t *testing.T) {
 	w := newWorld(t, server)
 	foreign := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"action": "AUDIT"}}}
