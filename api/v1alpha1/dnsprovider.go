@@ -10,6 +10,7 @@ import (
 // DNSProvider is an account at a DNS vendor, or a name server, with the zones
 // that may be written to. It lives beside the SecureIngresses that use it.
 //
+// +kubebuilder:validation:XValidation:rule="!self.metadata.name.contains('.')",message="the name of a DNSProvider is one DNS label, without dots: names of ManagedRecords are made from it"
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:categories=trellis
@@ -96,7 +97,10 @@ type SecretReference struct {
 }
 
 // Route53Provider is an AWS account. Without a Secret it uses what the operator's
-// pod has: a web identity (IRSA), a pod identity, an instance role.
+// pod has: a web identity (IRSA), a pod identity, an instance role. The operator
+// says in which namespaces that is allowed.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.endpoint) || has(self.credentialsSecretRef)",message="endpoint needs credentialsSecretRef: the identity of the operator's pod is shown to Amazon's own addresses alone"
 type Route53Provider struct {
 	// CredentialsSecretRef has the keys accessKeyID and secretAccessKey.
 	//
@@ -114,11 +118,12 @@ type Route53Provider struct {
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:Pattern=`^[a-z0-9-]+$`
 	Region string `json:"region,omitempty"`
-	// Endpoint replaces the service's address, for private endpoints.
+	// Endpoint replaces the address of Route 53, for private endpoints. It needs
+	// credentialsSecretRef, and roles are assumed at Amazon's address all the same.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:Pattern=`^https?://`
+	// +kubebuilder:validation:Pattern=`^https://`
 	Endpoint string `json:"endpoint,omitempty"`
 }
 
@@ -155,7 +160,7 @@ type RFC2136Provider struct {
 }
 
 // AzureProvider is a subscription. Without a Secret it uses the pod's workload
-// identity, or a managed identity.
+// identity, or a managed identity, where the operator allows it.
 type AzureProvider struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
@@ -186,7 +191,7 @@ type AzureProvider struct {
 }
 
 // GoogleProvider is a project. Without a Secret it uses the pod's workload
-// identity.
+// identity, where the operator allows it.
 type GoogleProvider struct {
 	// Project has the zones. Absent: that of the credentials.
 	//

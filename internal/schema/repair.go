@@ -31,7 +31,7 @@ var formats = map[string]string{
 	`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+$`: "use an API group, such as awspca.cert-manager.io",
 	`^[A-Z][A-Za-z0-9]*$`:          "use the kind of the issuer, such as ClusterIssuer",
 	`^[^@\s]+@[^@\s]+$`:            "use an e-mail address, such as ops@example.com",
-	`^https://`:                    "use an https URL, such as https://acme-v02.api.letsencrypt.org/directory",
+	`^https://`:                    "use an https URL, such as https://service.example.com/path",
 	`^https?://`:                   "use the URL of the service",
 	`^.+:[0-9]{1,5}$`:              "use host and port, such as ns1.example.com:53",
 	`^[a-z]([-a-z0-9]*[a-z0-9])?$`: "use the name of a Kubernetes Service: lower-case letters, digits and dashes, beginning with a letter",

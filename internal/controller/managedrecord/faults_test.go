@@ -28,8 +28,10 @@ func withRoute53(t *testing.T) (*world, *fake.Server) {
 	w, s := newWorld(t), fake.New()
 	s.AddZone(zone, false)
 	s.AddKey("AKIAOURS", fake.Key{Secret: "good-secret"})
-	h := httptest.NewServer(s)
+	h := httptest.NewTLSServer(s)
 	t.Cleanup(h.Close)
+	w.vendors.Transport = h.Client().Transport
+	w.restart()
 	w.create(&v1alpha1.DNSProvider{ObjectMeta: w.meta("dns"), Spec: v1alpha1.DNSProviderSpec{Route53: &v1alpha1.Route53Provider{
 		CredentialsSecretRef: &v1alpha1.SecretReference{Name: "aws"}, Endpoint: h.URL,
 	}}})
@@ -441,7 +443,7 @@ func TestSecretsOfEachVendorAreChecked(t *testing.T) {
 			w.is("shop", dns.PhaseBlocked, "SecretInvalid")
 			w.secret("credentials", map[string]string{c.key: ""})
 			w.reconcile()
-			w.providerIs("SecretInvalid", "its key "+c.key+" has 0 octets")
+			w.providerIs("SecretInvalid", "its key "+c.key+" is empty")
 		})
 	}
 	w := newWorld(t)

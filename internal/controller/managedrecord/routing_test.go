@@ -4,6 +4,7 @@
 package managedrecord_test
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -23,7 +24,9 @@ type account struct {
 	*testing.T
 	fake *fake.Server
 	url  string
-	zone dns.Zone
+	// client trusts the fake's certificate.
+	client *http.Client
+	zone   dns.Zone
 	// all sees what is there, past the clusters.
 	all *route53.Provider
 }
@@ -33,11 +36,11 @@ func newAccount(t *testing.T) *account {
 	a := &account{T: t, fake: fake.New()}
 	a.zone = dns.Zone{ID: a.fake.AddZone(zone, false), Name: zone}
 	a.fake.AddKey("AKIAOURS", fake.Key{Secret: "good-secret"})
-	h := httptest.NewServer(a.fake)
+	h := httptest.NewTLSServer(a.fake)
 	t.Cleanup(h.Close)
-	a.url = h.URL
+	a.url, a.client = h.URL, h.Client()
 	var err error
-	if a.all, err = route53.New(t.Context(), route53.Config{AccessKeyID: "AKIAOURS", SecretAccessKey: "good-secret", Endpoint: a.url}); err != nil {
+	if a.all, err = route53.New(t.Context(), route53.Config{AccessKeyID: "AKIAOURS", SecretAccessKey: "good-secret", Endpoint: a.url, HTTPClient: a.client}); err != nil {
 		t.Fatal(err)
 	}
 	return a
@@ -47,7 +50,7 @@ func newAccount(t *testing.T) *account {
 func (a *account) cluster(uid types.UID) *world {
 	a.Helper()
 	w := newWorld(a.T)
-	w.cluster = uid
+	w.cluster, w.vendors.Transport = uid, a.client.Transport
 	w.restart()
 	w.secret("aws", map[string]string{"accessKeyID": "AKIAOURS", "secretAccessKey": "good-secret"})
 	w.create(&v1alpha1.DNSProvider{ObjectMeta: w.meta("dns"), Spec: v1alpha1.DNSProviderSpec{Route53: &v1alpha1.Route53Provider{

@@ -4,6 +4,7 @@
 package managedrecord
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -90,8 +91,11 @@ func (k keys) text(key string) (string, error) {
 	switch {
 	case !ok:
 		return "", &secretError{fmt.Errorf("it has no key %s", key)}
-	case len(v) == 0, len(v) > maxKey:
+	case len(v) > maxKey:
 		return "", &secretError{fmt.Errorf("its key %s has %d octets", key, len(v))}
+	case len(bytes.TrimSpace(v)) == 0:
+		// A vendor's client that is given nothing uses the pod's identity instead.
+		return "", &secretError{fmt.Errorf("its key %s is empty", key)}
 	}
 	return string(v), nil
 }

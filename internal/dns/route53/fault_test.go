@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -121,6 +122,58 @@ func TestCredentialsComeFromWhereverTheProcessHasThem(t *testing.T) {
 			zones, err := w.as(t, c.config).Zones(t.Context())
 			if err != nil || len(zones) != 1 {
 				t.Errorf("the zones are %v, %v", zones, err)
+			}
+		})
+	}
+}
+
+func TestAnEndpointIsNotShownWhatSTSIs(t *testing.T) {
+	const role, other = "arn:aws:iam::123456789012:role/operator", "arn:aws:iam::123456789012:role/dns"
+	token := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(token, []byte("the-pods-token"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		environment map[string]string
+		config      route53.Config
+		sts         string
+	}{
+		"a web identity": {
+			environment: map[string]string{"AWS_ROLE_ARN": role, "AWS_WEB_IDENTITY_TOKEN_FILE": token},
+			sts:         "AssumeRoleWithWebIdentity",
+		},
+		"a role": {config: route53.Config{AccessKeyID: "AKIAOURS", SecretAccessKey: secret, RoleARN: other}, sts: "AssumeRole"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.server.AddRole(role, fake.Role{WebToken: "the-pods-token"})
+			w.server.AddRole(other, fake.Role{})
+			for k, v := range c.environment {
+				t.Setenv(k, v)
+			}
+			var asked []string
+			elsewhere := httptest.NewServer(http.HandlerFunc(func(answer http.ResponseWriter, r *http.Request) {
+				body, err := io.ReadAll(r.Body)
+				asked = append(asked, r.Method+" "+r.URL.Path+" "+string(body))
+				if err != nil {
+					t.Error(err)
+				}
+				answer.WriteHeader(http.StatusForbidden)
+			}))
+			t.Cleanup(elsewhere.Close)
+			c.config.Endpoint, c.config.Limiter = elsewhere.URL, w.waits
+			p, err := route53.New(t.Context(), c.config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := p.Zones(t.Context()); err == nil {
+				t.Error("a refusal is no error")
+			}
+			if n := w.server.Calls(c.sts); n != 1 {
+				t.Errorf("%s was asked of STS %d times, want once", c.sts, n)
+			}
+			if len(asked) != 1 || !strings.HasPrefix(asked[0], "GET /2013-04-01/hostedzone") || strings.Contains(asked[0], "token") {
+				t.Errorf("the endpoint was asked %q", asked)
 			}
 		})
 	}

@@ -59,7 +59,9 @@ type Config struct {
 	// RoleARN is assumed with the credentials above. ExternalID is what its trust
 	// policy asks for.
 	RoleARN, ExternalID string
-	// Endpoint replaces the addresses of Route 53 and STS.
+	// Endpoint replaces the address of Route 53, and of nothing else: who states it
+	// must not be shown what STS is, such as the pod's token. Whatever credentials
+	// there are sign the requests to it.
 	Endpoint string
 	// HTTPClient is the SDK's where it is nil.
 	HTTPClient *http.Client
@@ -120,7 +122,11 @@ func New(ctx context.Context, c Config) (*Provider, error) {
 	cache := aws.NewCredentialsCache(telling{loaded.Credentials})
 	loaded.Credentials = cache
 	return &Provider{
-		client:  route53.NewFromConfig(loaded),
+		client: route53.NewFromConfig(loaded, func(o *route53.Options) {
+			if c.Endpoint != "" {
+				o.BaseEndpoint = &c.Endpoint
+			}
+		}),
 		limiter: bucket(c),
 		forget: func() {
 			cache.Invalidate()
@@ -147,9 +153,6 @@ func options(c Config) []func(*config.LoadOptions) error {
 	}
 	if c.AccessKeyID != "" {
 		out = append(out, config.WithCredentialsProvider(credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, c.SessionToken)))
-	}
-	if c.Endpoint != "" {
-		out = append(out, config.WithBaseEndpoint(c.Endpoint))
 	}
 	if c.HTTPClient != nil {
 		out = append(out, config.WithHTTPClient(c.HTTPClient))

@@ -68,6 +68,8 @@ func newWorld(t *testing.T) *world {
 	server := httptest.NewServer(w.server)
 	t.Cleanup(server.Close)
 	w.address = server.URL
+	// STS is wherever the environment says, and not where a Config does.
+	t.Setenv("AWS_ENDPOINT_URL_STS", server.URL)
 	w.provider = w.as(t, route53.Config{AccessKeyID: "AKIAOURS", SecretAccessKey: secret})
 	w.other = sdk.New(sdk.Options{
 		Region: "us-east-1", BaseEndpoint: aws.String(server.URL), Retryer: aws.NopRetryer{},

@@ -1,0 +1,79 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package managedrecord_test
+
+import (
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/dns"
+)
+
+// ambient are specs that leave it to the pod who we are; with a Secret where ref is
+// not nil.
+func ambient(ref *v1alpha1.SecretReference) map[string]v1alpha1.DNSProviderSpec {
+	return map[string]v1alpha1.DNSProviderSpec{
+		"route53": {Route53: &v1alpha1.Route53Provider{CredentialsSecretRef: ref}},
+		"azure":   {Azure: &v1alpha1.AzureProvider{SubscriptionID: "11111111-2222-3333-4444-555555555555", CredentialsSecretRef: ref}},
+		"google":  {Google: &v1alpha1.GoogleProvider{Project: "ours", CredentialsSecretRef: ref}},
+	}
+}
+
+func TestAnEndpointIsOnlyForCredentialsOfASecretAndForTLS(t *testing.T) {
+	w := newWorld(t)
+	ref := &v1alpha1.SecretReference{Name: "aws"}
+	for text, spec := range map[string]v1alpha1.Route53Provider{
+		"endpoint needs credentialsSecretRef": {Endpoint: "https://route53.example.net"},
+		"^https://":                           {Endpoint: "http://route53.example.net", CredentialsSecretRef: ref},
+	} {
+		err := w.client.Create(w.Context(), &v1alpha1.DNSProvider{ObjectMeta: w.meta("dns"), Spec: v1alpha1.DNSProviderSpec{Route53: &spec}})
+		if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), text) {
+			t.Errorf("%+v: the API server says %v, want %q in it", spec, err, text)
+		}
+	}
+}
+
+// counted are requests that nothing answers.
+type counted struct{ n atomic.Int64 }
+
+func (c *counted) RoundTrip(*http.Request) (*http.Response, error) {
+	c.n.Add(1)
+	return nil, errKilled
+}
+
+func TestASecretWithEmptyValuesIsNoWayToThePodsIdentity(t *testing.T) {
+	keys := map[string]map[string]string{
+		"route53": {"accessKeyID": " ", "secretAccessKey": "\n"}, "azure": {"clientSecret": "\n"}, "google": {"key.json": " \n"},
+	}
+	for name, spec := range ambient(&v1alpha1.SecretReference{Name: "credentials"}) {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			calls := &counted{}
+			w.vendors.Transport = calls
+			w.restart()
+			w.create(&v1alpha1.DNSProvider{ObjectMeta: w.meta("dns"), Spec: spec})
+			w.secret("credentials", keys[name])
+			w.want("shop", "shop."+zone, addresses("192.0.2.1"))
+			w.reconcile()
+			w.providerIs("SecretInvalid", "is empty")
+			w.is("shop", dns.PhaseBlocked, "SecretInvalid")
+			if n := calls.n.Load(); n != 0 {
+				t.Errorf("%d requests were made", n)
+			}
+		})
+	}
+}
+
+func TestTheNameOfADNSProviderHasNoDots(t *testing.T) {
+	w := newWorld(t)
+	err := w.client.Create(w.Context(), &v1alpha1.DNSProvider{ObjectMeta: w.meta("a.b"), Spec: ambient(nil)["route53"]})
+	if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "without dots") {
+		t.Errorf("the API server says %v", err)
+	}
+}
