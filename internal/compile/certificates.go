@@ -19,7 +19,7 @@ import (
 
 // httpsServers are the TLS listeners: one for each certificate. Hosts are those
 // of the Gateway, in the ingress's order.
-func httpsServers(in *intent.Ingress, hosts []string) []*networkingapi.Server {
+func (b *builder) httpsServers(in *intent.Ingress, hosts []string) []*networkingapi.Server {
 	server := func(name, secret string, hosts []string) *networkingapi.Server {
 		return &networkingapi.Server{
 			Name:  name,
@@ -36,18 +36,18 @@ func httpsServers(in *intent.Ingress, hosts []string) []*networkingapi.Server {
 		return []*networkingapi.Server{server("https", in.Spec.TLS.SecretName, hosts)}
 	}
 	out := make([]*networkingapi.Server, 0, len(in.Certificates))
-	for _, c := range in.Certificates {
+	for _, c := range b.servings(in) {
 		var own []string
-		for _, h := range c.Hosts {
+		for _, h := range c.hosts {
 			own = append(own, "./"+h.Name)
 		}
-		out = append(out, server("https-"+c.For, certificateName(in.Ref.Name, c.For), own))
+		out = append(out, server("https-"+c.of, c.name, own))
 	}
 	return out
 }
 
-// certificates asks for those that Trellis gets. The Secret has the name of the
-// ManagedCertificate.
+// certificates asks for those that Trellis gets, and keeps those that are served
+// until then. The Secret has the name of the ManagedCertificate.
 func (b *builder) certificates(in *intent.Ingress) {
 	if in.Spec.TLS.CertManager != nil {
 		b.delegatedCertificates(in)
@@ -69,6 +69,17 @@ func (b *builder) certificates(in *intent.Ingress) {
 			value.Spec.ProviderRef = &in.Spec.DNS.ProviderRef
 		}
 		b.object(value, "ManagedCertificate", v1alpha1.GroupName, ownersOf(in, c.Hosts), []stamp{{below(&in.Origin, "spec.tls"), ReasonTLS}})
+	}
+	for _, c := range b.servings(in) {
+		if c.kept == nil {
+			continue
+		}
+		value := &v1alpha1.ManagedCertificate{
+			TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "ManagedCertificate"},
+			ObjectMeta: metav1.ObjectMeta{Namespace: in.Ref.Namespace, Name: c.name},
+			Spec:       *c.kept.Spec.DeepCopy(),
+		}
+		b.object(value, "ManagedCertificate", v1alpha1.GroupName, ownersOf(in, c.hosts), []stamp{{below(&in.Origin, "spec.tls"), ReasonTLS}})
 	}
 }
 
@@ -158,9 +169,7 @@ func (b *builder) managed(h *intent.Host) *v1alpha1.ManagedCertificate {
 	if h.Certificate == nil || h.Ingress.Spec.TLS.CertManager != nil {
 		return nil
 	}
-	return b.snapshot.ManagedCertificate(model.Name{
-		Namespace: h.Ingress.Ref.Namespace, Name: certificateName(h.Ingress.Ref.Name, h.Certificate.For),
-	})
+	return b.certificateOf(h.Ingress, h.Certificate.For)
 }
 
 // fingerprint is of the certificate that must be served for a host; empty while
@@ -168,6 +177,9 @@ func (b *builder) managed(h *intent.Host) *v1alpha1.ManagedCertificate {
 func (b *builder) fingerprint(h *intent.Host) string {
 	if h.Certificate == nil {
 		return h.Ingress.Fingerprint
+	}
+	if _, kept := b.standIn(h.Ingress, h); kept != nil {
+		return kept.Status.Fingerprint
 	}
 	if c := b.managed(h); c != nil {
 		return c.Status.Fingerprint
@@ -178,11 +190,17 @@ func (b *builder) fingerprint(h *intent.Host) string {
 // challengeEntries answer a certificate authority on plain HTTP (RFC 8555 section
 // 8.3): the exact path of a token that is awaited, and no other.
 func (b *builder) challengeEntries(e *entries, h *intent.Host) {
-	c := b.managed(h)
-	if c == nil {
-		return
+	var awaited []v1alpha1.HTTPChallenge
+	if c := b.managed(h); c != nil {
+		awaited = append(awaited, c.Status.Challenges...)
 	}
-	for _, answered := range c.Status.Challenges {
+	if h.Certificate != nil {
+		// What is still served is renewed, too.
+		if _, kept := b.standIn(h.Ingress, h); kept != nil {
+			awaited = append(awaited, kept.Status.Challenges...)
+		}
+	}
+	for _, answered := range awaited {
 		if answered.Host != h.Name || !strings.HasPrefix(answered.Path, paths.Acme+"/") {
 			continue
 		}

@@ -109,3 +109,70 @@ func TestEntriesThatNobodyWritesAreToldToPeople(t *testing.T) {
 		})
 	}
 }
+
+// A host that gets another kind of certificate keeps the one that it has until the
+// other one is issued.
+func TestAHostIsServedWithItsOldCertificateUntilTheNewOneIsIssued(t *testing.T) {
+	checker, err := schema.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const own, wildcard = "trellis-certificate-public.shop.example.com", "trellis-certificate-public.example.com"
+	of := func(name string, issued bool, names ...string) *v1alpha1.ManagedCertificate {
+		c := &v1alpha1.ManagedCertificate{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "istio-ingress", Name: name},
+			Spec:       v1alpha1.ManagedCertificateSpec{DNSNames: names, SecretName: name, Challenge: "HTTP01"},
+			Status:     v1alpha1.ManagedCertificateStatus{Fingerprint: name},
+		}
+		if issued {
+			c.Status.NotAfter = &metav1.Time{}
+		}
+		return c
+	}
+	for name, test := range map[string]struct {
+		live []*v1alpha1.ManagedCertificate
+		// served is the Secret for shop.example.com, wanted the certificates for it.
+		served string
+		wanted []string
+	}{
+		"nothing was issued yet":              {nil, wildcard, []string{wildcard}},
+		"its own is issued, the wildcard not": {[]*v1alpha1.ManagedCertificate{of(own, true, "shop.example.com")}, own, []string{wildcard, own}},
+		"its own is a placeholder":            {[]*v1alpha1.ManagedCertificate{of(own, false, "shop.example.com")}, wildcard, []string{wildcard}},
+		"its own is for another name":         {[]*v1alpha1.ManagedCertificate{of(own, true, "cart.example.com")}, wildcard, []string{wildcard}},
+		"both are issued": {
+			[]*v1alpha1.ManagedCertificate{of(own, true, "shop.example.com"), of(wildcard, true, "*.example.com", "example.com")}, wildcard, []string{wildcard},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in, problems := readFolder(t, checker, "testdata/a-certificate-proven-at-the-gateway-is-for-one-host")
+			if len(problems) > 0 {
+				t.Fatal(problems)
+			}
+			in.SecureIngresses[0].Spec.TLS.BuiltIn = nil
+			in.SecureIngresses[0].Spec.TLS.Email = "ops@example.com"
+			in.SecureIngresses[0].Spec.DNS = &v1alpha1.IngressDNS{ProviderRef: v1alpha1.DNSProviderReference{Name: "zone"}}
+			in.ManagedCertificates = test.live
+			outcome := compile.Compile(model.NewSnapshot(in))
+			checkObjects(t, outcome)
+			served := ""
+			var wanted []string
+			for _, o := range outcome.Objects {
+				switch v := o.Value.(type) {
+				case *networkingv1.Gateway:
+					for _, s := range v.Spec.Servers {
+						if slices.Contains(s.Hosts, "./shop.example.com") && s.Tls != nil {
+							served = s.Tls.CredentialName
+						}
+					}
+				case *v1alpha1.ManagedCertificate:
+					if v.Name == own || v.Name == wildcard {
+						wanted = append(wanted, v.Name)
+					}
+				}
+			}
+			if served != test.served || !slices.Equal(wanted, test.wanted) {
+				t.Errorf("served is %s and wanted are %v, want %s and %v", served, wanted, test.served, test.wanted)
+			}
+		})
+	}
+}

@@ -114,7 +114,7 @@ func (b *builder) gateway(in *intent.Ingress, owners []model.Reference) {
 	}
 	value.Spec.Selector = in.Pods.Selector
 	var stamps []stamp
-	for _, s := range httpsServers(in, hosts) {
+	for _, s := range b.httpsServers(in, hosts) {
 		value.Spec.Servers = append(value.Spec.Servers, s)
 		stamps = append(stamps, stamp{below(&in.Origin, "spec.tls"), ReasonTLS})
 	}

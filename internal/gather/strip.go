@@ -215,8 +215,8 @@ func stripManaged(cluster string) strip {
 		} else {
 			c := &v1alpha1.ManagedCertificate{}
 			err = runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, c)
-			e.object = &v1alpha1.ManagedCertificate{ObjectMeta: meta, Status: v1alpha1.ManagedCertificateStatus{
-				Conditions: c.Status.Conditions, Fingerprint: c.Status.Fingerprint, Challenges: c.Status.Challenges,
+			e.object = &v1alpha1.ManagedCertificate{ObjectMeta: meta, Spec: c.Spec, Status: v1alpha1.ManagedCertificateStatus{
+				Conditions: c.Status.Conditions, Fingerprint: c.Status.Fingerprint, Challenges: c.Status.Challenges, NotAfter: c.Status.NotAfter,
 			}}
 		}
 		if err != nil {
