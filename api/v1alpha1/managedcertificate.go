@@ -49,11 +49,13 @@ type ManagedCertificateSpec struct {
 	// +kubebuilder:validation:items:MaxLength=253
 	DNSNames []string `json:"dnsNames"`
 	// SecretName is a Secret of type kubernetes.io/tls in the same namespace, which
-	// Trellis makes and keeps.
+	// Trellis makes and keeps. It cannot be changed, because the old one would be left
+	// behind: make another ManagedCertificate.
 	//
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="secretName cannot be changed: make another ManagedCertificate"
 	SecretName string `json:"secretName"`
 	// ProviderRef is the DNSProvider for DNS challenges.
 	//
@@ -75,6 +77,11 @@ type ManagedCertificateSpec struct {
 }
 
 // BuiltInCertificates say which certificate authority to ask (ACME, RFC 8555).
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.preflight) || !self.preflight || has(self.preflightDirectory) || !has(self.directory) || self.directory == 'https://acme-v02.api.letsencrypt.org/directory'",message="preflight needs preflightDirectory, the directory that your authority has for tests: it is known of Let's Encrypt only"
+// +kubebuilder:validation:XValidation:rule="!has(self.preflightDirectory) || (has(self.preflight) && self.preflight)",message="preflightDirectory has no effect without preflight: true"
+// +kubebuilder:validation:XValidation:rule="!has(self.preflightDirectory) || self.preflightDirectory != (has(self.directory) ? self.directory : 'https://acme-v02.api.letsencrypt.org/directory')",message="preflightDirectory must be another directory than the one that the certificate is from"
+// +kubebuilder:validation:XValidation:rule="!has(self.preflight) || !self.preflight || !has(self.externalAccount)",message="preflight cannot be had with externalAccount: the account is bound at the authority itself, and not at its directory for tests"
 type BuiltInCertificates struct {
 	// Directory is its URL; absent: Let's Encrypt.
 	//
@@ -91,6 +98,19 @@ type BuiltInCertificates struct {
 	//
 	// +optional
 	ExternalAccount *ExternalAccount `json:"externalAccount,omitempty"`
+	// Preflight orders at PreflightDirectory first, and at Directory only after that
+	// has worked: before the first certificate, and whenever names, challenge, key,
+	// profile or directory have changed. What is issued there is never served.
+	//
+	// +optional
+	Preflight bool `json:"preflight,omitempty"`
+	// PreflightDirectory is the authority's for tests; absent: that of Let's Encrypt,
+	// where Directory is Let's Encrypt's.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:Pattern=`^https://`
+	PreflightDirectory string `json:"preflightDirectory,omitempty"`
 	// Key; absent: ECDSA-P256. It is new at each issue.
 	//
 	// +optional

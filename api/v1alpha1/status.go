@@ -155,13 +155,17 @@ const (
 	// RetryAnnotation on a ManagedCertificate lifts every wait but the certificate
 	// authority's own each time its text changes.
 	RetryAnnotation = "trellis.dev/retry"
+	// RotateAccountKeyAnnotation on a ManagedCertificate changes the key of the
+	// account at its authority, which other certificates share, each time its text
+	// changes.
+	RotateAccountKeyAnnotation = "trellis.dev/rotate-account-key"
 	// SkipSelfCheckAnnotation set to "true" on a ManagedCertificate lets the
 	// authority look without looking ourselves first.
 	SkipSelfCheckAnnotation = "trellis.dev/skip-self-check"
 )
 
 // InstructionAnnotations are all of these.
-var InstructionAnnotations = []string{RenewAnnotation, RetryAnnotation, SkipSelfCheckAnnotation}
+var InstructionAnnotations = []string{RenewAnnotation, RetryAnnotation, RotateAccountKeyAnnotation, SkipSelfCheckAnnotation}
 
 // The conditions of a SecureIngress or Application about what Trellis keeps for
 // it outside of the mesh.

@@ -169,7 +169,7 @@ func (r *run) invalid(a Authorization, got acmez.Authorization) {
 	}
 	f.Name = a.Name
 	if got.Status == acmez.StatusInvalid {
-		r.engine.options.Ledger.failed(r.Account, strings.TrimPrefix(a.Name, "*."), r.now)
+		r.engine.options.Ledger.Failed(r.Account, strings.TrimPrefix(a.Name, "*."), r.now)
 		r.actions.StoreLedger = true
 	}
 	r.give(f)

@@ -18,7 +18,15 @@ import (
 	"unicode/utf8"
 
 	acmez "github.com/mholt/acmez/v3/acme"
+
+	"github.com/trellis-mesh/trellis/internal/acme/limit"
 )
+
+var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+func specOf(names ...string) Spec {
+	return Spec{Directory: "https://ca.example/dir", Names: names, Challenge: DNS01}
+}
 
 func TestAStateWithoutSenseIsRefused(t *testing.T) {
 	for name, text := range map[string]string{
@@ -78,7 +86,7 @@ func FuzzAStateIsReadAndSteppedWithoutPanic(f *testing.F) {
 		if third, err := json.Marshal(back); err != nil || !bytes.Equal(third, again) {
 			t.Errorf("%v: %s became %s", err, again, third)
 		}
-		e := New(Options{Ledger: NewLedger(LetsEncrypt), Transport: refusing{t}, Now: func() time.Time { return noon }})
+		e := New(Options{Ledger: limit.NewLedger(limit.LetsEncrypt), Transport: refusing{t}, Now: func() time.Time { return noon }})
 		after, _, err := e.Step(context.Background(), specOf("a.example.com"), s, Secrets{})
 		if err != nil {
 			return
@@ -200,35 +208,5 @@ func TestChallengesAreWhatTheStandardsSay(t *testing.T) {
 	s.Phase = Finalizing
 	if got := s.Challenges(); len(got) != 0 {
 		t.Errorf("%+v is published after it was proven", got)
-	}
-}
-
-// records are CAA records by name.
-type records map[string][]CAARecord
-
-func (r records) LookupCAA(_ context.Context, name string) ([]CAARecord, error) {
-	if name == "broken.example" {
-		return nil, errors.New("SERVFAIL")
-	}
-	return r[name], nil
-}
-
-func TestCAARecordsThatForbidAreWarnedOf(t *testing.T) {
-	ours, other, nobody := CAARecord{Tag: "issue", Value: "ca.example; x=y"}, CAARecord{Tag: "issue", Value: "other.example"}, CAARecord{Tag: "issue", Value: ";"}
-	zone := records{
-		"ours.example":     {other, ours},
-		"other.example":    {other},
-		"sub.ours.example": {nobody},
-		"wild.example":     {ours, {Tag: "issuewild", Value: ";"}},
-		"mail.example":     {{Tag: "iodef", Value: "mailto:a@mail.example"}},
-	}
-	for name, warned := range map[string]bool{
-		"ours.example": false, "www.ours.example": false, "*.ours.example": false, "sub.ours.example": true, "a.sub.ours.example": true,
-		"other.example": true, "free.example": false, "wild.example": false, "*.wild.example": true, "mail.example": false,
-		"a.broken.example": true,
-	} {
-		if got := caaWarning(t.Context(), zone, name, []string{"CA.example"}); (got != "") != warned {
-			t.Errorf("%s: %q", name, got)
-		}
 	}
 }

@@ -8,7 +8,8 @@
 // ends at any point goes on with the same order. Publishing the answers to
 // challenges, and looking whether the world sees them, is the caller's.
 //
-// A request whose answer never came is the one thing that cannot be made certain:
-// RFC 8555 has no key that would make newOrder idempotent. Such a request is not
-// repeated at once, and Let's Encrypt gives the same order to the same names.
+// RFC 8555 has no key that would make newOrder idempotent. Where it may have been
+// heard and nobody knows the answer, the account's list of orders is searched first
+// (§7.1.2.1); Let's Encrypt has none, and gives the same order to the same names. A
+// CA that does neither gets another order.
 package acme

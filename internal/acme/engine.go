@@ -15,6 +15,8 @@ import (
 
 	acmez "github.com/mholt/acmez/v3/acme"
 
+	"github.com/trellis-mesh/trellis/internal/acme/caa"
+	"github.com/trellis-mesh/trellis/internal/acme/limit"
 	"github.com/trellis-mesh/trellis/internal/certificate"
 )
 
@@ -25,6 +27,8 @@ type Engine struct {
 	options Options
 	mu      sync.Mutex
 	clients map[string]*client
+	// unsent are the tickets of orders that were reserved and not sent.
+	unsent map[string]bool
 	// key is the account's that was read last, and keyIs the hash of its text.
 	key   crypto.Signer
 	keyIs [sha256.Size]byte
@@ -33,7 +37,7 @@ type Engine struct {
 // Options are what an Engine depends on. Ledger is required.
 type Options struct {
 	// Ledger is the budget, shared by everything that speaks to the same CAs.
-	Ledger *Ledger
+	Ledger *limit.Ledger
 	// Transport reaches the CAs; http.DefaultTransport where nil.
 	Transport http.RoundTripper
 	// Now is the clock, Random gives numbers of at least 0 and below 1.
@@ -44,7 +48,7 @@ type Options struct {
 	// Timeout is for one step; 30 s where zero.
 	Timeout time.Duration
 	// CAA looks up records before an order; nil leaves that to the CA.
-	CAA CAAResolver
+	CAA caa.Resolver
 }
 
 const defaultTimeout = 30 * time.Second
@@ -63,7 +67,7 @@ func New(o Options) *Engine {
 	if o.Timeout == 0 {
 		o.Timeout = defaultTimeout
 	}
-	return &Engine{options: o, clients: map[string]*client{}}
+	return &Engine{options: o, clients: map[string]*client{}, unsent: map[string]bool{}}
 }
 
 // Actions are what the caller does after a step, in the order of the fields: store
@@ -186,7 +190,7 @@ func (r *run) drop() {
 		return
 	}
 	if r.Order.Charged != "" {
-		r.engine.options.Ledger.refund(r.Order.Charged, r.now)
+		r.engine.options.Ledger.Refund(r.Order.Charged, r.now)
 		r.actions.StoreLedger = true
 	}
 	r.Order, r.Phase, r.Retries = nil, Waiting, 0

@@ -157,7 +157,7 @@ func (r *run) issued(pair certificate.Pair, info certificate.Info) {
 		r.Issued.ID, _ = acmez.ARIUniqueIdentifier(chain[0])
 	}
 	r.Order, r.Renewal, r.LastError, r.NextTry = nil, nil, nil, nil
-	r.Attempts, r.PlainOrder, r.Cause = 0, false, certificate.NoCause
+	r.Attempts, r.PlainOrder, r.Cause, r.Warnings = 0, false, certificate.NoCause, nil
 	r.enter(Issued)
 	r.actions.StorePair, r.actions.DropOrderKey, r.actions.Issued = &pair, true, true
 }

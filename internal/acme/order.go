@@ -11,19 +11,22 @@ import (
 
 	acmez "github.com/mholt/acmez/v3/acme"
 
+	"github.com/trellis-mesh/trellis/internal/acme/limit"
 	"github.com/trellis-mesh/trellis/internal/certificate"
 )
 
 // reserve charges the budget before an order is sent, so that a process that dies
 // in between has counted too much and never too little.
 func (r *run) reserve() {
-	o := &Order{For: r.spec.orderDigest(r.Account), Since: r.now}
+	o := &Order{Ticket: r.engine.reserveTicket(), For: r.spec.orderDigest(r.Account), Since: r.now}
 	if !r.PlainOrder && r.Issued != nil && r.Issued.Directory == r.spec.Directory &&
 		(r.Issued.Account == r.Account || r.Issued.Account == "") && r.Cause != certificate.Missing && overlaps(r.Issued.Names, r.spec.Names) {
 		o.Replaces = r.Issued.ID
 	}
 	exempt := o.Replaces != "" && r.Cause == certificate.RenewalDue
-	charged, wait, why := r.engine.options.Ledger.reserve(r.spec, r.Account, exempt, r.now)
+	charged, wait, why := r.engine.options.Ledger.Reserve(limit.Order{
+		Directory: r.spec.Directory, Account: r.Account, Names: r.spec.Names, Exempt: exempt,
+	}, r.now)
 	if wait > 0 {
 		r.note(Failure{Type: TypeBudget, Detail: clean("the order is held back to stay within the CA's limits: " + why)})
 		r.Phase = Waiting
@@ -46,6 +49,9 @@ func (r *run) order() {
 	if r.Order.For != r.spec.orderDigest(r.Account) {
 		r.drop()
 		r.actions.Again = true
+		return
+	}
+	if !r.engine.spend(r.Order.Ticket) && r.search() {
 		return
 	}
 	c := r.client()
@@ -97,6 +103,10 @@ func unknownProfile(d acmez.Directory, profile string) *Failure {
 // answer to such an order but a limit is followed by one plain order.
 func (r *run) orderRefused(err error) {
 	f := r.exchange.failureOf(err)
+	if f.Status >= 400 {
+		// It was answered, and not with an order.
+		r.engine.keep(r.Order.Ticket)
+	}
 	limited := f.Type == "rateLimited" || f.Type == "badNonce" || f.Status == 429 || f.Status == 503 || f.Type == TypeConnection
 	if r.Order.Replaces == "" || limited || f.Permanent || f.Type == "accountDoesNotExist" {
 		r.fault(err)

@@ -59,7 +59,7 @@ func (r *run) dropPreflight() {
 		return
 	}
 	if o := r.Preflight.Order; o != nil {
-		r.engine.options.Ledger.refund(o.Charged, r.now)
+		r.engine.options.Ledger.Refund(o.Charged, r.now)
 		r.actions.StoreLedger, r.actions.DropOrderKey = true, true
 	}
 	r.Preflight = nil

@@ -74,6 +74,9 @@ type Order struct {
 	// For is a digest of what it was sent for; Charged names the budget that was.
 	For     string `json:"for"`
 	Charged string `json:"charged,omitempty"`
+	// Ticket tells an order that this process has not sent from one that another may
+	// have.
+	Ticket string `json:"ticket,omitempty"`
 	// URL is empty until the CA has answered.
 	URL      string `json:"url,omitempty"`
 	Finalize string `json:"finalize,omitempty"`

@@ -33,8 +33,11 @@ type exchange struct {
 
 	mu      sync.Mutex
 	failure *Failure
-	// retryAfter is of the last answer; zero where it had none.
+	// retryAfter is of the last answer; zero where it had none. body and links are of
+	// it, too.
 	retryAfter time.Duration
+	body       []byte
+	links      []string
 }
 
 type exchangeKey struct{}
@@ -56,6 +59,13 @@ func (x *exchange) wait() time.Duration {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.retryAfter
+}
+
+// last is the body and the Link headers of the last answer.
+func (x *exchange) last() ([]byte, []string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.body, x.links
 }
 
 // clean reports whether nothing has failed so far.
@@ -124,7 +134,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 func (x *exchange) observe(resp *http.Response, body []byte) {
 	after := retryAfter(resp.Header.Get("Retry-After"), x.now)
 	x.mu.Lock()
-	x.retryAfter = after
+	x.retryAfter, x.body, x.links = after, body, resp.Header.Values("Link")
 	x.mu.Unlock()
 	if resp.StatusCode < 400 {
 		return

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/trellis-mesh/trellis/internal/acme"
+	"github.com/trellis-mesh/trellis/internal/acme/caa"
+	"github.com/trellis-mesh/trellis/internal/acme/limit"
 	"github.com/trellis-mesh/trellis/internal/certificate"
 	pebble "github.com/trellis-mesh/trellis/test/acme"
 )
@@ -29,8 +31,8 @@ type world struct {
 	ledger  []byte
 	secrets acme.Secrets
 	engine  *acme.Engine
-	budget  *acme.Ledger
-	caa     acme.CAAResolver
+	budget  *limit.Ledger
+	caa     caa.Resolver
 	// steps counts steps; failures and pairs are what they brought.
 	steps    int
 	failures []acme.Failure
@@ -56,7 +58,7 @@ func (w *world) restart() {
 	w.t.Helper()
 	w.standing = nil
 	var err error
-	if w.budget, err = acme.DecodeLedger(acme.LetsEncrypt, w.ledger); err != nil {
+	if w.budget, err = limit.Decode(limit.LetsEncrypt, w.ledger); err != nil {
 		w.t.Fatal(err)
 	}
 	w.engine = acme.New(acme.Options{Ledger: w.budget, Transport: w.ca.Transport, Now: w.now, UserAgent: "trellis/test", CAA: w.caa})

@@ -33,6 +33,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/acme/caa"
 	"github.com/trellis-mesh/trellis/internal/apply"
 	"github.com/trellis-mesh/trellis/internal/controller"
 	"github.com/trellis-mesh/trellis/internal/controller/managedcertificate"
@@ -72,6 +73,9 @@ type Options struct {
 	// before they do; nil for the real ones.
 	Authorities http.RoundTripper
 	Check       managedcertificate.Check
+	// CAA looks up which authorities may issue for a name; nil for the resolvers of
+	// the system, or for nobody where Authorities are not the real ones.
+	CAA caa.Resolver
 	// Programmed and Prober replace the real sources of these conditions.
 	Programmed controller.ProgrammedSource
 	Prober     controller.Prober
@@ -203,13 +207,26 @@ func outside(m ctrl.Manager, direct client.Client, o Options) error {
 		return err
 	}
 	certificates, err := managedcertificate.New(managedcertificate.Options{
-		Client: direct, Namespace: o.Namespace, Transport: o.Authorities, Check: o.Check, UserAgent: leaseName + "/" + version.String(),
+		Client: direct, Namespace: o.Namespace, Transport: o.Authorities, Check: o.Check, CAA: resolver(o), UserAgent: leaseName + "/" + version.String(),
 		Recorder: m.GetEventRecorder(leaseName), Registry: metrics.Registry, Clock: o.Clock, Log: o.Log.With("part", "certificates"),
 	})
 	if err != nil {
 		return err
 	}
 	return errors.Join(records.SetupWithManager(m), certificates.SetupWithManager(m))
+}
+
+// resolver is nil where nobody can be asked: it only warns.
+func resolver(o Options) caa.Resolver {
+	if o.CAA != nil || o.Authorities != nil {
+		return o.CAA
+	}
+	system, err := caa.System(caa.SystemConfig)
+	if err != nil {
+		o.Log.Warn("CAA records are left to certificate authorities", "error", err)
+		return nil
+	}
+	return system
 }
 
 // registration is the name of the chart's ValidatingWebhookConfiguration.

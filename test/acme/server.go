@@ -73,6 +73,8 @@ const (
 	PathChallenge   = "/chalZ/"
 	PathFinalize    = "/finalize-order/"
 	PathCertificate = "/certZ/"
+	PathOrders      = "/list-orderz/"
+	PathKeyChange   = "/rollover-account-key"
 	PathRenewalInfo = "/draft-ietf-acme-ari-03/renewalInfo/"
 )
 

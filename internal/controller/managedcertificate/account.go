@@ -48,25 +48,29 @@ func validEntry(host string) bool {
 func (w *work) account() []byte {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.accounts[accountEntry(w.spec)]
+	return w.accounts[accountEntry(w.active)]
 }
 
 func (w *work) setAccount(key []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.accounts[accountEntry(w.spec)] = key
+	w.accounts[accountEntry(w.active)] = key
 }
 
 // readAccountKey gives nil where there is none. An empty entry is one that cannot
-// be read, and no reason to make another.
-func (w *work) readAccountKey(ctx context.Context) ([]byte, error) {
+// be read, and no reason to make another. A next key that nobody has asked the
+// authority about is noted.
+func (w *work) readAccountKey(ctx context.Context, r *rotation) ([]byte, error) {
 	s, err := w.read(ctx, w.options.Namespace, AccountsName)
 	if err != nil || s == nil {
 		return nil, err
 	}
-	key, ok := s.Data[accountEntry(w.spec)]
+	key, ok := s.Data[accountEntry(w.active)]
 	if !ok {
 		return nil, nil
+	}
+	if next, begun := s.Data[accountEntry(w.active)+nextSuffix]; begun && !r.knows(next) {
+		r.open.Store(true)
 	}
 	key = append([]byte{}, key...)
 	w.setAccount(key)
@@ -75,7 +79,7 @@ func (w *work) readAccountKey(ctx context.Context) ([]byte, error) {
 
 // storeAccountKey never replaces a key: who comes second takes that of the first.
 func (w *work) storeAccountKey(ctx context.Context, key []byte) error {
-	entry := accountEntry(w.spec)
+	entry := accountEntry(w.active)
 	s, err := w.read(ctx, w.options.Namespace, AccountsName)
 	if err != nil {
 		return err

@@ -16,7 +16,7 @@ import (
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/trellis-mesh/trellis/internal/acme"
+	"github.com/trellis-mesh/trellis/internal/acme/limit"
 	"github.com/trellis-mesh/trellis/internal/load"
 )
 
@@ -28,7 +28,7 @@ const (
 
 // budget is the ledger with where it is stored. One process has it.
 type budget struct {
-	ledger *acme.Ledger
+	ledger *limit.Ledger
 	client client.Client
 	reader client.Reader
 	key    client.ObjectKey
@@ -49,9 +49,9 @@ func readBudget(ctx context.Context, r *Reconciler) (*budget, error) {
 	if client.IgnoreNotFound(err) != nil {
 		return nil, fmt.Errorf("reading the budget from ConfigMap %s: %w", b.key, err)
 	}
-	b.ledger = acme.NewLedger(acme.LetsEncrypt)
+	b.ledger = limit.NewLedger(limit.LetsEncrypt)
 	if text := stored.Data[ledgerKey]; text != "" {
-		if read, err := acme.DecodeLedger(acme.LetsEncrypt, []byte(text)); err != nil {
+		if read, err := limit.Decode(limit.LetsEncrypt, []byte(text)); err != nil {
 			r.log.Error("the budget of orders begins anew", "configMap", b.key.String(), "error", err)
 		} else {
 			b.ledger = read

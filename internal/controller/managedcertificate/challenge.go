@@ -34,7 +34,7 @@ const (
 	checkPatience = 2 * time.Minute
 	// blindWait is how long gateways get to learn an answer where nobody looks.
 	blindWait = 10 * time.Second
-	minCheck  = 2 * time.Second
+	minCheck  = 500 * time.Millisecond
 	maxCheck  = 10 * time.Second
 )
 
@@ -46,7 +46,7 @@ func (w *work) present(ctx context.Context) (ready bool, wait time.Duration, err
 	if len(records) > 0 {
 		return w.presentRecords(ctx, records)
 	}
-	since := w.now.Sub(w.state.Order.Since)
+	since := w.now.Sub(w.state.Current().Order.Since)
 	if w.cert.Annotations[v1alpha1.SkipSelfCheckAnnotation] == "true" {
 		w.awaited = &obstacle{reasonPending, "the gateways get a moment to learn the answers to the challenges"}
 		return since >= blindWait, blindWait - since, nil

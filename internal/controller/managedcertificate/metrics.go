@@ -17,8 +17,8 @@ import (
 
 // meters are what Prometheus may ask for.
 type meters struct {
-	expiry, renewal *prometheus.GaugeVec
-	orders          *prometheus.CounterVec
+	expiry, renewal, window, nextTry *prometheus.GaugeVec
+	orders                           *prometheus.CounterVec
 }
 
 // newMeters registers with a registry, or joins what is registered there.
@@ -31,11 +31,20 @@ func newMeters(registry prometheus.Registerer) (*meters, error) {
 		renewal: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "trellis_certificate_renewal_timestamp_seconds", Help: "When the certificate that was issued last is to be renewed.",
 		}, labels),
+		window: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "trellis_certificate_ari_window_start_timestamp_seconds",
+			Help: "Since when the authority would like the certificate that was issued last to be renewed (RFC 9773); absent where it does not say.",
+		}, labels),
+		nextTry: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "trellis_certificate_next_try_timestamp_seconds",
+			Help: "When the next try is, where one has failed or the authority is awaited; absent otherwise, and where a person has to help first.",
+		}, labels),
 		orders: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "trellis_acme_orders_total", Help: "Attempts to get a certificate: issued, failed, refused for good, or a request to be repeated.",
 		}, []string{"result", "problem"}),
 	}
-	return m, errors.Join(register(registry, &m.expiry), register(registry, &m.renewal), register(registry, &m.orders))
+	return m, errors.Join(register(registry, &m.expiry), register(registry, &m.renewal), register(registry, &m.window),
+		register(registry, &m.nextTry), register(registry, &m.orders))
 }
 
 func register[T prometheus.Collector](registry prometheus.Registerer, collector *T) error {
@@ -53,18 +62,24 @@ func register[T prometheus.Collector](registry prometheus.Registerer, collector 
 }
 
 func (m *meters) observe(key types.NamespacedName, s acme.State) {
-	if s.Issued == nil {
-		m.forget(key)
-		return
+	var expiry, renewal, window *time.Time
+	if s.Issued != nil {
+		at := renewAt(s)
+		expiry, renewal = &s.Issued.NotAfter, &at
+		if s.Renewal != nil {
+			window = s.Renewal.Start
+		}
 	}
-	m.expiry.WithLabelValues(key.Namespace, key.Name).Set(float64(s.Issued.NotAfter.Unix()))
-	m.renewal.WithLabelValues(key.Namespace, key.Name).Set(float64(renewAt(s).Unix()))
+	for gauge, at := range map[*prometheus.GaugeVec]*time.Time{m.expiry: expiry, m.renewal: renewal, m.window: window, m.nextTry: s.NextTry} {
+		if at == nil {
+			gauge.DeleteLabelValues(key.Namespace, key.Name)
+			continue
+		}
+		gauge.WithLabelValues(key.Namespace, key.Name).Set(float64(at.Unix()))
+	}
 }
 
-func (m *meters) forget(key types.NamespacedName) {
-	m.expiry.DeleteLabelValues(key.Namespace, key.Name)
-	m.renewal.DeleteLabelValues(key.Namespace, key.Name)
-}
+func (m *meters) forget(key types.NamespacedName) { m.observe(key, acme.State{}) }
 
 // renewAt is when the certificate that was issued is to be renewed: when its CA
 // would like it, but not after a person would be called, or else by our own rule.

@@ -27,6 +27,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/acme"
+	"github.com/trellis-mesh/trellis/internal/acme/caa"
 )
 
 const (
@@ -67,7 +68,7 @@ type Options struct {
 	// UserAgent is what certificate authorities see (RFC 8555 §6.1).
 	UserAgent string
 	// CAA looks up records to warn of; nil leaves that to the authorities.
-	CAA acme.CAAResolver
+	CAA caa.Resolver
 	// Check is the look at an HTTP challenge before the authority's; NewCheck(nil)
 	// where nil.
 	Check    Check
@@ -95,6 +96,8 @@ type Reconciler struct {
 	// accounts by where their Secret holds them.
 	memories map[types.NamespacedName]*memory
 	accounts map[string][]byte
+	// rotations are of the keys of accounts, by the same.
+	rotations map[string]*rotation
 }
 
 // memory is what this process knows of one certificate besides what is stored.
@@ -108,6 +111,11 @@ type memory struct {
 	copied string
 	// tidy: nothing is left over of earlier orders.
 	tidy bool
+	// rotations are the tries to change the account's key that failed, rotateAt is
+	// when the next may be, and rotating what was told of it.
+	rotations int
+	rotateAt  time.Time
+	rotating  string
 }
 
 // New makes a Reconciler. It makes no call.
@@ -124,7 +132,7 @@ func New(o Options) (*Reconciler, error) {
 	}
 	return &Reconciler{
 		options: o, client: o.Client, reader: o.Reader, metrics: metrics, clock: o.Clock, log: o.Log,
-		memories: map[types.NamespacedName]*memory{}, accounts: map[string][]byte{},
+		memories: map[types.NamespacedName]*memory{}, accounts: map[string][]byte{}, rotations: map[string]*rotation{},
 	}, nil
 }
 

@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -23,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/acme/limit"
 	"github.com/trellis-mesh/trellis/internal/certificate"
 	"github.com/trellis-mesh/trellis/internal/controller/managedcertificate"
 	pebble "github.com/trellis-mesh/trellis/test/acme"
@@ -448,7 +448,6 @@ func TestAProcessKilledAtAnyCallGoesOnWithOneOrder(t *testing.T) {
 	for challenge, after := range everyFault {
 		t.Run(challenge, func(t *testing.T) {
 			t.Parallel()
-			lost := 0
 			everyCall(t, challenge, func(t *testing.T, w *world, at int64) {
 				w.dead(at, after)
 				for w.ca.Orders() < 1 {
@@ -458,21 +457,13 @@ func TestAProcessKilledAtAnyCallGoesOnWithOneOrder(t *testing.T) {
 					}
 					w.clock.ahead.Add(int64(result.RequeueAfter))
 				}
-				// The one thing that cannot be made certain: the CA has made an order,
-				// and the process died before it could store its URL.
-				want := 1
-				if s := w.state(); w.ca.Orders() == 1 && (s.Order == nil || s.Order.URL == "") && s.Issued == nil {
-					want = 2
-					lost++
-				}
+				// Also where the CA has made an order, and the process died before it
+				// could store its URL.
 				w.converge()
-				if n := w.ca.Orders(); n != want {
-					t.Errorf("call %d: %d orders, want %d", at, n, want)
+				if n := w.ca.Orders(); n != 1 {
+					t.Errorf("call %d: %d orders", at, n)
 				}
 			})
-			if lost > 1 {
-				t.Errorf("the answer to an order was lost at %d calls, and there is one that stores it", lost)
-			}
 		})
 	}
 }
@@ -858,7 +849,7 @@ func TestANonsensicalStateOrBudgetBeginsAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	for k, v := range budget.Data {
-		if !json.Valid([]byte(v)) || !strings.Contains(v, "a.example.com") {
+		if _, err := limit.Decode(limit.LetsEncrypt, []byte(v)); err != nil || v == "" {
 			t.Errorf("the budget is %s", v)
 		}
 		budget.Data[k] = "{{"

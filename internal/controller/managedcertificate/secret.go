@@ -267,7 +267,7 @@ func fingerprint(p certificate.Pair) string {
 }
 
 // readKeys fills in what the next step may need.
-func (w *work) readKeys(ctx context.Context) error {
+func (w *work) readKeys(ctx context.Context, r *rotation) error {
 	w.secrets.Pair = w.pair
 	if borrowed(w.secret) {
 		w.secrets.Pair = certificate.Pair{}
@@ -278,11 +278,11 @@ func (w *work) readKeys(ctx context.Context) error {
 		return nil
 	}
 	var err error
-	if w.secrets.AccountKey, err = w.readAccountKey(ctx); err != nil {
+	if w.secrets.AccountKey, err = w.readAccountKey(ctx, r); err != nil {
 		return err
 	}
 	w.secrets.OrderKey = nil
-	if w.state.Order != nil && w.state.Order.Key != "" {
+	if current := w.state.Current(); current.Order != nil && current.Order.Key != "" {
 		order, err := w.read(ctx, w.cert.Namespace, orderKeyName(w.cert))
 		if err != nil {
 			return err

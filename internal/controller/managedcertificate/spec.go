@@ -4,6 +4,7 @@
 package managedcertificate
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 
@@ -12,8 +13,12 @@ import (
 	"github.com/trellis-mesh/trellis/internal/certificate"
 )
 
-// LetsEncrypt is the directory where none is said.
-const LetsEncrypt = "https://acme-v02.api.letsencrypt.org/directory"
+// LetsEncrypt is the directory where none is said, and LetsEncryptStaging that for
+// tests.
+const (
+	LetsEncrypt        = "https://acme-v02.api.letsencrypt.org/directory"
+	LetsEncryptStaging = "https://acme-staging-v02.api.letsencrypt.org/directory"
+)
 
 var challengeTypes = map[string]acme.ChallengeType{
 	"HTTP01": acme.HTTP01, "DNS01": acme.DNS01, "DNSPersist01": acme.DNSPersist01,
@@ -29,6 +34,10 @@ func specOf(cert *v1alpha1.ManagedCertificate) acme.Spec {
 	}
 	if s.Directory == "" {
 		s.Directory = LetsEncrypt
+	}
+	if cert.Spec.Preflight {
+		// Where neither says which, the API server has refused it.
+		s.Preflight = cmp.Or(cert.Spec.PreflightDirectory, LetsEncryptStaging)
 	}
 	if cert.Spec.ExternalAccount != nil {
 		s.ExternalAccount = cert.Spec.ExternalAccount.KeyID

@@ -29,6 +29,10 @@ import (
 // absent otherwise.
 const ConditionExpiring = "Expiring"
 
+// ConditionWarned is true where an order may fail for what was seen before it, and
+// absent otherwise. It stops nothing.
+const ConditionWarned = "Warned"
+
 // The reasons of Ready.
 const (
 	reasonIssued         = "Issued"
@@ -46,6 +50,10 @@ const (
 	eventIssueFailed     = "IssueFailed"
 	eventSelfCheckFailed = "SelfCheckFailed"
 	eventExpiring        = "Expiring"
+	eventWarned          = "Warned"
+
+	eventAccountKeyRotated    = "AccountKeyRotated"
+	eventAccountKeyNotRotated = "AccountKeyNotRotated"
 )
 
 // compose says what is known, as a status.
@@ -69,7 +77,7 @@ func (w *work) compose() (v1alpha1.ManagedCertificateStatus, error) {
 	}
 	// While the authority looks, what it may still look at stays: each change is one
 	// for all gateways.
-	if w.state.Phase != acme.Validating {
+	if w.state.Current().Phase != acme.Validating {
 		s.Challenges = httpChallenges(w.state)
 	}
 	w.judge(&s.Conditions)
@@ -107,6 +115,14 @@ func (w *work) judge(conditions *[]metav1.Condition) {
 	ready := w.ready()
 	ready.Type, ready.ObservedGeneration = v1alpha1.ConditionReady, w.cert.Generation
 	set(conditions, ready, w.now)
+	if len(w.state.Warnings) == 0 {
+		meta.RemoveStatusCondition(conditions, ConditionWarned)
+	} else {
+		set(conditions, metav1.Condition{
+			Type: ConditionWarned, Status: metav1.ConditionTrue, ObservedGeneration: w.cert.Generation, Reason: "Foreseen",
+			Message: strings.Join(w.state.Warnings, "; "),
+		}, w.now)
+	}
 	if !w.state.Alert(w.now) {
 		meta.RemoveStatusCondition(conditions, ConditionExpiring)
 		return
@@ -219,6 +235,7 @@ func (w *work) writeStatus(ctx context.Context) error {
 		return err
 	}
 	was := meta.IsStatusConditionTrue(w.cert.Status.Conditions, ConditionExpiring)
+	warned := meta.FindStatusCondition(w.cert.Status.Conditions, ConditionWarned).DeepCopy()
 	again := func(err error) bool {
 		return ctx.Err() == nil && !apierrors.IsNotFound(err) && !apierrors.IsInvalid(err) && !apierrors.IsForbidden(err)
 	}
@@ -243,6 +260,9 @@ func (w *work) writeStatus(ctx context.Context) error {
 	w.cert.Status = status
 	if c := meta.FindStatusCondition(status.Conditions, ConditionExpiring); c != nil && !was {
 		w.say(corev1.EventTypeWarning, eventExpiring, "Renew", c.Message)
+	}
+	if c := meta.FindStatusCondition(status.Conditions, ConditionWarned); c != nil && (warned == nil || warned.Message != c.Message) {
+		w.say(corev1.EventTypeWarning, eventWarned, "Order", c.Message)
 	}
 	return nil
 }

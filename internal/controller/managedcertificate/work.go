@@ -29,6 +29,8 @@ type work struct {
 	memory *memory
 	now    time.Time
 	spec   acme.Spec
+	// active is the spec of the next step: that of a preflight, while there is one.
+	active acme.Spec
 	// names are canonical; empty where they cannot be.
 	names []string
 	state acme.State
@@ -57,6 +59,7 @@ func (r *Reconciler) newWork(cert *v1alpha1.ManagedCertificate) *work {
 	w := &work{Reconciler: r, cert: cert, memory: r.remember(cert), now: r.clock.Now(), spec: specOf(cert)}
 	// What is wrong with names is for the engine to say.
 	w.names, _ = certificate.CanonicalNames(cert.Spec.DNSNames)
+	w.active = w.spec
 	if cert.Status.State == "" {
 		return w
 	}
@@ -65,6 +68,7 @@ func (r *Reconciler) newWork(cert *v1alpha1.ManagedCertificate) *work {
 		r.log.Error("the state of a certificate begins anew", "certificate", w.key(), "error", err)
 	}
 	w.state = state
+	w.active = w.spec.Current(w.state)
 	return w
 }
 
@@ -100,21 +104,41 @@ func (w *work) advance(ctx context.Context) (time.Duration, error) {
 	}
 	w.memory.unsaved = nil
 	for range maxSteps {
-		if err := w.readKeys(ctx); err != nil {
-			return 0, err
-		}
-		if w.held = w.obstructed(); w.held != nil {
-			return maxLook, nil
-		}
-		again, wait, err := w.step(ctx)
+		w.active = w.spec.Current(w.state)
+		again, wait, err := w.turn(ctx)
 		if err != nil {
 			return 0, err
+		}
+		if w.held != nil {
+			return maxLook, nil
 		}
 		if !again {
 			return wait, w.tidy(ctx)
 		}
 	}
 	return soon, nil
+}
+
+// turn takes a step while nobody changes the key of the account, and after each
+// change that was begun.
+func (w *work) turn(ctx context.Context) (again bool, wait time.Duration, err error) {
+	r := w.rotation()
+	if err := w.rotate(ctx, r); err != nil {
+		return false, 0, err
+	}
+	r.using.RLock()
+	defer r.using.RUnlock()
+	if err := w.readKeys(ctx, r); err != nil {
+		return false, 0, err
+	}
+	if r.open.Load() {
+		w.awaited = &obstacle{reasonPending, "the certificate authority has to say which key of our account it knows"}
+		return false, max(r.wait(w.now), soon), nil
+	}
+	if w.held = w.obstructed(); w.held != nil {
+		return false, 0, nil
+	}
+	return w.step(ctx)
 }
 
 // obstructed is what only a person can change, and the engine cannot know.
@@ -124,7 +148,7 @@ func (w *work) obstructed() *obstacle {
 		return &obstacle{reasonPending, "the challenge " + w.cert.Spec.Challenge + " needs a DNSProvider, and spec.providerRef names none"}
 	case w.secrets.AccountKey != nil && !readable(w.secrets.AccountKey):
 		return &obstacle{reasonPending, fmt.Sprintf("the key %s of our account in Secret %s/%s cannot be read: "+
-			"restore it, or remove it for another account", accountEntry(w.spec), w.options.Namespace, AccountsName)}
+			"restore it, or remove it for another account", accountEntry(w.active), w.options.Namespace, AccountsName)}
 	case w.cert.Spec.ExternalAccount != nil && !w.registered() && !w.settled() && len(w.secrets.ExternalAccountKey) == 0:
 		return &obstacle{reasonPending, fmt.Sprintf("the Secret %s has no key %q for the external account",
 			w.cert.Spec.ExternalAccount.KeySecretRef.Name, externalKeyData)}
@@ -139,15 +163,16 @@ func readable(key []byte) bool {
 
 // registered reports whether the authority knows us already.
 func (w *work) registered() bool {
-	return w.state.Account != "" && w.state.Directory == w.spec.Directory && len(w.secrets.AccountKey) > 0
+	current := w.state.Current()
+	return current.Account != "" && current.Directory == w.active.Directory && len(w.secrets.AccountKey) > 0
 }
 
 // step takes one and stores it. It says whether another one follows at once, and
 // when else.
 func (w *work) step(ctx context.Context) (again bool, wait time.Duration, err error) {
-	if len(w.secrets.AccountKey) == 0 && w.state.Order != nil {
+	if len(w.secrets.AccountKey) == 0 && w.state.Current().Order != nil {
 		// Without the key nobody can ask for this order any more.
-		w.state.Order, w.state.Phase, w.state.Account = nil, acme.Waiting, ""
+		w.state = w.state.Change(func(s *acme.State) { s.Order, s.Phase, s.Account = nil, acme.Waiting, "" })
 	}
 	before := w.state
 	after, actions, err := w.engine.Step(ctx, w.spec, before, w.secrets)
@@ -159,13 +184,11 @@ func (w *work) step(ctx context.Context) (again bool, wait time.Duration, err er
 	if err != nil {
 		return false, 0, err
 	}
-	if w.state.Phase == acme.Presenting && !w.state.Order.Presented {
+	if current := w.state.Current(); current.Phase == acme.Presenting && !current.Order.Presented {
 		ready, wait, err := w.present(ctx)
 		if ready {
 			// Stored with the step that follows from it.
-			order := *w.state.Order
-			order.Presented = true
-			w.state.Order = &order
+			w.state = w.state.Change(func(s *acme.State) { s.Order.Presented = true })
 		}
 		return ready, wait, err
 	}
@@ -223,7 +246,7 @@ func (w *work) store(ctx context.Context, o *outcome) error {
 // tidy takes away what no order needs any more: after an order, and once in the
 // life of a process, which may have ended too early the last time.
 func (w *work) tidy(ctx context.Context) error {
-	if w.memory.tidy || w.state.Order != nil {
+	if w.memory.tidy || w.state.Current().Order != nil {
 		return nil
 	}
 	if err := w.drop(ctx, w.cert, orderKeyName(w.cert)); err != nil {

@@ -108,13 +108,16 @@ func (r *recorder) count(reason string) int {
 // world is a namespace with one certificate, a CA, a gateway and a keeper of DNS
 // entries that do what they should, and an operator's namespace.
 type world struct {
-	t      *testing.T
-	ca     *pebble.Server
-	client client.WithWatch
-	shop   string
-	clock  *shifted
-	events *recorder
-	log    bytes.Buffer
+	t  *testing.T
+	ca *pebble.Server
+	// staging is a second CA; may be nil. blind: it does not see what is published.
+	staging *pebble.Server
+	blind   bool
+	client  client.WithWatch
+	shop    string
+	clock   *shifted
+	events  *recorder
+	log     bytes.Buffer
 	// registry is of the reconciler.
 	registry *prometheus.Registry
 	options  managedcertificate.Options
@@ -323,6 +326,9 @@ func (w *world) others() {
 	}
 	if !w.deaf {
 		w.ca.Publish(txt, web)
+		if w.staging != nil && !w.blind {
+			w.staging.Publish(txt, web)
+		}
 	}
 }
 

@@ -77,6 +77,54 @@ func checkEntries(t *testing.T, s *site, server *nameserver.Server) {
 	s.awaitZone(server, foreign)
 }
 
+// One entry stands for as long as the certificate is wanted, and proves the name to
+// a real authority at each renewal without being touched.
+func TestAStandingEntryProvesTheNamesAtEachRenewal(t *testing.T) {
+	s := newSite(t, "persist")
+	server, err := nameserver.Start(t.Context(), nameserver.Process, dns.Name(s.domain))
+	must(t, err)
+	t.Cleanup(server.Stop)
+	s.provider(server)
+	ca := s.authority(acme.Options{Resolver: server.Address})
+	ingress := s.publish(fmt.Sprintf("  tls: {builtIn: {directory: %q, challenge: DNSPersist01}}\n  dns: {providerRef: {name: %s}}\n", ca.Directory, s.name))
+	c := s.issued()
+	if c.Spec.Challenge != string(v1alpha1.ChallengeDNSPersist01) || !slices.Contains(c.Spec.DNSNames, "*."+s.domain) {
+		t.Errorf("the certificate is for %v by %s", c.Spec.DNSNames, c.Spec.Challenge)
+	}
+	s.served(ca.Roots(0))
+	standing := s.standing(server)
+	metav1.SetMetaDataAnnotation(&c.ObjectMeta, v1alpha1.RenewAnnotation, "1")
+	must(t, world.client.Update(t.Context(), c))
+	s.await("the renewal", func(context.Context) error {
+		if n := ca.Count(acme.PathCertificate, 200); n != 2 {
+			return fmt.Errorf("%d certificates", n)
+		}
+		return nil
+	})
+	if after := s.standing(server); !slices.Equal(standing, after) {
+		t.Errorf("the entry was %q and is %q", standing, after)
+	}
+	must(t, world.client.Delete(t.Context(), ingress))
+	s.awaitZone(server, nil)
+}
+
+// standing are the values of the entry that lets our account have certificates.
+func (s *site) standing(server *nameserver.Server) []string {
+	s.t.Helper()
+	sets, err := server.Dump()
+	must(s.t, err)
+	for _, set := range sets {
+		if string(set.Name) == "_validation-persist."+s.domain && set.Type == dns.TypeTXT {
+			if len(set.Values) == 1 && strings.Contains(set.Values[0], acme.Identity+"; accounturi=https://") && strings.Contains(set.Values[0], "policy=wildcard") {
+				return set.Values
+			}
+			s.t.Errorf("the entry has %q", set.Values)
+		}
+	}
+	s.t.Error("there is no standing entry")
+	return nil
+}
+
 // awaitZone waits until a zone has what is foreign, unchanged, and ours at these
 // keys, and nothing else: no challenge, no mark.
 func (s *site) awaitZone(server *nameserver.Server, foreign []dns.RecordSet, ours ...dns.Key) {

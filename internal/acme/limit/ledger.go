@@ -1,7 +1,9 @@
 // Copyright The Trellis Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package acme
+// Package limit counts what was asked of certificate authorities, so that neither a
+// loop of ours nor one of our users spends what an authority allows.
+package limit
 
 import (
 	"cmp"
@@ -106,9 +108,9 @@ const (
 // NewLedger begins with nothing spent.
 func NewLedger(l Limits) *Ledger { return &Ledger{limits: l, buckets: map[string]bucket{}} }
 
-// DecodeLedger reads what Encode wrote: a line for each bucket, with its name, what
+// Decode reads what Encode wrote: a line for each bucket, with its name, what
 // was spent in millionths, and when that was true, in seconds since 1970.
-func DecodeLedger(l Limits, text []byte) (*Ledger, error) {
+func Decode(l Limits, text []byte) (*Ledger, error) {
 	out := NewLedger(l)
 	if len(text) > MaxLedgerSize {
 		return nil, fmt.Errorf("reading the budget: it has more than %d octets", MaxLedgerSize)
@@ -213,20 +215,29 @@ func bucketKey(kind string, about ...string) string {
 	return kind + base64.RawURLEncoding.EncodeToString(sum[:8])
 }
 
-func namesKey(s Spec) string {
-	return bucketKey(kindNames, append([]string{s.Directory}, s.Names...)...)
+func namesKey(o Order) string {
+	return bucketKey(kindNames, append([]string{o.Directory}, o.Names...)...)
 }
-func replacedKey(s Spec) string {
-	return bucketKey(kindReplaced, append([]string{s.Directory}, s.Names...)...)
+func replacedKey(o Order) string {
+	return bucketKey(kindReplaced, append([]string{o.Directory}, o.Names...)...)
 }
 func ordersKey(account string) string       { return bucketKey(kindOrders, account) }
 func failedKey(account, name string) string { return bucketKey(kindFailed, account, name) }
 
-// reserve takes what a new order costs, or says how long to wait, and for what. An
-// exempt order is a renewal that says what it replaces: CAs that know of
-// replacements do not count them, and Limits.Replacements holds. What was charged for the names can be given back
-// with refund.
-func (g *Ledger) reserve(s Spec, account string, exempt bool, now time.Time) (charged string, wait time.Duration, why string) {
+// Order is what is to be asked for.
+type Order struct {
+	// Directory is the authority's URL, Account that of our account there.
+	Directory, Account string
+	// Names are canonical and in order.
+	Names []string
+	// Exempt: it is a renewal that says what it replaces. Authorities that know of
+	// replacements do not count them; Limits.Replacements holds.
+	Exempt bool
+}
+
+// Reserve takes what a new order costs, or says how long to wait, and for what.
+// What was charged for the names can be given back with Refund.
+func (g *Ledger) Reserve(o Order, now time.Time) (charged string, wait time.Duration, why string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	ask := func(key, what string) {
@@ -235,30 +246,30 @@ func (g *Ledger) reserve(s Spec, account string, exempt bool, now time.Time) (ch
 			wait, why = w, fmt.Sprintf("%s: %d times within %s is what this engine allows itself", what, l.Burst, l.span())
 		}
 	}
-	for _, name := range s.Names {
-		ask(failedKey(account, strings.TrimPrefix(name, "*.")), name+" could not be proven")
+	for _, name := range o.Names {
+		ask(failedKey(o.Account, strings.TrimPrefix(name, "*.")), name+" could not be proven")
 	}
-	if exempt {
-		ask(replacedKey(s), "replacements of the certificate for exactly these names were ordered")
+	if o.Exempt {
+		ask(replacedKey(o), "replacements of the certificate for exactly these names were ordered")
 	} else {
-		ask(namesKey(s), "certificates for exactly these names were ordered")
-		ask(ordersKey(account), "orders were sent")
+		ask(namesKey(o), "certificates for exactly these names were ordered")
+		ask(ordersKey(o.Account), "orders were sent")
 	}
 	if wait > 0 {
 		return "", wait, why
 	}
-	if exempt {
-		g.spend(replacedKey(s), now)
+	if o.Exempt {
+		g.spend(replacedKey(o), now)
 		return "", 0, ""
 	}
-	g.spend(namesKey(s), now)
-	g.spend(ordersKey(account), now)
-	return namesKey(s), 0, ""
+	g.spend(namesKey(o), now)
+	g.spend(ordersKey(o.Account), now)
+	return namesKey(o), 0, ""
 }
 
-// refund gives back what an order without a certificate took of its names; CAs
+// Refund gives back what an order without a certificate took of its names; CAs
 // count certificates there. The order itself stays counted.
-func (g *Ledger) refund(charged string, now time.Time) {
+func (g *Ledger) Refund(charged string, now time.Time) {
 	if charged == "" {
 		return
 	}
@@ -284,8 +295,8 @@ func (g *Ledger) at(key string, now time.Time) bucket {
 	return b
 }
 
-// failed counts an authorization that the CA found invalid.
-func (g *Ledger) failed(account, name string, now time.Time) {
+// Failed counts an authorization of a name that the authority found invalid.
+func (g *Ledger) Failed(account, name string, now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.spend(failedKey(account, name), now)
