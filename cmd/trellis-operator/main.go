@@ -87,12 +87,23 @@ func (l logging) logger(out io.Writer) (*slog.Logger, error) {
 	return nil, fmt.Errorf("reading --log-format: %q is neither json nor text", l.format)
 }
 
+// list is what commas separate.
+func list(text string) []string {
+	var out []string
+	for name := range strings.SplitSeq(text, ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
 // parse reads the command line. Nothing but the namespace comes from the
 // environment.
 func parse(arguments []string, environment func(string) string, out io.Writer) (operator.Options, logging, error) {
 	o := operator.Options{Mesh: model.DefaultMesh()}
 	var l logging
-	var gateways, selector, token, roots string
+	var gateways, identity, selector, token, roots string
 	var port int
 	f := flag.NewFlagSet("trellis-operator", flag.ContinueOnError)
 	f.SetOutput(out)
@@ -106,6 +117,7 @@ func parse(arguments []string, environment func(string) string, out io.Writer) (
 	f.StringVar(&o.Mesh.RootNamespace, "root-namespace", o.Mesh.RootNamespace, "Istio's root namespace")
 	f.StringVar(&o.Mesh.Cluster, "cluster", o.Mesh.Cluster, "id of this cluster in the mesh (istiod's CLUSTER_ID)")
 	f.StringVar(&gateways, "gateway-namespaces", "", "namespaces of gateways, separated by commas, where Secrets may be read")
+	f.StringVar(&identity, "dns-identity-namespaces", "", "namespaces, separated by commas, whose DNSProviders may use the cloud identity of the operator's pod; default: the operator's own")
 	f.StringVar(&o.Istiod.Namespace, "istiod-namespace", "istio-system", "namespace of istiod")
 	f.StringVar(&selector, "istiod-selector", "app=istiod", "labels of istiod's pods")
 	f.IntVar(&port, "istiod-port", 15012, "authenticated port of istiod")
@@ -130,11 +142,7 @@ func parse(arguments []string, environment func(string) string, out io.Writer) (
 		return o, l, fmt.Errorf("reading --istiod-port: %d is not a port", port)
 	}
 	o.Istiod.Port = int32(port)
-	for name := range strings.SplitSeq(gateways, ",") {
-		if name = strings.TrimSpace(name); name != "" {
-			o.GatewayNamespaces = append(o.GatewayNamespaces, name)
-		}
-	}
+	o.GatewayNamespaces, o.IdentityNamespaces = list(gateways), list(identity)
 	if token != "" {
 		o.Istiod.Token = istiod.TokenFromFile(token)
 	}

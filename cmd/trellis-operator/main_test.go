@@ -45,7 +45,7 @@ func TestEveryFlagOfTheChartIsKnown(t *testing.T) {
 func TestFlagsBecomeOptions(t *testing.T) {
 	o, l, err := parse([]string{
 		"--trust-domain=corp", "--cluster=one", "--gateway-namespaces=a, b,", "--istiod-selector=app=istiod,istio.io/rev=x",
-		"--istiod-port=1", "--leader-elect", "--log-format=text", "--istiod-token=/t", "--webhook-address=",
+		"--istiod-port=1", "--leader-elect", "--log-format=text", "--istiod-token=/t", "--webhook-address=", "--dns-identity-namespaces=c,d",
 	}, func(name string) string { return map[string]string{"POD_NAMESPACE": "trellis-system"}[name] }, io.Discard)
 	if err != nil {
 		t.Fatal(err)
@@ -55,6 +55,9 @@ func TestFlagsBecomeOptions(t *testing.T) {
 	}
 	if !slices.Equal(o.GatewayNamespaces, []string{"a", "b"}) || len(o.Istiod.Selector) != 2 || o.Istiod.Port != 1 || o.Istiod.Token == nil {
 		t.Errorf("options %+v", o)
+	}
+	if !slices.Equal(o.IdentityNamespaces, []string{"c", "d"}) {
+		t.Errorf("the pod's identity is for %q", o.IdentityNamespaces)
 	}
 	if !o.LeaderElect || l.format != "text" || o.WebhookAddress != "" {
 		t.Errorf("options %+v, logging %+v", o, l)

@@ -54,6 +54,9 @@ type Options struct {
 	Mesh model.Mesh
 	// GatewayNamespaces are where Secrets may be read.
 	GatewayNamespaces []string
+	// IdentityNamespaces are where DNSProviders may use the cloud identity of the
+	// operator's pod; nil for Namespace alone.
+	IdentityNamespaces []string
 	// Istiod says how the control plane is asked.
 	Istiod Istiod
 	// Addresses to listen on; empty or "0" for none.
@@ -201,7 +204,7 @@ func assemble(m ctrl.Manager, direct client.WithWatch, o Options, key string) er
 func outside(m ctrl.Manager, direct client.Client, o Options) error {
 	records, err := managedrecord.New(managedrecord.Options{
 		Cache: m.GetCache(), Client: direct, Recorder: m.GetEventRecorder(leaseName), Registry: metrics.Registry,
-		Clock: o.Clock, Log: o.Log.With("part", "dns"),
+		Clock: o.Clock, Log: o.Log.With("part", "dns"), IdentityNamespaces: identityNamespaces(o),
 	})
 	if err != nil {
 		return err
@@ -227,6 +230,15 @@ func resolver(o Options) caa.Resolver {
 		return nil
 	}
 	return system
+}
+
+// identityNamespaces is the operator's own namespace by default: who may write
+// there is the operator already.
+func identityNamespaces(o Options) []string {
+	if len(o.IdentityNamespaces) == 0 {
+		return []string{o.Namespace}
+	}
+	return o.IdentityNamespaces
 }
 
 // registration is the name of the chart's ValidatingWebhookConfiguration.

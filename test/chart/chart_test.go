@@ -48,6 +48,7 @@ func TestValuesThatMeanNothingAreRefused(t *testing.T) {
 		{`webhook.url="http://127.0.0.1:9443"`, "url"},
 		{`podSecurity.runAsUser=0`, "runAsUser"},
 		{`gatewayNamespaces=["Not_A_Name"]`, "gatewayNamespaces"},
+		{`dns.identityNamespaces=["*"]`, "identityNamespaces"},
 		{`istiod.port=15012`, "port"},
 		{`image.digest="sha256:short"`, "digest"},
 	} {
@@ -111,6 +112,23 @@ func restricted(t *testing.T, container corev1.Container) {
 	}
 	if container.Resources.Limits.Memory().IsZero() || container.Resources.Requests.Cpu().IsZero() {
 		t.Errorf("container %s has no resources: %+v", container.Name, container.Resources)
+	}
+}
+
+func TestThePodsCloudIdentityIsLentOnlyWhereAValueSaysSo(t *testing.T) {
+	flag := func(values ...string) string {
+		for _, a := range theOnly[*appsv1.Deployment](t, render(t, values...)).Spec.Template.Spec.Containers[0].Args {
+			if strings.HasPrefix(a, "--dns-identity-namespaces") {
+				return a
+			}
+		}
+		return ""
+	}
+	if is := flag(); is != "" {
+		t.Errorf("by default it is lent: %s", is)
+	}
+	if is := flag(`dns.identityNamespaces=["a","b"]`); is != "--dns-identity-namespaces=a,b" {
+		t.Errorf("the flag is %q", is)
 	}
 }
 

@@ -49,7 +49,7 @@ const (
 // here say nothing of credentials.
 var credentials = map[string]string{
 	"Ready": valid, "InUse": valid,
-	"SecretNotFound": "missing", "SecretForbidden": "unreadable", "SecretInvalid": "unusable",
+	"SecretNotFound": "missing", "SecretForbidden": "unreadable", "CredentialsForbidden": "forbidden", "SecretInvalid": "unusable",
 	string(engine.ClassCredentials): "refused",
 	string(engine.ClassNoZone):      valid, string(engine.ClassAmbiguousZone): valid,
 }

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -39,6 +40,7 @@ const (
 	reasonSecretNotFound   = "SecretNotFound"
 	reasonSecretForbidden  = "SecretForbidden"
 	reasonSecretInvalid    = "SecretInvalid"
+	reasonForbidden        = "CredentialsForbidden"
 	reasonInUse            = "InUse"
 	reasonProviderNotFound = "ProviderNotFound"
 	// It is the class of names without a zone, too.
@@ -57,6 +59,10 @@ func (at *round) open(ctx context.Context, engine *dns.Engine) (*trouble, error)
 	var data map[string][]byte
 	version := ""
 	ref := secretOf(spec)
+	if ref == nil && usesIdentity(spec) && !slices.Contains(at.ambient, at.key.Namespace) {
+		at.close(engine)
+		return at.identityForbidden(), nil
+	}
 	if ref != nil {
 		secret := &corev1.Secret{}
 		name := types.NamespacedName{Namespace: at.key.Namespace, Name: ref.Name}

@@ -41,6 +41,18 @@ func (at *round) secretForbidden(name types.NamespacedName) *trouble {
 		"the operator may not read the Secret %s: add %s to the value gatewayNamespaces of the chart trellis and upgrade it", name, name.Namespace)}
 }
 
+// identityForbidden says whose rule it is that the pod's identity is not for all.
+func (at *round) identityForbidden() *trouble {
+	field, keys := credentials(at.provider.Spec)
+	allowed := "no namespace"
+	if len(at.ambient) > 0 {
+		allowed = "these namespaces only: " + some(at.ambient)
+	}
+	return &trouble{reasonForbidden, fmt.Sprintf(
+		"the DNSProvider %s names no Secret, and the operator lends the identity of its own pod to DNSProviders of %s; name a Secret with %s in %s, or let whoever runs the operator add %s to the value dns.identityNamespaces of the chart trellis",
+		at.key, allowed, keys, field, at.key.Namespace)}
+}
+
 // noZones is an account in which nothing can be written; nil where that is not said
 // to be wrong.
 func (at *round) noZones() *trouble {

@@ -70,6 +70,35 @@ func TestASecretWithEmptyValuesIsNoWayToThePodsIdentity(t *testing.T) {
 	}
 }
 
+func TestThePodsIdentityIsLentToSomeNamespacesOnly(t *testing.T) {
+	for name, spec := range ambient(nil) {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			calls := &counted{}
+			w.vendors.Transport, w.identity = calls, []string{"trellis-system"}
+			t.Setenv("AWS_ACCESS_KEY_ID", "AKIAOPERATOR")
+			t.Setenv("AWS_SECRET_ACCESS_KEY", "the-operators-secret")
+			w.restart()
+			w.create(&v1alpha1.DNSProvider{ObjectMeta: w.meta("dns"), Spec: spec})
+			w.want("shop", "shop."+zone, addresses("192.0.2.1"))
+			w.reconcile()
+			w.providerIs("CredentialsForbidden", "trellis-system", "add "+w.namespace+" to the value dns.identityNamespaces", "spec."+name)
+			w.is("shop", dns.PhaseBlocked, "CredentialsForbidden", w.namespace+"/dns")
+			if n := calls.n.Load(); n != 0 {
+				t.Errorf("%d requests were made with the pod's identity", n)
+			}
+			w.identity = append(w.identity, w.namespace)
+			w.restart()
+			w.reconcile()
+			for _, c := range w.dns().Status.Conditions {
+				if c.Reason == "CredentialsForbidden" {
+					t.Errorf("it is still refused: %s", c.Message)
+				}
+			}
+		})
+	}
+}
+
 func TestTheNameOfADNSProviderHasNoDots(t *testing.T) {
 	w := newWorld(t)
 	err := w.client.Create(w.Context(), &v1alpha1.DNSProvider{ObjectMeta: w.meta("a.b"), Spec: ambient(nil)["route53"]})

@@ -59,6 +59,10 @@ type Options struct {
 	Log      *slog.Logger
 	// Vendors make the providers; the zero value makes the real ones.
 	Vendors Vendors
+	// IdentityNamespaces are where DNSProviders without a Secret may use the identity
+	// of the operator's pod. In all others, whoever may make a DNSProvider would
+	// write to whatever zones that identity can.
+	IdentityNamespaces []string
 }
 
 // Reconciler makes ManagedRecords come true, all those of one DNSProvider at a
@@ -72,6 +76,8 @@ type Reconciler struct {
 	metrics  *meters
 	vendors  Vendors
 	newest   *newest
+	// ambient are Options.IdentityNamespaces.
+	ambient []string
 
 	mu       sync.Mutex
 	engine   *dns.Engine
@@ -85,7 +91,7 @@ func New(o Options) (*Reconciler, error) {
 		return nil, err
 	}
 	return &Reconciler{
-		cache: o.Cache, client: o.Client, recorder: o.Recorder, clock: o.Clock, log: o.Log, vendors: o.Vendors, metrics: metrics,
+		cache: o.Cache, client: o.Client, recorder: o.Recorder, clock: o.Clock, log: o.Log, vendors: o.Vendors, metrics: metrics, ambient: o.IdentityNamespaces,
 		newest: &newest{seen: map[types.UID]client.Object{}}, accounts: map[types.NamespacedName]*account{},
 	}, nil
 }

@@ -45,6 +45,11 @@ func secretOf(spec v1alpha1.DNSProviderSpec) *v1alpha1.SecretReference {
 	return nil
 }
 
+// usesIdentity reports whether a spec without a Secret takes what the pod has.
+func usesIdentity(spec v1alpha1.DNSProviderSpec) bool {
+	return spec.Route53 != nil || spec.Azure != nil || spec.Google != nil
+}
+
 // vendorOf is the vendor's name, for people.
 func vendorOf(spec v1alpha1.DNSProviderSpec) string {
 	switch {

@@ -85,6 +85,8 @@ type world struct {
 	// cache is what the controller reads; the client where it is nil.
 	cache   client.Reader
 	vendors managedrecord.Vendors
+	// identity is where the pod's identity is lent.
+	identity []string
 	// cluster is the UID of kube-system, where it is another cluster than the API
 	// server's.
 	cluster types.UID
@@ -202,7 +204,7 @@ func (w *world) restart() {
 	var err error
 	w.r, err = managedrecord.New(managedrecord.Options{
 		Cache: cache, Client: watched, Recorder: w.recorder, Registry: w.registry, Clock: w.clock,
-		Log: slog.New(slog.NewTextHandler(w.Output(), nil)), Vendors: w.vendors,
+		Log: slog.New(slog.NewTextHandler(w.Output(), nil)), Vendors: w.vendors, IdentityNamespaces: w.identity,
 	})
 	if err != nil {
 		w.Fatal(err)
