@@ -93,6 +93,9 @@ type Plan struct {
 
 // Lookup is the names that must be read before a plan can be made.
 func (w Wanted) Lookup() ([]Name, error) {
+	if err := w.checkName(); err != nil {
+		return nil, err
+	}
 	names := []Name{w.Name}
 	if w.Shared {
 		return names, nil
@@ -186,11 +189,8 @@ func MakePlan(owner string, w Wanted, there []Observed) (*Plan, error) {
 
 // check refuses what contradicts itself.
 func (w Wanted) check() error {
-	if name, err := ParseName(string(w.Name)); err != nil || name != w.Name {
-		return fmt.Errorf("%w: %q is no domain name in canonical form", ErrInvalid, w.Name)
-	}
-	if w.Name.Starred() {
-		return fmt.Errorf("%w: an asterisk in %q is no wildcard (RFC 4592): that is a whole label, the first", ErrInvalid, w.Name)
+	if err := w.checkName(); err != nil {
+		return err
 	}
 	if !validIdentifier(w.Identifier) {
 		return fmt.Errorf("%w: the identifier %q is no label in lower case", ErrInvalid, w.Identifier)
@@ -203,6 +203,16 @@ func (w Wanted) check() error {
 		return fmt.Errorf("%w: its routing needs an identifier, and a weight or a place", ErrInvalid)
 	}
 	return w.checkSets()
+}
+
+func (w Wanted) checkName() error {
+	if name, err := ParseName(string(w.Name)); err != nil || name != w.Name {
+		return fmt.Errorf("%w: %q is no domain name in canonical form", ErrInvalid, w.Name)
+	}
+	if w.Name.Starred() {
+		return fmt.Errorf("%w: the asterisk in %q is no wildcard (RFC 4592): that is the whole of the first label", ErrInvalid, w.Name)
+	}
+	return nil
 }
 
 func (w Wanted) checkSets() error {

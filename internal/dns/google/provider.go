@@ -135,7 +135,7 @@ func (p *Provider) Point(zone dns.Zone, name dns.Name, identifier string, ttl ui
 	case t.Host == "":
 		return dns.Addressed(name, "", ttl, t.Addresses), nil
 	case name == zone.Name:
-		return nil, fmt.Errorf("pointing the apex %s to a host name: %w: a CNAME cannot be there", name, dns.ErrInvalid)
+		return nil, fmt.Errorf("pointing the apex %s to a host name: %w: a CNAME cannot be there; give the load balancer an address", name, dns.ErrInvalid)
 	}
 	set, err := dns.NewRecordSet(dns.Key{Name: name, Type: dns.TypeCNAME}, ttl, string(t.Host))
 	if err != nil {

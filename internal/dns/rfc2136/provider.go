@@ -124,7 +124,7 @@ func (p *Provider) Point(zone dns.Zone, name dns.Name, identifier string, ttl ui
 		return dns.Addressed(name, identifier, ttl, t.Addresses), nil
 	}
 	if name == zone.Name {
-		return nil, fmt.Errorf("pointing the apex %s to %s: a CNAME cannot stand there, an address can: %w", name, t.Host, dns.ErrInvalid)
+		return nil, fmt.Errorf("pointing the apex %s to %s: a CNAME cannot stand there; give the load balancer an address: %w", name, t.Host, dns.ErrInvalid)
 	}
 	set, err := dns.NewRecordSet(dns.Key{Name: name, Type: dns.TypeCNAME}, ttl, string(t.Host))
 	if err != nil {

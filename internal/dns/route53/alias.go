@@ -113,7 +113,7 @@ func (p *Provider) Point(zone dns.Zone, name dns.Name, identifier string, ttl ui
 	// Aliases to CloudFront are refused in private zones.
 	if hosted == "" || hosted == cloudFront && zone.Private {
 		if name == zone.Name {
-			return nil, fmt.Errorf("pointing %s to %s: %w: it is the apex of its zone, where no CNAME may be, and Route 53 has no alias for that host", name, t.Host, dns.ErrInvalid)
+			return nil, fmt.Errorf("pointing %s to %s: %w: it is the apex of its zone, where no CNAME may be, and Route 53 has no alias for that host; give the load balancer an address", name, t.Host, dns.ErrInvalid)
 		}
 		set, err := dns.NewRecordSet(dns.Key{Name: name, Type: dns.TypeCNAME, Identifier: identifier}, ttl, string(t.Host))
 		return []dns.RecordSet{set}, err
