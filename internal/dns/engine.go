@@ -43,6 +43,10 @@ type Options struct {
 	Zones []string
 	// Confirmed are tokens of mass changes that somebody has looked at.
 	Confirmed []string
+	// Lives reports whether a resource of this cluster, as in Mark, goes on having a
+	// name. What such a one has, maybe by another account, is taken over by those
+	// alone that adopt. Nil: none goes on.
+	Lives func(resource string, name Name) bool
 	// Trust is how long what was seen is believed without looking again, give or
 	// take a quarter; one hour where it is zero.
 	Trust time.Duration
@@ -190,6 +194,10 @@ func (r *run) recall(i int) bool {
 	m.seen = r.now
 	if m.outcome.Class == ClassDuplicate {
 		// Whatever was in its way has gone: findDuplicates comes first.
+		return false
+	}
+	rival := func(c Conflict) bool { return c.Rival != "" }
+	if at := slices.IndexFunc(m.outcome.Conflicts, rival); at >= 0 && (r.o.Lives == nil || !r.o.Lives(m.outcome.Conflicts[at].Rival, r.wanted[i].Name)) {
 		return false
 	}
 	confirmed := m.outcome.Confirm != "" && slices.Contains(r.o.Confirmed, m.outcome.Confirm)

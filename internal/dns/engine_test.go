@@ -283,6 +283,51 @@ func TestANameGoesToAnotherResourceWithoutAGap(t *testing.T) {
 	}
 }
 
+func TestANameOfAnotherAccountsResourceIsTakenOverOnceThatIsGone(t *testing.T) {
+	s := newScene(t, atomicBatches)
+	a, b := want("a", "www.x.test", dns.TypeA, "192.0.2.1"), want("b", "www.x.test", dns.TypeA, "198.51.100.66")
+	living := map[string]bool{a.Resource: true, b.Resource: true}
+	s.options.Lives = func(resource string, name dns.Name) bool { return name == "www.x.test" && living[resource] }
+	of := func(account string) { s.options.Account = account }
+	there := func(value string) {
+		t.Helper()
+		if got := s.at("www.x.test"); !slices.Equal(got, []string{value}) {
+			t.Fatalf("there is %v, want %s", got, value)
+		}
+	}
+	of("a")
+	a.Known = s.settled(a)[0].Owned
+	of("b")
+	o := s.fails(dns.ClassConflict, b)
+	if len(o.Conflicts) != 1 || o.Conflicts[0].Rival != a.Resource || !strings.Contains(o.Err.Error(), "the ManagedRecord "+a.Resource+" of this cluster") {
+		t.Errorf("the conflict is %+v: %v", o.Conflicts, o.Err)
+	}
+	there("192.0.2.1")
+	// What is in the way for it is not its own to withdraw either.
+	gone := b
+	gone.Sets = nil
+	s.settled(gone)
+	there("192.0.2.1")
+	s.fails(dns.ClassConflict, b)
+
+	b.Adopt = true
+	s.settled(b)
+	there("198.51.100.66")
+	of("a")
+	s.now = s.now.Add(2 * time.Hour)
+	s.fails(dns.ClassConflict, a)
+	there("198.51.100.66")
+
+	// No time passes: who waited does not wait longer than the other one lives.
+	living[b.Resource] = false
+	s.settled(a)
+	there("192.0.2.1")
+	of("b")
+	b.Sets = nil
+	s.settled(b)
+	there("192.0.2.1")
+}
+
 func TestOneBadRecordBlocksNobody(t *testing.T) {
 	o := atomicBatches
 	o.Refuse = func(s dns.RecordSet) error {

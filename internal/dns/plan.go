@@ -62,6 +62,8 @@ type Conflict struct {
 	There string
 	// Owner is who has it, for people.
 	Owner string
+	// Rival is the resource of this cluster that has it, where there is one.
+	Rival string
 }
 
 func (c Conflict) Error() string {
@@ -165,13 +167,17 @@ func (w Wanted) Further(there []Observed) []Name {
 // Wanted.Lookup and Wanted.Further. Owner is the cluster's, as in Mark. The error is ErrInvalid:
 // nothing that the zone could hold would make w come true.
 func MakePlan(owner string, w Wanted, there []Observed) (*Plan, error) {
+	return makePlan(owner, nil, w, there)
+}
+
+func makePlan(owner string, lives func(string, Name) bool, w Wanted, there []Observed) (*Plan, error) {
 	if err := w.check(); err != nil {
 		return nil, fmt.Errorf("planning %s for %s: %w", w.Name, w.Resource, err)
 	}
 	if w.Policy == "" {
 		w.Policy = PolicySync
 	}
-	p := &planner{owner: owner, w: w, there: map[Key]Observed{}, plan: &Plan{Wanted: w}}
+	p := &planner{owner: owner, lives: lives, w: w, there: map[Key]Observed{}, plan: &Plan{Wanted: w}}
 	for _, o := range there {
 		p.there[o.Key] = o
 	}

@@ -13,6 +13,8 @@ import (
 // planner makes one plan.
 type planner struct {
 	owner string
+	// lives as Options.Lives.
+	lives func(resource string, name Name) bool
 	w     Wanted
 	there map[Key]Observed
 	plan  *Plan
@@ -46,13 +48,19 @@ func (p *planner) look(key Key) (holding, error) {
 	return h, nil
 }
 
-// ours reports whether what is at a key is the cluster's: its mark says so, or it
-// is what we remember, its mark was lost, and nobody else has put one there.
+// ours reports whether what is at a key is the cluster's to write: its mark says
+// so, and no other resource of the cluster goes on having it; or it is what we
+// remember, its mark was lost, and nobody else has put one there.
 func (p *planner) ours(h holding) bool {
 	if h.marked {
-		return h.mark.Owner == p.owner
+		return h.mark.Owner == p.owner && !p.rival(h)
 	}
 	return h.exists && p.remembers(h.data.RecordSet) && p.foreign(h.key) == ""
+}
+
+// rival reports whether the mark names another resource of the cluster that lives.
+func (p *planner) rival(h holding) bool {
+	return h.mark.Owner == p.owner && h.mark.Resource != p.w.Resource && p.lives != nil && p.lives(h.mark.Resource, h.key.Name)
 }
 
 // foreign is who claims a key by another tool's mark; empty where nobody does, as
@@ -356,6 +364,9 @@ func (p *planner) step(verb string, at Key, text string) {
 
 func (p *planner) conflict(h holding) {
 	c := Conflict{At: h.key, There: h.data.Text(), Owner: p.describe(h)}
+	if p.rival(h) {
+		c.Rival = h.mark.Resource
+	}
 	switch {
 	case !h.exists:
 		c.There = h.key.String() + " (its mark alone)"
@@ -370,7 +381,7 @@ func (p *planner) describe(h holding) string {
 	switch {
 	case p.mine(h):
 		return "this ManagedRecord, which its policy keeps from deleting it"
-	case p.ours(h):
+	case h.marked && h.mark.Owner == p.owner:
 		return fmt.Sprintf("the ManagedRecord %s of this cluster", h.mark.Resource)
 	case h.marked:
 		return fmt.Sprintf("Trellis in another cluster (owner id %s, ManagedRecord %s)", h.mark.Owner, h.mark.Resource)

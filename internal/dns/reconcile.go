@@ -97,7 +97,7 @@ func (r *run) plan(ctx context.Context, z Zone, todo []*task) []*task {
 		w := r.wanted[t.i]
 		seen := readAt(there, w.lookup())
 		seen = append(seen, readAt(further, w.Further(seen))...)
-		p, err := MakePlan(r.Owner, w, seen)
+		p, err := makePlan(r.Owner, r.o.Lives, w, seen)
 		switch {
 		case err != nil:
 			r.fail(t.i, err)

@@ -43,6 +43,8 @@ const (
 	reasonForbidden        = "CredentialsForbidden"
 	reasonInUse            = "InUse"
 	reasonProviderNotFound = "ProviderNotFound"
+	// reasonAwaitingSuccessor is of a record that is deleted.
+	reasonAwaitingSuccessor = "AwaitingSuccessor"
 	// It is the class of names without a zone, too.
 	reasonZoneNotFound = string(dns.ClassNoZone)
 )
@@ -80,7 +82,7 @@ func (at *round) open(ctx context.Context, engine *dns.Engine) (*trouble, error)
 		data, version = secret.Data, string(secret.UID)+"/"+secret.ResourceVersion
 	}
 	name := at.key.String() + "/" + fingerprint(spec) + "/" + version
-	at.options = dns.Options{Account: name, Private: spec.Private, Zones: spec.Zones, Confirmed: spec.Confirmed}
+	at.options = dns.Options{Account: name, Private: spec.Private, Zones: spec.Zones, Confirmed: spec.Confirmed, Lives: at.lives(ctx)}
 	if at.account = at.kept(); at.account == nil || at.account.name != name {
 		at.close(engine)
 		provider, p, err := at.vendors.provider(ctx, spec, data)

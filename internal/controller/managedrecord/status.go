@@ -38,6 +38,8 @@ func (e *entry) worst() dns.Outcome {
 // phase is how far the record has come.
 func (e *entry) phase() dns.Phase {
 	switch {
+	case e.awaitsHeir():
+		return dns.PhaseWaiting
 	case e.trouble != nil:
 		return dns.PhaseBlocked
 	case len(e.outcomes) == 0:
@@ -174,6 +176,9 @@ func (at *round) message(e *entry, o dns.Outcome) string {
 func (at *round) remedy(o dns.Outcome) string {
 	switch o.Class {
 	case dns.ClassConflict:
+		if rival := slices.IndexFunc(o.Conflicts, func(c dns.Conflict) bool { return c.Rival != "" }); rival >= 0 {
+			return fmt.Sprintf("take the host away from whoever made the ManagedRecord %s, or set spec.adopt here to take it over", o.Conflicts[rival].Rival)
+		}
 		return "set spec.adopt to take it over, or delete it at the DNS provider"
 	case dns.ClassMassChange:
 		return "to let it happen: " + at.confirmation(o.Confirm)
@@ -216,6 +221,7 @@ func (at *round) confirmation(token string) string {
 func (at *round) detained(e *entry, why string) string {
 	out := "it is deleted once its entries are taken back, and they are not: " + why
 	switch {
+	case e.awaitsHeir():
 	case e.trouble != nil, e.worst().Phase == dns.PhaseBlocked:
 		out += "; or set spec.deletionPolicy to Retain to leave them where they are"
 	case e.worst().Phase == dns.PhasePlanned:

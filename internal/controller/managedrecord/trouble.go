@@ -10,7 +10,9 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/dns"
@@ -33,11 +35,60 @@ func (at *round) refuse(e *entry, owner string, others texts) *trouble {
 	if !at.provider.DeletionTimestamp.IsZero() && !e.held() {
 		return &trouble{reasonProviderNotFound, fmt.Sprintf("the DNSProvider %s is being deleted, so nothing new is written there", at.key)}
 	}
+	if e.deleting() && e.heir != "" {
+		e.wishes = nil
+		return &trouble{reasonAwaitingSuccessor, fmt.Sprintf("the ManagedRecord %s takes the name over, and the entry stays until that one is there", e.heir)}
+	}
 	if err := e.wish(owner, others); err != nil {
 		e.wishes = nil
 		return &trouble{string(dns.ClassInvalid), err.Error()}
 	}
 	return nil
+}
+
+// lives tells the engine which ManagedRecords of all namespaces go on having a
+// name. One that cannot be read counts as such: to wait harms nobody.
+func (at *round) lives(ctx context.Context) func(string, dns.Name) bool {
+	return func(resource string, name dns.Name) bool {
+		namespace, of, _ := strings.Cut(resource, "/")
+		other := &v1alpha1.ManagedRecord{}
+		err := at.cache.Get(ctx, types.NamespacedName{Namespace: namespace, Name: of}, other)
+		if err != nil {
+			return !apierrors.IsNotFound(err)
+		}
+		has, err := dns.ParseName(other.Spec.Name)
+		return other.DeletionTimestamp.IsZero() && err == nil && has == name
+	}
+}
+
+// heirOf finds the ManagedRecord of another DNSProvider that has come in place of
+// one that is deleted, as when providerRef of a SecureIngress changes. A name that
+// leads nowhere for a moment is remembered by resolvers for much longer, so the
+// new one comes first, unless it cannot.
+func heirOf(r *v1alpha1.ManagedRecord, all []v1alpha1.ManagedRecord) string {
+	if r.DeletionTimestamp.IsZero() || len(r.Spec.Texts) > 0 {
+		return ""
+	}
+	for i := range all {
+		next := &all[i]
+		seen := next.Status.ObservedGeneration == next.Generation && next.Status.Phase != string(dns.PhaseWaiting)
+		if next.DeletionTimestamp.IsZero() && next.Spec.ProviderRef != r.Spec.ProviderRef && sameName(next.Spec.Name, r.Spec.Name) && len(next.Spec.Texts) == 0 && !seen {
+			return next.Namespace + "/" + next.Name
+		}
+	}
+	return ""
+}
+
+// sameName compares two spellings.
+func sameName(a, b string) bool {
+	x, err := dns.ParseName(a)
+	y, other := dns.ParseName(b)
+	return err == nil && other == nil && x == y
+}
+
+// awaitsHeir reports whether it is kept until another one is there.
+func (e *entry) awaitsHeir() bool {
+	return e.trouble != nil && e.trouble.reason == reasonAwaitingSuccessor
 }
 
 // problem is an error about the account as a whole, for its DNSProvider.
