@@ -179,7 +179,7 @@ func (at *round) load(ctx context.Context) error {
 	for i := range list.Items {
 		record := newestOf(at.newest, &list.Items[i])
 		if record.Spec.ProviderRef.Name == at.key.Name {
-			at.records = append(at.records, &entry{record: record, generation: record.Generation})
+			at.records = append(at.records, &entry{record: record, generation: record.Generation, heir: heirOf(record, list.Items)})
 		}
 	}
 	at.newest.keep(at.key.Namespace, list.Items)
@@ -281,7 +281,7 @@ func (at *round) next() time.Duration {
 				wait = min(wait, o.NextTry.Sub(at.now))
 			}
 		}
-		if e.awaitsSpread() {
+		if e.awaitsSpread() || e.awaitsHeir() {
 			wait = min(wait, askSpread)
 		}
 	}

@@ -33,6 +33,9 @@ type entry struct {
 	trouble *trouble
 	// spread is what the provider says of the last change.
 	spread bool
+	// heir is another ManagedRecord that is about to lead its name elsewhere; empty
+	// where there is none, or it has come as far as it can.
+	heir string
 	// released: nothing of ours is left, or it is left on purpose.
 	released bool
 }
