@@ -44,6 +44,7 @@ type SecureIngressList struct {
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.identityProviders) || self.identityProviders.filter(p, has(p.default) && p.default).size() <= 1",message="at most one identity provider is the default"
 // +kubebuilder:validation:XValidation:rule="(has(self.dns) && has(self.dns.providerRef)) || !(has(self.tls.builtIn) && has(self.tls.builtIn.challenge) && self.tls.builtIn.challenge in ['DNS01', 'DNSPersist01'])",message="a DNS challenge needs dns.providerRef: without it nothing can be written to the zone"
+// +kubebuilder:validation:XValidation:rule="!(has(self.dns) && has(self.dns.dryRun) && self.dns.dryRun) || !(has(self.tls.builtIn) && has(self.tls.builtIn.challenge) && self.tls.builtIn.challenge in ['DNS01', 'DNSPersist01'])",message="a DNS challenge writes to the zone, and dns.dryRun promises that nothing is written: take out dns.dryRun, or tls.builtIn.challenge for as long as it is tried out"
 type SecureIngressSpec struct {
 	// Domains are the domains under which applications get host names.
 	//
