@@ -79,6 +79,7 @@ func (z *answering) ServeDNS(w mdns.ResponseWriter, q *mdns.Msg) {
 	case len(q.Question) != 1:
 		answer.Rcode = mdns.RcodeFormatError
 	case signature != nil && z.distrust(answer, signature, w.TsigStatus()):
+		signed = false
 	case q.Opcode == mdns.OpcodeUpdate && !signed:
 		answer.Rcode = mdns.RcodeRefused
 	case q.Opcode == mdns.OpcodeUpdate:

@@ -272,6 +272,15 @@ func TestOneThatTheServiceRefusesDoesNotHoldUpItsBatch(t *testing.T) {
 	}
 }
 
+// leads checks that there is an address.
+func (a *account) leads(name dns.Name) {
+	a.Helper()
+	sets, err := a.all.Read(a.Context(), a.zone, []dns.Name{name})
+	if err != nil || len(sets) != 1 {
+		a.Fatalf("%s has %v, %v", name, sets, err)
+	}
+}
+
 // A SecureIngress whose providerRef changes gets another ManagedRecord for each
 // host, and the old one is deleted, in either order.
 func TestANameGoesFromOneAccountOfAZoneToAnotherWithoutAGap(t *testing.T) {
@@ -294,9 +303,13 @@ func TestANameGoesFromOneAccountOfAZoneToAnotherWithoutAGap(t *testing.T) {
 			if order == "the old one first" {
 				slices.Reverse(providers)
 			}
-			for range 3 {
+			for round := range 3 {
 				for _, p := range providers {
 					w.onceAt(p)
+					a.leads(shop)
+				}
+				if round == 0 && order == "the old one first" {
+					w.is("shop", dns.PhaseWaiting, "AwaitingSuccessor", w.namespace+"/shop-next")
 				}
 				w.clock.Step(20 * time.Minute)
 			}
