@@ -53,7 +53,9 @@ func (r *run) idle() {
 
 func (r *run) decide() (certificate.Cause, time.Time) {
 	wanted := certificate.Wanted{Names: r.spec.Names, Key: r.spec.Key, Profile: r.spec.Profile, Directory: r.spec.Directory}
-	r.recognise()
+	if r.recognise(); r.replaced() {
+		return Replaced, r.now
+	}
 	// What is known of no certificate says nothing against it.
 	have := certificate.Issued{Profile: r.spec.Profile, Directory: r.spec.Directory}
 	renew := r.spec.Renew
@@ -76,24 +78,40 @@ func (r *run) decide() (certificate.Cause, time.Time) {
 // Requested is the cause of an issue that Spec.Renew asked for.
 const Requested certificate.Cause = "Requested"
 
-// recognise takes a pair over that this State does not know, as after somebody
-// deleted the object that held it or restored the Secret from a copy: a good
-// certificate is no reason to order another.
+// Replaced is the cause of an issue in the place of a pair that somebody else put
+// into that of the last one.
+const Replaced certificate.Cause = "Replaced"
+
+// Recognises reports whether a pair is the one that was issued. Where none is known
+// to have been, it is any that an authority may have signed.
+func (c *Certificate) Recognises(info certificate.Info) bool {
+	if c == nil {
+		return !info.SelfSigned
+	}
+	return c.KeyFingerprint == info.KeyFingerprint && c.Serial == info.Serial
+}
+
+func (r *run) replaced() bool {
+	info, err := certificate.Check(r.secrets.Pair, nil, r.now)
+	return err == nil && !info.Placeholder && !r.Issued.Recognises(info)
+}
+
+// recognise takes a pair over where this State knows of none, as after somebody
+// deleted the object that held it: a good certificate is no reason to order another.
 func (r *run) recognise() {
 	info, err := certificate.Check(r.secrets.Pair, nil, r.now)
-	if err != nil || info.Placeholder || r.Issued != nil && r.Issued.KeyFingerprint == info.KeyFingerprint {
+	if err != nil || info.Placeholder || r.Issued != nil || info.SelfSigned {
 		return
 	}
 	chain, err := certificate.ParseChain(r.secrets.Pair.Chain)
 	if err != nil {
 		return
 	}
-	found := r.describe(info)
-	if r.Issued != nil {
-		found.Directory, found.Profile, found.Renew = r.Issued.Directory, r.Issued.Profile, r.Issued.Renew
+	r.Issued, r.Renewal = r.describe(info), nil
+	if r.secrets.PairFrom != "" {
+		r.Issued.Directory = r.secrets.PairFrom
 	}
-	r.Issued, r.Renewal = found, nil
-	// Self-signed ones, and those of CAs without it, have no id.
+	// Those of CAs without it have no id.
 	if len(chain[0].AuthorityKeyId) > 0 {
 		r.Issued.ID, _ = acmez.ARIUniqueIdentifier(chain[0])
 	}

@@ -126,8 +126,10 @@ type Secrets struct {
 	ExternalAccountKey []byte
 	// OrderKey is what Actions.StoreOrderKey last said.
 	OrderKey []byte
-	// Pair is what is being served.
-	Pair certificate.Pair
+	// Pair is what is being served, and PairFrom the directory that it is of, where
+	// the caller knows that.
+	Pair     certificate.Pair
+	PairFrom string
 }
 
 func (Secrets) String() string { return "secrets" }

@@ -70,6 +70,8 @@ type Info struct {
 	KeyFingerprint string
 	// Placeholder is true for what NewPlaceholder made.
 	Placeholder bool
+	// SelfSigned is true where the certificate's own key signed it: no authority did.
+	SelfSigned bool
 }
 
 // Lifetime is how long the certificate is good in all.
@@ -116,6 +118,7 @@ func Describe(chain []*x509.Certificate) (Info, error) {
 		Serial: fmt.Sprintf("%x", leaf.SerialNumber),
 		Key:    TypeOf(leaf.PublicKey), KeyFingerprint: fingerprint,
 		Placeholder: isPlaceholder(leaf),
+		SelfSigned:  leaf.CheckSignature(leaf.SignatureAlgorithm, leaf.RawTBSCertificate, leaf.Signature) == nil,
 	}
 	for _, name := range leaf.DNSNames {
 		info.Names = append(info.Names, strings.ToLower(name))

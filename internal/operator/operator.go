@@ -210,7 +210,7 @@ func outside(m ctrl.Manager, direct client.Client, o Options) error {
 		return err
 	}
 	certificates, err := managedcertificate.New(managedcertificate.Options{
-		Client: direct, Namespace: o.Namespace, Transport: o.Authorities, Check: o.Check, CAA: resolver(o), UserAgent: leaseName + "/" + version.String(),
+		Client: direct, Namespace: o.Namespace, Namespaces: o.GatewayNamespaces, Transport: o.Authorities, Check: o.Check, CAA: resolver(o), UserAgent: leaseName + "/" + version.String(),
 		Recorder: m.GetEventRecorder(leaseName), Registry: metrics.Registry, Clock: o.Clock, Log: o.Log.With("part", "certificates"),
 	})
 	if err != nil {

@@ -6,6 +6,7 @@ package managedcertificate
 import (
 	"context"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/acme"
+	"github.com/trellis-mesh/trellis/internal/controller/managedcertificate/selfcheck"
 	"github.com/trellis-mesh/trellis/internal/load"
 )
 
@@ -37,6 +39,14 @@ const (
 	minCheck  = 500 * time.Millisecond
 	maxCheck  = 10 * time.Second
 )
+
+// Check looks at an HTTP challenge before the authority does.
+type Check = selfcheck.Check
+
+// NewCheck makes the real one; dial may be nil.
+func NewCheck(dial func(ctx context.Context, network, address string) (net.Conn, error)) Check {
+	return selfcheck.New(dial)
+}
 
 // present publishes what the order needs, and says whether the world sees it. The
 // answers to HTTP challenges are in the status, which has been written.

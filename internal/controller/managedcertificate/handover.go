@@ -17,32 +17,84 @@ import (
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/certificate"
 	"github.com/trellis-mesh/trellis/internal/compile"
+	"github.com/trellis-mesh/trellis/internal/controller/managedcertificate/leftover"
 	"github.com/trellis-mesh/trellis/internal/model/delegation"
 )
 
-// handedOver reports whether the Secret of a certificate that goes is still in
-// use: what it was made for leaves its certificates to cert-manager now, or names
-// the Secret as its own. The pair stays in service until the other engine puts
-// another in its place.
-func (r *Reconciler) handedOver(ctx context.Context, cert *v1alpha1.ManagedCertificate) (bool, error) {
+// use is what becomes of the Secret of a certificate that goes.
+type use int
+
+const (
+	// unused: nobody needs the Secret.
+	unused use = iota
+	// handedOver: what it was made for leaves its certificates to cert-manager now, or
+	// names the Secret as its own. The pair stays in service until the other engine
+	// puts another in its place.
+	handedOver
+	// wanted: what it was made for is there, and has its certificates from us. Who
+	// deleted this one did so by mistake, or it comes back.
+	wanted
+)
+
+func (r *Reconciler) useOf(ctx context.Context, cert *v1alpha1.ManagedCertificate) (use, error) {
 	labels := cert.Labels
 	if labels[compile.LabelOwnerKind] != "SecureIngress" {
-		return false, nil
+		return unused, nil
 	}
 	key := client.ObjectKey{Namespace: labels[compile.LabelOwnerNamespace], Name: labels[compile.LabelOwnerName]}
 	ingress := &v1alpha1.SecureIngress{}
 	err := r.reader.Get(ctx, key, ingress)
 	if apierrors.IsNotFound(err) {
+		return unused, nil
+	}
+	if err != nil {
+		return unused, fmt.Errorf("reading SecureIngress %s: %w", key, err)
+	}
+	tls := ingress.Spec.TLS
+	switch {
+	case !ingress.DeletionTimestamp.IsZero():
+		return unused, nil
+	case tls.CertManager != nil, tls.SecretName == cert.Spec.SecretName:
+		return handedOver, nil
+	case tls.SecretName != "" || !within(cert.Spec.DNSNames, ingress.Spec.Domains):
+		return unused, nil
+	}
+	return wanted, nil
+}
+
+// within reports whether all names are of domains.
+func within(names []string, domains []v1alpha1.IngressDomain) bool {
+	return !slices.ContainsFunc(names, func(name string) bool {
+		return !slices.ContainsFunc(domains, func(d v1alpha1.IngressDomain) bool {
+			return name == d.Domain || strings.HasSuffix(name, "."+d.Domain)
+		})
+	})
+}
+
+// abandon marks what stays without its certificate: it is taken up again, or swept.
+func (r *Reconciler) abandon(ctx context.Context, cert *v1alpha1.ManagedCertificate, name string) error {
+	s, err := r.read(ctx, cert.Namespace, name)
+	if s == nil || err != nil || !ours(s, cert) || leftover.Is(s) {
+		return err
+	}
+	leftover.Mark(s, r.clock.Now())
+	if err := r.client.Update(ctx, s, fieldOwner); client.IgnoreNotFound(err) != nil {
+		return writing(s, err)
+	}
+	return nil
+}
+
+// inUse reports whether there is a certificate that a Secret was made for.
+func (r *Reconciler) inUse(ctx context.Context, s metav1.Object) (bool, error) {
+	key := client.ObjectKey{Namespace: s.GetNamespace(), Name: s.GetAnnotations()[CertificateAnnotation]}
+	err := r.reader.Get(ctx, key, &v1alpha1.ManagedCertificate{})
+	if apierrors.IsNotFound(err) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("reading SecureIngress %s: %w", key, err)
+		return false, fmt.Errorf("reading ManagedCertificate %s: %w", key, err)
 	}
-	tls := ingress.Spec.TLS
-	if !ingress.DeletionTimestamp.IsZero() || tls.CertManager == nil && tls.SecretName != cert.Spec.SecretName {
-		return false, nil
-	}
-	return true, r.leave(ctx, cert)
+	return true, nil
 }
 
 // leave takes the mark of a placeholder away from a Secret that somebody else

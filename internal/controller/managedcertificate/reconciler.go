@@ -28,6 +28,7 @@ import (
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/acme"
 	"github.com/trellis-mesh/trellis/internal/acme/caa"
+	"github.com/trellis-mesh/trellis/internal/controller/managedcertificate/leftover"
 )
 
 const (
@@ -61,6 +62,8 @@ type Options struct {
 	Reader client.Reader
 	// Namespace is the operator's own: account keys and the budget are there.
 	Namespace string
+	// Namespaces are where there are certificates, to sweep what they left behind.
+	Namespaces []string
 	// Transport reaches certificate authorities; http.DefaultTransport where nil.
 	Transport http.RoundTripper
 	// Random gives numbers of at least 0 and below 1; nil for real ones.
@@ -146,10 +149,18 @@ func (r *Reconciler) SetupWithManager(m ctrl.Manager) error {
 		Owns(&v1alpha1.ManagedRecord{}).
 		WithOptions(controller.Options{MaxConcurrentReconciles: parallel, SkipNameValidation: &unnamed}).
 		Complete(r)
+	if err == nil {
+		err = m.Add(r.Sweeper())
+	}
 	if err != nil {
 		return fmt.Errorf("registering the controller of certificates: %w", err)
 	}
 	return nil
+}
+
+// Sweeper deletes what certificates left behind and nobody took up again.
+func (r *Reconciler) Sweeper() *leftover.Sweeper {
+	return &leftover.Sweeper{Client: r.client, Namespaces: r.options.Namespaces, Clock: r.clock, Log: r.log, InUse: r.inUse}
 }
 
 // begin reads the budget, once.
@@ -250,21 +261,32 @@ func (r *Reconciler) patch(ctx context.Context, cert, base *v1alpha1.ManagedCert
 	return r.client.Patch(ctx, cert, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{}), fieldOwner)
 }
 
-// release takes away what was made for a certificate, but a Secret that is handed
-// over. The account's key stays: it
-// belongs to all certificates of that authority, also those to come.
+// release takes away what was made for a certificate, but a Secret that is still in
+// use, and the copies: the certificate may be made again, and the limits of authorities
+// are for weeks. The account's key stays: it belongs to all certificates of that
+// authority, also those to come.
 func (r *Reconciler) release(ctx context.Context, cert *v1alpha1.ManagedCertificate) error {
 	base := cert.DeepCopy()
 	if !controllerutil.RemoveFinalizer(cert, Finalizer) {
 		return nil
 	}
-	names := []string{copyName(base), orderKeyName(base)}
-	handedOver, err := r.handedOver(ctx, base)
-	if err == nil && !handedOver {
-		names = append(names, base.Spec.SecretName)
+	gone, left := []string{orderKeyName(base)}, []string{copyName(base), formerName(base)}
+	use, err := r.useOf(ctx, base)
+	switch {
+	case err != nil:
+		left = nil
+	case use == handedOver:
+		gone, left, err = append(gone, left...), nil, r.leave(ctx, base)
+	case use == wanted:
+		left = append(left, base.Spec.SecretName)
+	default:
+		gone = append(gone, base.Spec.SecretName)
+	}
+	for _, name := range left {
+		err = errors.Join(err, r.abandon(ctx, base, name))
 	}
 	err = errors.Join(err, r.withdraw(ctx, base, nil))
-	for _, name := range names {
+	for _, name := range gone {
 		err = errors.Join(err, r.drop(ctx, base, name))
 	}
 	if err == nil {

@@ -25,6 +25,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/acme/limit"
 	"github.com/trellis-mesh/trellis/internal/certificate"
 	"github.com/trellis-mesh/trellis/internal/controller/managedcertificate"
+	"github.com/trellis-mesh/trellis/internal/controller/managedcertificate/leftover"
 	pebble "github.com/trellis-mesh/trellis/test/acme"
 )
 
@@ -300,6 +301,7 @@ func TestACertificateDeletedAndMadeAgainTakesItsPairFromABackup(t *testing.T) {
 	w.issue()
 	kept := w.secret(w.shop, "web-tls")
 	w.delete()
+	w.remove("web-tls-last")
 	kept.ResourceVersion, kept.UID = "", ""
 	w.create(kept)
 	w.create(w.wanted("HTTP01", "a.example.com"))
@@ -650,7 +652,7 @@ func TestADeletedCertificateTakesWhatIsItsAndLeavesTheAccount(t *testing.T) {
 	if err := w.client.List(t.Context(), secrets, client.InNamespace(w.shop)); err != nil {
 		t.Fatal(err)
 	}
-	if len(secrets.Items) != 1 || secrets.Items[0].Name != "unrelated" {
+	if len(secrets.Items) != 2 || secrets.Items[0].Name != "unrelated" || !leftover.Is(&secrets.Items[1]) {
 		t.Errorf("%d Secrets are left", len(secrets.Items))
 	}
 	if n := len(w.records()); n != 0 {

@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/certificate"
+	"github.com/trellis-mesh/trellis/internal/controller/managedcertificate/leftover"
 	"github.com/trellis-mesh/trellis/internal/load"
 )
 
@@ -59,7 +61,8 @@ func ours(s *corev1.Secret, cert *v1alpha1.ManagedCertificate) bool {
 		return false
 	}
 	if name, ok := s.Annotations[CertificateAnnotation]; ok {
-		return name == cert.Name
+		// What nobody uses any more is for who needs it.
+		return name == cert.Name || leftover.Is(s)
 	}
 	return s.Type == corev1.SecretTypeTLS
 }
@@ -91,11 +94,11 @@ func (r *Reconciler) save(ctx context.Context, cert *v1alpha1.ManagedCertificate
 		}
 	}
 	changed.Annotations = with(changed.Annotations, CertificateAnnotation, cert.Name)
-	if v, ok := wanted.Labels[certificate.PlaceholderLabel]; ok {
-		changed.Labels[certificate.PlaceholderLabel] = v
-	} else {
-		delete(changed.Labels, certificate.PlaceholderLabel)
+	for _, key := range []string{DirectoryAnnotation, leftover.NotAfterAnnotation} {
+		mark(changed.Annotations, wanted.Annotations, key)
 	}
+	mark(changed.Labels, wanted.Labels, certificate.PlaceholderLabel)
+	delete(changed.Labels, leftover.Label)
 	if changed.Type == corev1.SecretTypeTLS {
 		claim(changed, cert)
 	}
@@ -117,17 +120,17 @@ func writing(s *corev1.Secret, err error) error {
 	return fmt.Errorf("writing Secret %s/%s: %w", s.Namespace, s.Name, err)
 }
 
+// mark makes one entry of a map what it is in another.
+func mark(m, wanted map[string]string, key string) {
+	if v, ok := wanted[key]; ok {
+		m[key] = v
+	} else {
+		delete(m, key)
+	}
+}
+
 func sameSecret(a, b *corev1.Secret) bool {
-	if len(a.Data) != len(b.Data) || a.Annotations[CertificateAnnotation] != b.Annotations[CertificateAnnotation] ||
-		a.Labels[certificate.PlaceholderLabel] != b.Labels[certificate.PlaceholderLabel] {
-		return false
-	}
-	for k, v := range b.Data {
-		if !bytes.Equal(a.Data[k], v) {
-			return false
-		}
-	}
-	return true
+	return maps.Equal(a.Annotations, b.Annotations) && maps.Equal(a.Labels, b.Labels) && maps.EqualFunc(a.Data, b.Data, bytes.Equal)
 }
 
 func with(m map[string]string, key, value string) map[string]string {
@@ -158,8 +161,15 @@ func (w *work) serve(ctx context.Context) error {
 	if err := w.readServed(ctx); err != nil {
 		return err
 	}
+	if err := w.restore(ctx); err != nil {
+		return err
+	}
 	info, problem := certificate.Check(w.pair, w.names, w.now)
 	if problem == nil && !info.Placeholder && !borrowed(w.secret) {
+		if w.replaced(info) {
+			// It is better than nothing, and not worth a copy.
+			return nil
+		}
 		return w.keepCopy(ctx)
 	}
 	broken := w.pair.Empty() || brokenPair(problem)
@@ -178,7 +188,7 @@ func (w *work) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return w.put(ctx, placeholder, true)
+	return w.put(ctx, known{Pair: placeholder}, true)
 }
 
 // readServed reads what is served now, unless it is somebody else's.
@@ -191,8 +201,11 @@ func (w *work) readServed(ctx context.Context) error {
 		return foreignError{w.cert.Spec.SecretName}
 	}
 	w.secret, w.pair = there, certificate.FromData(there.Data)
-	if borrowed(there) {
+	switch {
+	case borrowed(there):
 		w.secret, err = w.keep(ctx, there)
+	case leftover.Is(there):
+		w.secret, err = w.save(ctx, w.cert, there, there)
 	}
 	return err
 }
@@ -202,58 +215,21 @@ func brokenPair(problem error) bool {
 	return errors.Is(problem, certificate.ErrUnreadable) || errors.Is(problem, certificate.ErrMismatch) || errors.Is(problem, certificate.ErrChain)
 }
 
-// last is the copy of the last certificate, where it will do: for the names that
-// are wanted, or at least in time where anything is better than what there is.
-func (w *work) last(ctx context.Context, anyNames bool) (certificate.Pair, error) {
-	s, err := w.read(ctx, w.cert.Namespace, copyName(w.cert))
-	if s == nil || err != nil || !ours(s, w.cert) {
-		return certificate.Pair{}, err
-	}
-	names := w.names
-	if anyNames {
-		names = nil
-	}
-	pair := certificate.FromData(s.Data)
-	if info, err := certificate.Check(pair, names, w.now); err != nil || info.Placeholder {
-		return certificate.Pair{}, nil
-	}
-	return pair, nil
-}
-
 // put writes a pair that has been checked into the Secret.
-func (w *work) put(ctx context.Context, pair certificate.Pair, placeholder bool) error {
-	if _, err := certificate.Check(pair, nil, w.now); err != nil {
+func (w *work) put(ctx context.Context, pair known, placeholder bool) error {
+	if _, err := certificate.Check(pair.Pair, nil, w.now); err != nil {
 		return fmt.Errorf("refusing to serve a pair that is none: %w", err)
 	}
-	wanted := certificate.Secret(w.cert.Namespace, w.cert.Spec.SecretName, pair, placeholder)
+	wanted := pair.secret(w.cert.Namespace, w.cert.Spec.SecretName)
+	if placeholder {
+		wanted.Labels = with(wanted.Labels, certificate.PlaceholderLabel, "true")
+	}
 	saved, err := w.save(ctx, w.cert, w.secret, wanted)
 	if err != nil {
 		return err
 	}
-	w.secret, w.pair = saved, pair
+	w.secret, w.pair = saved, pair.Pair
 	return nil
-}
-
-// keepCopy makes the copy what is served, so that deleting the one costs nothing.
-// It is read once by a process, and whenever there is another certificate.
-func (w *work) keepCopy(ctx context.Context) error {
-	is := fingerprint(w.pair)
-	if w.memory.copied == is {
-		return nil
-	}
-	there, err := w.read(ctx, w.cert.Namespace, copyName(w.cert))
-	if err != nil {
-		return err
-	}
-	_, err = w.save(ctx, w.cert, there, certificate.Secret(w.cert.Namespace, copyName(w.cert), w.pair, false))
-	if foreign := (foreignError{}); errors.As(err, &foreign) {
-		w.log.Warn("there will be no copy of a certificate", "certificate", w.key(), "error", err)
-		err = nil
-	}
-	if err == nil {
-		w.memory.copied = is
-	}
-	return err
 }
 
 // fingerprint is the SHA-256 of a pair's own certificate; empty where there is none.
@@ -268,7 +244,7 @@ func fingerprint(p certificate.Pair) string {
 
 // readKeys fills in what the next step may need.
 func (w *work) readKeys(ctx context.Context, r *rotation) error {
-	w.secrets.Pair = w.pair
+	w.secrets.Pair, w.secrets.PairFrom = w.pair, w.from()
 	if borrowed(w.secret) {
 		w.secrets.Pair = certificate.Pair{}
 	}

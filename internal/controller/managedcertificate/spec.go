@@ -65,8 +65,6 @@ func short(text string, length int) string {
 	return hex.EncodeToString(sum[:])[:length]
 }
 
-func copyName(cert *v1alpha1.ManagedCertificate) string { return beside(cert.Spec.SecretName, "last") }
-
 func orderKeyName(cert *v1alpha1.ManagedCertificate) string {
 	return beside(cert.Spec.SecretName, "order")
 }

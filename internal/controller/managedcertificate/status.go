@@ -51,6 +51,7 @@ const (
 	eventSelfCheckFailed = "SelfCheckFailed"
 	eventExpiring        = "Expiring"
 	eventWarned          = "Warned"
+	eventSecretReplaced  = "SecretReplaced"
 
 	eventAccountKeyRotated    = "AccountKeyRotated"
 	eventAccountKeyNotRotated = "AccountKeyNotRotated"

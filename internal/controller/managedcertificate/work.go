@@ -216,7 +216,7 @@ func (w *work) store(ctx context.Context, o *outcome) error {
 		}
 	}
 	if a.StorePair != nil {
-		if err := w.put(ctx, *a.StorePair, false); err != nil {
+		if err := w.put(ctx, known{*a.StorePair, o.after.Issued.Directory}, false); err != nil {
 			return err
 		}
 		if err := w.keepCopy(ctx); err != nil {

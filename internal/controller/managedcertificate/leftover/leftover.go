@@ -73,8 +73,6 @@ type Sweeper struct {
 // Start sweeps once an hour until the context ends. A failure is told, and left to
 // the next time.
 func (s *Sweeper) Start(ctx context.Context) error {
-	tick := s.Clock.NewTicker(every)
-	defer tick.Stop()
 	for {
 		if err := s.Sweep(ctx); err != nil && ctx.Err() == nil {
 			s.Log.Warn("copies of certificates that nobody needs stay for another hour", "error", err)
@@ -82,7 +80,7 @@ func (s *Sweeper) Start(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C():
+		case <-s.Clock.After(every):
 		}
 	}
 }

@@ -1,7 +1,7 @@
 // Copyright The Trellis Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package managedcertificate_test
+package selfcheck_test
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/trellis-mesh/trellis/internal/controller/managedcertificate"
+	"github.com/trellis-mesh/trellis/internal/controller/managedcertificate/selfcheck"
 )
 
 func TestOurOwnLookFindsWhatAnAuthorityWould(t *testing.T) {
@@ -34,7 +34,7 @@ func TestOurOwnLookFindsWhatAnAuthorityWould(t *testing.T) {
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
 	var dialled []string
-	check := managedcertificate.NewCheck(func(ctx context.Context, network, address string) (net.Conn, error) {
+	check := selfcheck.New(func(ctx context.Context, network, address string) (net.Conn, error) {
 		dialled = append(dialled, address)
 		return (&net.Dialer{}).DialContext(ctx, network, server.Listener.Addr().String())
 	})
@@ -99,7 +99,7 @@ func TestOurOwnLookSaysTheSameEachTime(t *testing.T) {
 			return nil, errors.New("port 4711")
 		}, "gives no answer that is HTTP"},
 	} {
-		err := managedcertificate.NewCheck(test.dial)(t.Context(), "a.example.com", "/x", "body")
+		err := selfcheck.New(test.dial)(t.Context(), "a.example.com", "/x", "body")
 		if err == nil || err.Error() != "http://a.example.com/x "+test.want {
 			t.Errorf("%s: %v, want %s", name, err, test.want)
 		}

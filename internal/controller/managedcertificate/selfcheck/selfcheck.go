@@ -1,7 +1,9 @@
 // Copyright The Trellis Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package managedcertificate
+// Package selfcheck looks at the answers to HTTP challenges before a certificate
+// authority does, as it does.
+package selfcheck
 
 import (
 	"context"
@@ -28,10 +30,10 @@ const (
 	maxRedirects = 3
 )
 
-// NewCheck makes the look at HTTP challenges that authorities take, as far as it
+// New makes the look at HTTP challenges that authorities take, as far as it
 // matters. Redirects are followed on the same host to the ports 80 and 443 only,
 // and whatever certificate is there is taken, as authorities do. Dial may be nil.
-func NewCheck(dial func(ctx context.Context, network, address string) (net.Conn, error)) Check {
+func New(dial func(ctx context.Context, network, address string) (net.Conn, error)) Check {
 	c := &http.Client{
 		Timeout: checkTimeout,
 		Transport: &http.Transport{
