@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -23,7 +24,9 @@ import (
 // account is a provider that was made, and kept until its spec or Secret changes.
 type account struct {
 	// name changes with them.
-	name     string
+	name string
+	// spec is the fingerprint of the spec alone.
+	spec     string
 	provider dns.Provider
 	pace     pace
 }
@@ -71,31 +74,51 @@ func (at *round) open(ctx context.Context, engine *dns.Engine) (*trouble, error)
 		err := at.client.Get(ctx, name, secret)
 		switch {
 		case apierrors.IsNotFound(err):
-			at.close(engine)
-			return at.secretNotFound(name), nil
+			return at.withoutSecret(engine, at.secretNotFound(name)), nil
 		case apierrors.IsForbidden(err):
-			at.close(engine)
-			return at.secretForbidden(name), nil
+			return at.withoutSecret(engine, at.secretForbidden(name)), nil
 		case err != nil:
 			return nil, fmt.Errorf("reading the Secret %s: %w", name, err)
 		}
-		data, version = secret.Data, string(secret.UID)+"/"+secret.ResourceVersion
+		data, version = secret.Data, string(secret.UID)+"/"+digestOf(secret.Data)
 	}
 	name := at.key.String() + "/" + fingerprint(spec) + "/" + version
-	at.options = dns.Options{Account: name, Private: spec.Private, Zones: spec.Zones, Confirmed: spec.Confirmed, Lives: at.lives(ctx)}
 	if at.account = at.kept(); at.account == nil || at.account.name != name {
 		at.close(engine)
 		provider, p, err := at.vendors.provider(ctx, spec, data)
 		if err != nil {
 			return at.unmade(err, ref), nil
 		}
-		at.account = &account{name, provider, p}
+		at.account = &account{name, fingerprint(spec), provider, p}
 		at.mu.Lock()
 		at.accounts[at.key] = at.account
 		at.mu.Unlock()
 	}
-	at.options.Rate, at.options.Burst = at.account.pace.rate, at.account.pace.burst
 	return nil, nil
+}
+
+// withoutSecret goes on with the account that was made while the Secret could be
+// read, where there is one, and for what is deleted alone: of a namespace that is
+// deleted, Secrets go first, and nobody can make them again.
+func (at *round) withoutSecret(engine *dns.Engine, t *trouble) *trouble {
+	last := at.kept()
+	if last == nil || last.spec != fingerprint(at.provider.Spec) {
+		at.close(engine)
+		return t
+	}
+	if slices.ContainsFunc(at.records, func(e *entry) bool { return e.deleting() && e.held() }) {
+		at.account, at.withdrawing = last, t
+	}
+	return t
+}
+
+// settings are what the engine is told of the account.
+func (at *round) settings(ctx context.Context) dns.Options {
+	spec, a := at.provider.Spec, at.account
+	return dns.Options{
+		Account: a.name, Private: spec.Private, Zones: spec.Zones, Confirmed: spec.Confirmed,
+		Rate: a.pace.rate, Burst: a.pace.burst, Lives: at.lives(ctx),
+	}
 }
 
 func (at *round) kept() *account {
@@ -125,6 +148,16 @@ func (at *round) unmade(err error, ref *v1alpha1.SecretReference) *trouble {
 		return &trouble{string(dns.ClassCredentials), err.Error()}
 	}
 	return &trouble{string(dns.ClassInvalid), err.Error()}
+}
+
+// digestOf is of what a Secret holds. Its metadata may change without another
+// account, of which everything would be forgotten.
+func digestOf(data map[string][]byte) string {
+	h := sha256.New()
+	for _, key := range slices.Sorted(maps.Keys(data)) {
+		fmt.Fprintf(h, "%q %q\n", key, data[key])
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // fingerprint is of what a provider is made from. What changes without another

@@ -186,6 +186,8 @@ func TestWithoutASecretARecordIsNotLetGo(t *testing.T) {
 	w.remove(&corev1.Secret{ObjectMeta: w.meta("tsig")})
 	shop := w.record("shop")
 	w.remove(shop)
+	// Another process has never read it.
+	w.restart()
 	w.reconcile()
 	r := w.is("shop", dns.PhaseBlocked, "SecretNotFound", w.namespace+"/tsig", "deletionPolicy to Retain")
 	if len(r.Status.Owned) != 1 {

@@ -9,10 +9,13 @@ import (
 	"sync/atomic"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/dns"
+	"github.com/trellis-mesh/trellis/test/nameserver"
 )
 
 // ambient are specs that leave it to the pod who we are; with a Secret where ref is
@@ -97,6 +100,68 @@ func TestThePodsIdentityIsLentToSomeNamespacesOnly(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestWhatIsDeletedAfterItsSecretIsTakenBackWithTheCredentialsReadLast(t *testing.T) {
+	w := withZone(t, nameserver.Process)
+	w.want("shop", "shop."+zone, addresses("192.0.2.1"))
+	w.want("blog", "blog."+zone, addresses("192.0.2.1"))
+	w.reconcile()
+	w.remove(&corev1.Secret{ObjectMeta: w.meta("tsig")})
+	// It is seen missing once before anything else goes.
+	w.reconcile()
+	w.providerIs("SecretNotFound", "tsig")
+	w.is("shop", dns.PhaseBlocked, "SecretNotFound")
+	shop := w.record("shop")
+	w.remove(shop)
+	w.change("blog", addresses("192.0.2.9"))
+	w.want("new", "new."+zone, addresses("192.0.2.1"))
+	w.reconcile()
+	if w.there(shop) {
+		t.Errorf("it is kept: %+v", shop.Status)
+	}
+	// What lives is not written with credentials that are gone.
+	w.has("blog.example.test A → 192.0.2.1")
+	w.is("blog", dns.PhaseBlocked, "SecretNotFound")
+	w.is("new", dns.PhaseBlocked, "SecretNotFound")
+	w.providerIs("SecretNotFound", "tsig")
+
+	w.restart()
+	blog := w.record("blog")
+	w.remove(blog)
+	w.reconcile()
+	w.is("blog", dns.PhaseBlocked, "SecretNotFound", "spec.deletionPolicy to Retain", "namespace is being deleted", "SecureIngresses first")
+	w.change("blog", func(s *v1alpha1.ManagedRecordSpec) { s.DeletionPolicy = v1alpha1.DeletionPolicyRetain })
+	w.reconcile()
+	if w.there(blog) {
+		t.Errorf("it is kept: %+v", blog.Status)
+	}
+}
+
+func TestALabelOnASecretIsNoOtherAccount(t *testing.T) {
+	w, s := withRoute53(t)
+	w.secret("aws", map[string]string{"accessKeyID": "AKIAOURS", "secretAccessKey": "good-secret"})
+	w.want("shop", "shop."+zone, addresses("192.0.2.1"))
+	w.reconcile()
+	w.is("shop", dns.PhaseDone, "Done")
+	w.reconcile()
+	asked := func() int { return s.Calls("ListHostedZones") + s.Calls("ListResourceRecordSets") }
+	calls := asked()
+	secret := &corev1.Secret{}
+	if err := w.client.Get(t.Context(), types.NamespacedName{Namespace: w.namespace, Name: "aws"}, secret); err != nil {
+		t.Fatal(err)
+	}
+	secret.Labels = map[string]string{"team": "dns"}
+	if err := w.client.Update(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	w.reconcile()
+	if n := asked() - calls; n != 0 || calls == 0 {
+		t.Errorf("for a label all was forgotten, and asked again by %d calls after %d", n, calls)
+	}
+	w.secret("aws", map[string]string{"accessKeyID": "AKIAOURS", "secretAccessKey": "bad-secret"})
+	w.reconcile()
+	w.providerIs("CredentialsInvalid")
 }
 
 func TestTheNameOfADNSProviderHasNoDots(t *testing.T) {

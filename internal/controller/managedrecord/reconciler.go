@@ -131,6 +131,8 @@ type round struct {
 	holding  sync.Mutex
 	account  *account
 	options  dns.Options
+	// withdrawing is why only what is deleted is worked on; nil where all is.
+	withdrawing *trouble
 }
 
 // Reconcile takes everything that is wanted of a DNSProvider a step further, and
@@ -208,10 +210,13 @@ func (at *round) reconcile(ctx context.Context) error {
 		return err
 	}
 	var zones []dns.Zone
-	if t != nil {
-		at.failAll(t)
-	} else {
+	switch {
+	case t == nil:
 		zones, t = at.work(ctx, engine)
+	case at.withdrawing != nil:
+		at.work(ctx, engine)
+	default:
+		at.failAll(t)
 	}
 	return errors.Join(at.finish(ctx), at.finishProvider(ctx, zones, t))
 }
@@ -220,6 +225,7 @@ func (at *round) reconcile(ctx context.Context) error {
 func (at *round) work(ctx context.Context, engine *dns.Engine) ([]dns.Zone, *trouble) {
 	ctx, cancel := context.WithTimeout(ctx, atMost)
 	defer cancel()
+	at.options = at.settings(ctx)
 	zones, err := engine.Zones(ctx, at.account.provider, at.options)
 	at.ask(ctx, engine)
 	at.askSpread(ctx)

@@ -222,6 +222,8 @@ func (at *round) detained(e *entry, why string) string {
 	out := "it is deleted once its entries are taken back, and they are not: " + why
 	switch {
 	case e.awaitsHeir():
+	case e.trouble != nil && (e.trouble.reason == reasonSecretNotFound || e.trouble.reason == reasonSecretForbidden):
+		out += "; or set spec.deletionPolicy to Retain to leave them where they are, which is the only way where the namespace is being deleted: delete its SecureIngresses first, and it after them"
 	case e.trouble != nil, e.worst().Phase == dns.PhaseBlocked:
 		out += "; or set spec.deletionPolicy to Retain to leave them where they are"
 	case e.worst().Phase == dns.PhasePlanned:

@@ -39,6 +39,9 @@ func (at *round) refuse(e *entry, owner string, others texts) *trouble {
 		e.wishes = nil
 		return &trouble{reasonAwaitingSuccessor, fmt.Sprintf("the ManagedRecord %s takes the name over, and the entry stays until that one is there", e.heir)}
 	}
+	if at.withdrawing != nil && !e.deleting() {
+		return at.withdrawing
+	}
 	if err := e.wish(owner, others); err != nil {
 		e.wishes = nil
 		return &trouble{string(dns.ClassInvalid), err.Error()}
