@@ -27,8 +27,8 @@ type Engine struct {
 	options Options
 	mu      sync.Mutex
 	clients map[string]*client
-	// unsent are the tickets of orders that were reserved and not sent.
-	unsent map[string]bool
+	// tickets are of orders that were reserved and not sent.
+	tickets limit.Tickets
 	// key is the account's that was read last, and keyIs the hash of its text.
 	key   crypto.Signer
 	keyIs [sha256.Size]byte
@@ -67,7 +67,7 @@ func New(o Options) *Engine {
 	if o.Timeout == 0 {
 		o.Timeout = defaultTimeout
 	}
-	return &Engine{options: o, clients: map[string]*client{}, unsent: map[string]bool{}}
+	return &Engine{options: o, clients: map[string]*client{}}
 }
 
 // Actions are what the caller does after a step, in the order of the fields: store

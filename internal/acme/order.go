@@ -18,7 +18,7 @@ import (
 // reserve charges the budget before an order is sent, so that a process that dies
 // in between has counted too much and never too little.
 func (r *run) reserve() {
-	o := &Order{Ticket: r.engine.reserveTicket(), For: r.spec.orderDigest(r.Account), Since: r.now}
+	o := &Order{Ticket: r.engine.tickets.New(), For: r.spec.orderDigest(r.Account), Since: r.now}
 	if !r.PlainOrder && r.Issued != nil && r.Issued.Directory == r.spec.Directory &&
 		(r.Issued.Account == r.Account || r.Issued.Account == "") && r.Cause != certificate.Missing && overlaps(r.Issued.Names, r.spec.Names) {
 		o.Replaces = r.Issued.ID
@@ -51,7 +51,7 @@ func (r *run) order() {
 		r.actions.Again = true
 		return
 	}
-	if !r.engine.spend(r.Order.Ticket) && r.search() {
+	if !r.engine.tickets.Spend(r.Order.Ticket) && r.search() {
 		return
 	}
 	c := r.client()
@@ -105,7 +105,7 @@ func (r *run) orderRefused(err error) {
 	f := r.exchange.failureOf(err)
 	if f.Status >= 400 {
 		// It was answered, and not with an order.
-		r.engine.keep(r.Order.Ticket)
+		r.engine.tickets.Keep(r.Order.Ticket)
 	}
 	limited := f.Type == "rateLimited" || f.Type == "badNonce" || f.Status == 429 || f.Status == 503 || f.Type == TypeConnection
 	if r.Order.Replaces == "" || limited || f.Permanent || f.Type == "accountDoesNotExist" {

@@ -4,7 +4,6 @@
 package acme
 
 import (
-	"crypto/rand"
 	"encoding/json"
 	"regexp"
 	"slices"
@@ -17,35 +16,7 @@ const (
 	// some CAs list all orders of an account, and few of them on a page.
 	maxPages    = 60
 	maxSearched = 20
-	// maxUnsent bounds what is remembered of orders that were given up.
-	maxUnsent = 10_000
 )
-
-// reserveTicket remembers that an order was not sent by anybody yet. Another process
-// does not know that of it.
-func (e *Engine) reserveTicket() string {
-	ticket := rand.Text()[:16]
-	e.keep(ticket)
-	return ticket
-}
-
-func (e *Engine) keep(ticket string) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if len(e.unsent) >= maxUnsent {
-		clear(e.unsent)
-	}
-	e.unsent[ticket] = true
-}
-
-// spend reports whether an order was certainly not sent before.
-func (e *Engine) spend(ticket string) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	certain := e.unsent[ticket]
-	delete(e.unsent, ticket)
-	return certain
-}
 
 // search looks for the order at the CA before one is sent that may have been sent
 // already: the process died, or the connection did, before the answer came. CAs that

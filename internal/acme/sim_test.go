@@ -69,6 +69,21 @@ func TestARenewalThatTheCAMovesToNowIsDoneAtOnce(t *testing.T) {
 	})
 }
 
+func TestARevokedCertificateIsReplacedWithinHours(t *testing.T) {
+	inBubble(t, pebble.Options{}, func(t *testing.T, w *world) {
+		w.issue()
+		first := w.leaf()
+		w.live(2*day, func(acme.State) {})
+		if err := w.ca.Revoke(t.Context(), w.secrets.AccountKey, w.read().Account, w.secrets.Pair.Chain); err != nil {
+			t.Fatal(err)
+		}
+		w.live(7*time.Hour, func(acme.State) {})
+		if w.leaf().Serial == first.Serial || w.ca.Orders() != 2 || len(w.failures) != 0 {
+			t.Errorf("%d orders, failures %v: %s", w.ca.Orders(), w.failures, w.state)
+		}
+	})
+}
+
 func TestThePointInTheWindowIsChosenOnce(t *testing.T) {
 	inBubble(t, pebble.Options{}, func(t *testing.T, w *world) {
 		w.issue()

@@ -109,6 +109,21 @@ func (a *Answers) TXT(name string) []string {
 	return slices.Clone(a.txt[strings.ToLower(name)])
 }
 
+// Set replaces the values of TXT records at a name, and leaves all others; none takes
+// them away.
+func (a *Answers) Set(name string, values ...string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(values) == 0 {
+		delete(a.txt, strings.ToLower(name))
+		return
+	}
+	if a.txt == nil {
+		a.txt = map[string][]string{}
+	}
+	a.txt[strings.ToLower(name)] = slices.Clone(values)
+}
+
 // Publish replaces all answers at once: the values of TXT records by name, and what
 // a GET on port 80 finds, as far as the CA knows, by host and path together.
 func (a *Answers) Publish(txt map[string][]string, web map[string]string) {

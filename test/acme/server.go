@@ -5,6 +5,8 @@ package acme
 
 import (
 	"cmp"
+	"context"
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
@@ -30,6 +32,7 @@ import (
 	"github.com/letsencrypt/pebble/v2/db"
 	"github.com/letsencrypt/pebble/v2/va"
 	"github.com/letsencrypt/pebble/v2/wfe"
+	acmez "github.com/mholt/acmez/v3/acme"
 )
 
 // Options are how the CA behaves. The zero value is one that does what it should.
@@ -342,6 +345,27 @@ func (s *Server) SetRenewalInfo(chain []byte, answer string) error {
 		return fmt.Errorf("setting renewal information: HTTP %d: %s", answered.Code, answered.Body)
 	}
 	return nil
+}
+
+// Revoke revokes the first certificate of a chain, by the key of the account that
+// ordered it, as PEM, and the account's URL (RFC 8555 §7.6).
+func (s *Server) Revoke(ctx context.Context, accountKey []byte, account string, chain []byte) error {
+	block, _ := pem.Decode(accountKey)
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return fmt.Errorf("revoking a certificate: reading the account's key: %w", err)
+	}
+	signer, ok := key.(crypto.Signer)
+	if !ok {
+		return fmt.Errorf("revoking a certificate: the account's key signs nothing")
+	}
+	block, _ = pem.Decode(chain)
+	leaf, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return fmt.Errorf("revoking a certificate: %w", err)
+	}
+	client := &acmez.Client{Directory: s.Directory, UserAgent: "test", HTTPClient: &http.Client{Transport: s.Transport}}
+	return client.RevokeCertificate(ctx, acmez.Account{Location: account, PrivateKey: signer}, leaf, nil, acmez.ReasonSuperseded)
 }
 
 // Window is renewal information of RFC 9773.

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -18,6 +17,7 @@ import (
 	acmezacme "github.com/mholt/acmez/v3/acme"
 
 	"github.com/trellis-mesh/trellis/internal/acme"
+	"github.com/trellis-mesh/trellis/internal/acme/limit"
 	"github.com/trellis-mesh/trellis/internal/certificate"
 	pebble "github.com/trellis-mesh/trellis/test/acme"
 )
@@ -27,9 +27,15 @@ import (
 const lanes = 8
 
 // certificateFigures get a certificate for each of many hosts from a real CA, by
-// DNS-01. The peer is the client of the library that we take steps with, as its
-// users call it: nothing is stored, and nothing is resumed.
+// DNS-01. The peers are the client of the library that we take steps with, as its
+// users call it, and lego in a process of its own: they store nothing, and resume
+// nothing.
 func certificateFigures(ctx context.Context) ([]figure, error) {
+	lego, err := buildLego(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer lego.remove()
 	var out []figure
 	for _, hosts := range []int{200, 1000} {
 		ours, err := measureIssuing(ctx, hosts, issueOurs)
@@ -40,12 +46,18 @@ func certificateFigures(ctx context.Context) ([]figure, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%d hosts by acmez, %w", hosts, err)
 		}
+		other, err := measureIssuing(ctx, hosts, lego.issue)
+		if err != nil {
+			return nil, fmt.Errorf("%d hosts by lego, %w", hosts, err)
+		}
 		name := fmt.Sprintf("certificates, %d hosts at once", hosts)
 		const is = "acmez ObtainCertificateForSANs"
 		out = append(out,
 			figure{Name: name, Ours: seconds(ours.took), Peer: seconds(peer.took), PeerName: is, Unit: "s"},
 			figure{Name: name + ", orders", Ours: float64(ours.orders), Bar: float64(hosts), Peer: float64(peer.orders), PeerName: is, Unit: "orders"},
-			figure{Name: name + ", requests to the CA", Ours: float64(ours.requests), Peer: float64(peer.requests), PeerName: is, Unit: "requests"})
+			figure{Name: name + ", requests to the CA", Ours: float64(ours.requests), Peer: float64(peer.requests), PeerName: is, Unit: "requests"},
+			figure{Name: name, Ours: seconds(ours.took), Peer: seconds(other.took), PeerName: legoName, Unit: "s"},
+			figure{Name: name + ", requests to the CA", Ours: float64(ours.requests), Peer: float64(other.requests), PeerName: legoName, Unit: "requests"})
 	}
 	return out, nil
 }
@@ -79,12 +91,7 @@ func measureIssuing(ctx context.Context, hosts int, issue func(context.Context, 
 }
 
 // authority is a CA with the records that it looks at.
-type authority struct {
-	*pebble.Server
-
-	mu  sync.Mutex
-	txt map[string][]string
-}
+type authority struct{ *pebble.Server }
 
 func newAuthority() (*authority, error) {
 	ca, err := pebble.Start(pebble.Options{})
@@ -97,17 +104,7 @@ func newAuthority() (*authority, error) {
 		return nil, errors.New("the way to the CA is none of net/http")
 	}
 	transport.MaxConnsPerHost, transport.MaxIdleConnsPerHost = lanes, lanes
-	return &authority{Server: ca, txt: map[string][]string{}}, nil
-}
-
-// publish replaces the values at a name; none takes it away.
-func (a *authority) publish(name string, values ...string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.txt[name] = values; len(values) == 0 {
-		delete(a.txt, name)
-	}
-	a.Publish(maps.Clone(a.txt), nil)
+	return &authority{ca}, nil
 }
 
 // controller is what keeps certificates, with a store in memory: like the
@@ -115,7 +112,7 @@ func (a *authority) publish(name string, values ...string) {
 type controller struct {
 	*authority
 	engine *acme.Engine
-	ledger *acme.Ledger
+	ledger *limit.Ledger
 	lanes  chan struct{}
 
 	mu         sync.Mutex
@@ -129,10 +126,10 @@ type controller struct {
 }
 
 func issueOurs(ctx context.Context, a *authority, names []string) error {
-	limits := acme.LetsEncrypt
+	limits := limit.LetsEncrypt
 	// What is measured is the engine, and not its patience with the limit of orders.
 	limits.Orders.Burst = max(limits.Orders.Burst, len(names))
-	c := &controller{authority: a, ledger: acme.NewLedger(limits), lanes: make(chan struct{}, lanes)}
+	c := &controller{authority: a, ledger: limit.NewLedger(limits), lanes: make(chan struct{}, lanes)}
 	c.engine = acme.New(acme.Options{Ledger: c.ledger, Transport: a.Transport, UserAgent: "trellis/bench"})
 	all := make([]*one, len(names))
 	for i, name := range names {
@@ -221,11 +218,11 @@ func (c *controller) step(ctx context.Context, o *one) (acme.Actions, error) {
 		for _, p := range actions.Publish {
 			values = append(values, p.Value)
 		}
-		c.publish("_acme-challenge."+o.spec.Names[0], values...)
+		c.Set("_acme-challenge."+o.spec.Names[0], values...)
 		state.Order.Presented, actions.Again = true, true
 	}
 	if actions.Issued {
-		c.publish("_acme-challenge." + o.spec.Names[0])
+		c.Set("_acme-challenge." + o.spec.Names[0])
 	}
 	o.state, err = json.Marshal(state)
 	return actions, err
@@ -295,12 +292,12 @@ type solver struct{ *authority }
 
 // Present publishes.
 func (s solver) Present(_ context.Context, c acmezacme.Challenge) error {
-	s.publish(c.DNS01TXTRecordName(), c.DNS01KeyAuthorization())
+	s.Set(c.DNS01TXTRecordName(), c.DNS01KeyAuthorization())
 	return nil
 }
 
 // CleanUp takes away.
 func (s solver) CleanUp(_ context.Context, c acmezacme.Challenge) error {
-	s.publish(c.DNS01TXTRecordName())
+	s.Set(c.DNS01TXTRecordName())
 	return nil
 }
