@@ -14,6 +14,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
@@ -233,6 +234,9 @@ func TestAPairPutInByHandWithoutACopyOfOursIsServedUntilThereIsOne(t *testing.T)
 			w.is(byHand)
 			if w.secret(w.shop, "web-tls-last") != nil {
 				t.Error("there is a copy of it")
+			}
+			if meta.IsStatusConditionTrue(w.cert().Status.Conditions, v1alpha1.ConditionReady) {
+				t.Error("it counts as issued")
 			}
 			w.deaf = false
 			w.until("an order", func(*v1alpha1.ManagedCertificate) bool { return w.ca.Orders() == 2 })

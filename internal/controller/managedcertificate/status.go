@@ -160,7 +160,8 @@ func (w *work) ready() metav1.Condition {
 		return metav1.Condition{Status: metav1.ConditionFalse, Reason: reason, Message: message}
 	}
 	info, err := certificate.Check(w.pair, w.names, w.now)
-	if err == nil && !info.Placeholder && len(w.names) > 0 {
+	byHand := info.SelfSigned && !borrowed(w.secret)
+	if err == nil && !info.Placeholder && !byHand && len(w.names) > 0 {
 		return metav1.Condition{Status: metav1.ConditionTrue, Reason: reasonIssued,
 			Message: fmt.Sprintf("the certificate for %s is good until %s%s", few(info.Names), clockTime(info.NotAfter), w.next())}
 	}
