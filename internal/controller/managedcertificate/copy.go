@@ -75,15 +75,7 @@ func (w *work) restore(ctx context.Context) error {
 		return nil
 	}
 	if from := w.from(); from != "" && from != w.spec.Directory {
-		there, err := w.find(ctx, func(k known, info certificate.Info) bool {
-			return k.from == w.spec.Directory && info.Key == w.spec.Key.OrDefault() && covers(k, w)
-		})
-		if there.Empty() || err != nil {
-			return err
-		}
-		// What was issued by the other authority is not what is served any more.
-		w.state.Issued, w.state.Renewal = nil, nil
-		return w.put(ctx, there, false)
+		return w.goBack(ctx)
 	}
 	if !w.replaced(info) {
 		return nil
@@ -101,6 +93,19 @@ func (w *work) restore(ctx context.Context) error {
 		"with the serial number %s; the one that was issued is there again. To serve one of your own, name its Secret in spec.tls.secretName of the SecureIngress",
 		w.cert.Spec.SecretName, info.Serial))
 	return nil
+}
+
+// goBack serves what the authority that is wanted now issued before.
+func (w *work) goBack(ctx context.Context) error {
+	there, err := w.find(ctx, func(k known, info certificate.Info) bool {
+		return k.from == w.spec.Directory && info.Key == w.spec.Key.OrDefault() && covers(k, w)
+	})
+	if there.Empty() || err != nil {
+		return err
+	}
+	// What was issued by the other authority is not what is served any more.
+	w.state.Issued, w.state.Renewal = nil, nil
+	return w.put(ctx, there, false)
 }
 
 func covers(k known, w *work) bool {
@@ -165,6 +170,15 @@ func (w *work) keepCopy(ctx context.Context) error {
 	}
 	w.memory.copied = is
 	return nil
+}
+
+// keepOurs does so for what is ours: what somebody put in its place is better than
+// nothing, and not worth a copy.
+func (w *work) keepOurs(ctx context.Context, info certificate.Info) error {
+	if w.replaced(info) {
+		return nil
+	}
+	return w.keepCopy(ctx)
 }
 
 // saveCopy writes one over what is there; nil for what has to be read.

@@ -166,11 +166,7 @@ func (w *work) serve(ctx context.Context) error {
 	}
 	info, problem := certificate.Check(w.pair, w.names, w.now)
 	if problem == nil && !info.Placeholder && !borrowed(w.secret) {
-		if w.replaced(info) {
-			// It is better than nothing, and not worth a copy.
-			return nil
-		}
-		return w.keepCopy(ctx)
+		return w.keepOurs(ctx, info)
 	}
 	broken := w.pair.Empty() || brokenPair(problem)
 	last, err := w.last(ctx, broken || info.Placeholder)
