@@ -301,9 +301,16 @@ func (w *world) guarded() (stop func()) {
 		defer close(done)
 		for e := range events.ResultChan() {
 			s, ok := e.Object.(*corev1.Secret)
+			if !ok {
+				// The watch ends with the test.
+				if ctx.Err() == nil {
+					w.Errorf("the watch says %s, %+v", e.Type, e.Object)
+				}
+				continue
+			}
 			if e.Type == apiwatch.Deleted {
 				w.Error("the Secret was deleted")
-			} else if _, err := tls.X509KeyPair(s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey]); ok && err != nil {
+			} else if _, err := tls.X509KeyPair(s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey]); err != nil {
 				w.Errorf("the Secret holds no pair: %v", err)
 			}
 			seen.Add(1)
