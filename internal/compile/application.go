@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/compile/provenance"
 	"github.com/trellis-mesh/trellis/internal/intent"
 	"github.com/trellis-mesh/trellis/internal/model"
 )
@@ -53,7 +54,7 @@ func (b *builder) peerAuthentication(a *intent.Application, owners []model.Refer
 	}
 	value.Spec.Selector = &typeapi.WorkloadSelector{MatchLabels: a.Pods.Selector}
 	value.Spec.Mtls = &securityapi.PeerAuthentication_MutualTLS{Mode: mode}
-	b.object(value, "PeerAuthentication", "security.istio.io", owners, []stamp{{below(&a.Origin, "spec.access.mutualTLS"), ReasonPeerTLS}})
+	b.object(value, "PeerAuthentication", "security.istio.io", owners, []stamp{{below(&a.Origin, "spec.access.mutualTLS"), provenance.ReasonPeerTLS}})
 }
 
 // destinationRule tells clients to use mutual TLS where they would not by
@@ -68,7 +69,7 @@ func (b *builder) destinationRule(a *intent.Application, owners []model.Referenc
 	}
 	value.Spec.Host = a.ServiceHost(b.snapshot.Mesh())
 	value.Spec.TrafficPolicy = &networkingapi.TrafficPolicy{Tls: &networkingapi.ClientTLSSettings{Mode: networkingapi.ClientTLSSettings_ISTIO_MUTUAL}}
-	b.object(value, "DestinationRule", "networking.istio.io", owners, []stamp{{below(&a.Origin, "spec.access.mutualTLS"), ReasonPeerTLS}})
+	b.object(value, "DestinationRule", "networking.istio.io", owners, []stamp{{below(&a.Origin, "spec.access.mutualTLS"), provenance.ReasonPeerTLS}})
 }
 
 func applicationRules(a *intent.Application) (deny, allow []rule) {
@@ -157,7 +158,7 @@ func principals(callers []*intent.Caller, trustDomain string) (list []string, an
 // and tokens that do not do.
 func (v *routeView) deny() []rule {
 	if v.route.Closed {
-		return []rule{scope{to: v.covered.on(closedPort(v.app, v.route))}.rule(at(&v.route.Origin), ReasonPolicy)}
+		return []rule{scope{to: v.covered.on(closedPort(v.app, v.route))}.rule(at(&v.route.Origin), provenance.ReasonPolicy)}
 	}
 	base := requests{ports: ports(v.route.Port)}
 	s := scope{to: v.covered.on(base)}
@@ -194,7 +195,7 @@ func (v *routeView) denyCallers(s scope) []rule {
 	list = append(list, v.gateways...)
 	slices.Sort(list)
 	s.from = notFrom(slices.Compact(list))
-	return []rule{s.rule(below(&v.app.Origin, "spec.access.callers"), ReasonCaller)}
+	return []rule{s.rule(below(&v.app.Origin, "spec.access.callers"), provenance.ReasonCaller)}
 }
 
 func notFrom(principals []string) []*securityapi.Rule_From {
@@ -281,7 +282,7 @@ func (v *routeView) denyWithoutProvider(s scope, waived []string, everybody bool
 		return nil
 	}
 	s.from = notFrom(waived)
-	return []rule{s.rule(below(&v.route.Origin, "authentication"), ReasonPolicy)}
+	return []rule{s.rule(below(&v.route.Origin, "authentication"), provenance.ReasonPolicy)}
 }
 
 func alike(all []*intent.Requirement) bool {
@@ -311,7 +312,7 @@ func (v *routeView) allowGateways() []rule {
 		list := hosts[who]
 		slices.Sort(list)
 		base := requests{hosts: authorities(slices.Compact(list)...), ports: ports(v.route.Port), methods: v.route.Methods}
-		out = append(out, scope{to: v.covered.on(base), from: from([]string{who})}.rule(origin[who], ReasonRoute))
+		out = append(out, scope{to: v.covered.on(base), from: from([]string{who})}.rule(origin[who], provenance.ReasonRoute))
 	}
 	return out
 }
@@ -337,7 +338,7 @@ func allowCaller(a *intent.Application, c *intent.Caller, byRoute map[*intent.Ro
 	}
 	var out []rule
 	if len(http.to) > 0 {
-		out = append(out, http.rule(at(&c.Origin), ReasonCaller))
+		out = append(out, http.rule(at(&c.Origin), provenance.ReasonCaller))
 	}
 	if len(c.TCP) > 0 {
 		everything := &securityapi.Operation{}
@@ -345,7 +346,7 @@ func allowCaller(a *intent.Application, c *intent.Caller, byRoute map[*intent.Ro
 			everything.Ports = append(everything.Ports, decimal(p.Target))
 		}
 		s := scope{from: who, to: []*securityapi.Rule_To{{Operation: everything}}}
-		out = append(out, s.rule(at(&c.Origin), ReasonCaller))
+		out = append(out, s.rule(at(&c.Origin), provenance.ReasonCaller))
 	}
 	return out
 }
@@ -363,5 +364,5 @@ func tcpRules(a *intent.Application, p *intent.Port) []rule {
 		return nil
 	}
 	s := scope{from: notFrom(list), to: []*securityapi.Rule_To{{Operation: &securityapi.Operation{Ports: []string{decimal(p.Target)}}}}}
-	return []rule{s.rule(at(&p.Origin), ReasonCaller)}
+	return []rule{s.rule(at(&p.Origin), provenance.ReasonCaller)}
 }

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/compile/provenance"
 	"github.com/trellis-mesh/trellis/internal/intent"
 	"github.com/trellis-mesh/trellis/internal/intent/paths"
 	"github.com/trellis-mesh/trellis/internal/model"
@@ -68,7 +69,7 @@ func (b *builder) certificates(in *intent.Ingress) {
 		if in.Spec.DNS != nil && c.Challenge != v1alpha1.ChallengeHTTP01 {
 			value.Spec.ProviderRef = &in.Spec.DNS.ProviderRef
 		}
-		b.object(value, "ManagedCertificate", v1alpha1.GroupName, ownersOf(in, c.Hosts), []stamp{{below(&in.Origin, "spec.tls"), ReasonTLS}})
+		b.object(value, "ManagedCertificate", v1alpha1.GroupName, ownersOf(in, c.Hosts), []stamp{{below(&in.Origin, "spec.tls"), provenance.ReasonTLS}})
 	}
 	for _, c := range b.servings(in) {
 		if c.kept == nil {
@@ -79,7 +80,7 @@ func (b *builder) certificates(in *intent.Ingress) {
 			ObjectMeta: metav1.ObjectMeta{Namespace: in.Ref.Namespace, Name: c.name},
 			Spec:       *c.kept.Spec.DeepCopy(),
 		}
-		b.object(value, "ManagedCertificate", v1alpha1.GroupName, ownersOf(in, c.hosts), []stamp{{below(&in.Origin, "spec.tls"), ReasonTLS}})
+		b.object(value, "ManagedCertificate", v1alpha1.GroupName, ownersOf(in, c.hosts), []stamp{{below(&in.Origin, "spec.tls"), provenance.ReasonTLS}})
 	}
 }
 
@@ -105,7 +106,7 @@ func (b *builder) records(in *intent.Ingress) {
 				Routing: dns.Routing, Policy: dns.Policy, DryRun: dns.DryRun, Adopt: dns.Adopt, DeletionPolicy: dns.DeletionPolicy,
 			},
 		}
-		b.object(value, "ManagedRecord", v1alpha1.GroupName, ownersOf(in, []*intent.Host{h}), []stamp{{below(&in.Origin, "spec.dns"), ReasonRoute}})
+		b.object(value, "ManagedRecord", v1alpha1.GroupName, ownersOf(in, []*intent.Host{h}), []stamp{{below(&in.Origin, "spec.dns"), provenance.ReasonRoute}})
 	}
 }
 
@@ -204,7 +205,7 @@ func (b *builder) challengeEntries(e *entries, h *intent.Host) {
 		if answered.Host != h.Name || !strings.HasPrefix(answered.Path, paths.Acme+"/") {
 			continue
 		}
-		e.add(below(&h.Ingress.Origin, "spec.tls"), ReasonTLS, answer("acme-challenge-token", 200, answered.Body, &networkingapi.HTTPMatchRequest{
+		e.add(below(&h.Ingress.Origin, "spec.tls"), provenance.ReasonTLS, answer("acme-challenge-token", 200, answered.Body, &networkingapi.HTTPMatchRequest{
 			Uri: exact(answered.Path), Port: uint32(h.Ingress.HTTP.Number),
 		}))
 	}

@@ -5,6 +5,7 @@ package compile
 
 import (
 	"github.com/trellis-mesh/trellis/internal/compile/delegate"
+	"github.com/trellis-mesh/trellis/internal/compile/provenance"
 	"github.com/trellis-mesh/trellis/internal/intent"
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/model/delegation"
@@ -18,7 +19,7 @@ func (b *builder) delegatedCertificates(in *intent.Ingress) {
 		name := model.Name{Namespace: in.Ref.Namespace, Name: certificateName(in.Ref.Name, c.For)}
 		value := delegate.Certificate(name, c.DNSNames, issuer, map[string]string{LabelManagedBy: ManagedBy})
 		b.object(value, delegation.CertificateKind.Kind, delegation.CertManagerGroup, ownersOf(in, c.Hosts),
-			[]stamp{{below(&in.Origin, "spec.tls"), ReasonTLS}})
+			[]stamp{{below(&in.Origin, "spec.tls"), provenance.ReasonTLS}})
 	}
 }
 
@@ -34,6 +35,6 @@ func (b *builder) delegatedRecords(in *intent.Ingress) {
 		name := model.Name{Namespace: in.Ref.Namespace, Name: shorten("trellis-endpoint-" + in.Ref.Name + "." + h.Name)}
 		value := delegate.DNSEndpoint(name, h.Name, in.Spec.DNS.TTL, addresses, alias, b.snapshot.DelegatedEndpoint(name))
 		b.object(value, delegation.EndpointKind.Kind, delegation.ExternalDNSGroup, ownersOf(in, []*intent.Host{h}),
-			[]stamp{{below(&in.Origin, "spec.dns"), ReasonRoute}})
+			[]stamp{{below(&in.Origin, "spec.dns"), provenance.ReasonRoute}})
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/compile/provenance"
 	"github.com/trellis-mesh/trellis/internal/intent"
 	"github.com/trellis-mesh/trellis/internal/intent/paths"
 	"github.com/trellis-mesh/trellis/internal/model"
@@ -49,10 +50,10 @@ func (b *builder) virtualService(h *intent.Host) {
 	b.probeEntry(&e, in)
 	b.plainEntries(&e, h)
 	if !h.RawPaths {
-		e.add(below(&in.Origin, ""), ReasonPath, answer("odd-path", 400, "this path can be read in more than one way\n",
+		e.add(below(&in.Origin, ""), provenance.ReasonPath, answer("odd-path", 400, "this path can be read in more than one way\n",
 			&networkingapi.HTTPMatchRequest{Uri: regex(oddPath(tablesOf(h)...)), Port: uint32(in.HTTPS.Number)}))
 	}
-	e.add(below(&in.Origin, ""), ReasonPath, answer("acme-challenge", 404, "", prefixMatches(paths.Acme, 0)...))
+	e.add(below(&in.Origin, ""), provenance.ReasonPath, answer("acme-challenge", 404, "", prefixMatches(paths.Acme, 0)...))
 	b.routeEntries(&e, h)
 	addSecurityHeader(&e, in)
 
@@ -93,7 +94,7 @@ func (b *builder) probeEntry(e *entries, in *intent.Ingress) {
 	if key == "" {
 		return
 	}
-	e.add(below(&in.Origin, ""), ReasonProbe, answer("probe", 418, "", &networkingapi.HTTPMatchRequest{
+	e.add(below(&in.Origin, ""), provenance.ReasonProbe, answer("probe", 418, "", &networkingapi.HTTPMatchRequest{
 		Headers: map[string]*networkingapi.StringMatch{ProbeHeader: exact(key)},
 		Port:    uint32(in.HTTPS.Number),
 	}))
@@ -109,13 +110,13 @@ func (b *builder) plainEntries(e *entries, h *intent.Host) {
 	}
 	where := below(&in.Origin, "spec.insecureRequests")
 	b.challengeEntries(e, h)
-	e.add(where, ReasonPlain, answer("acme-challenge-plain", 404, "", prefixMatches(paths.Acme, port)...))
+	e.add(where, provenance.ReasonPlain, answer("acme-challenge-plain", 404, "", prefixMatches(paths.Acme, port)...))
 	if in.Spec.InsecureRequests == v1alpha1.InsecureRequestsReject {
-		e.add(where, ReasonPlain, answer("plain-refused", 403, "this host is served over HTTPS alone\n", &networkingapi.HTTPMatchRequest{Port: port}))
+		e.add(where, provenance.ReasonPlain, answer("plain-refused", 403, "this host is served over HTTPS alone\n", &networkingapi.HTTPMatchRequest{Port: port}))
 		return
 	}
-	e.add(where, ReasonPlain, answer("plain-token", 400, "a token was sent over plain HTTP; consider it leaked, and use HTTPS\n", tokenMatches(in, port)...))
-	e.add(where, ReasonPlain, &networkingapi.HTTPRoute{
+	e.add(where, provenance.ReasonPlain, answer("plain-token", 400, "a token was sent over plain HTTP; consider it leaked, and use HTTPS\n", tokenMatches(in, port)...))
+	e.add(where, provenance.ReasonPlain, &networkingapi.HTTPRoute{
 		Name:  "plain-redirect",
 		Match: []*networkingapi.HTTPMatchRequest{{Port: port}},
 		Redirect: &networkingapi.HTTPRedirect{
@@ -202,9 +203,9 @@ func (b *builder) routeEntries(e *entries, h *intent.Host) {
 		name := p.Application.Ref.Namespace + "/" + p.Application.Ref.Name + "/" + p.Route.Name
 		switch {
 		case p.Unpublished:
-			e.add(at(&p.Origin), ReasonPolicy, answer(name, 404, "", hp.matches()...))
+			e.add(at(&p.Origin), provenance.ReasonPolicy, answer(name, 404, "", hp.matches()...))
 		case p.Closed:
-			e.add(at(&p.Origin), ReasonPolicy, answer(name, 403, "this route is closed; its Application's status says why\n", hp.matches()...))
+			e.add(at(&p.Origin), provenance.ReasonPolicy, answer(name, 403, "this route is closed; its Application's status says why\n", hp.matches()...))
 		default:
 			b.openRoute(e, hp, name)
 		}
@@ -215,7 +216,7 @@ func (b *builder) openRoute(e *entries, hp hostPath, name string) {
 	p := hp.publication
 	cors := corsPolicy(p)
 	if cors != nil {
-		e.add(below(&p.Origin, "cors"), ReasonMethod, answer(name, 400, "an empty header makes no preflight\n", emptyPreflight(hp)...))
+		e.add(below(&p.Origin, "cors"), provenance.ReasonMethod, answer(name, 400, "an empty header makes no preflight\n", emptyPreflight(hp)...))
 	}
 	route := &networkingapi.HTTPRoute{
 		Name:  name,
@@ -229,7 +230,7 @@ func (b *builder) openRoute(e *entries, hp hostPath, name string) {
 	if p.Route.Timeout > 0 {
 		route.Timeout = durationpb.New(p.Route.Timeout)
 	}
-	e.add(at(&p.Origin), ReasonRoute, route)
+	e.add(at(&p.Origin), provenance.ReasonRoute, route)
 }
 
 // emptyPreflight matches OPTIONS requests whose preflight headers are there and
@@ -303,7 +304,7 @@ func addSecurityHeader(e *entries, in *intent.Ingress) {
 		value += "; includeSubDomains"
 	}
 	for i, r := range e.routes {
-		if e.stamps[i].reason != ReasonPlain {
+		if e.stamps[i].reason != provenance.ReasonPlain {
 			r.Headers = &networkingapi.Headers{Response: &networkingapi.Headers_HeaderOperations{Set: map[string]string{"strict-transport-security": value}}}
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/compile/provenance"
 	"github.com/trellis-mesh/trellis/internal/intent"
 	"github.com/trellis-mesh/trellis/internal/model"
 )
@@ -67,7 +68,7 @@ func (b *builder) requestAuthentication(pods intent.Pods, name string, providers
 	var stamps []stamp
 	for _, p := range providers {
 		value.Spec.JwtRules = append(value.Spec.JwtRules, jwtRule(p.Spec))
-		stamps = append(stamps, stamp{at(&p.Origin), ReasonKeys})
+		stamps = append(stamps, stamp{at(&p.Origin), provenance.ReasonKeys})
 	}
 	b.object(value, "RequestAuthentication", "security.istio.io", owners, stamps)
 }
@@ -116,7 +117,7 @@ func (b *builder) gateway(in *intent.Ingress, owners []model.Reference) {
 	var stamps []stamp
 	for _, s := range b.httpsServers(in, hosts) {
 		value.Spec.Servers = append(value.Spec.Servers, s)
-		stamps = append(stamps, stamp{below(&in.Origin, "spec.tls"), ReasonTLS})
+		stamps = append(stamps, stamp{below(&in.Origin, "spec.tls"), provenance.ReasonTLS})
 	}
 	if in.HTTP.Number != 0 {
 		value.Spec.Servers = append(value.Spec.Servers, &networkingapi.Server{
@@ -124,7 +125,7 @@ func (b *builder) gateway(in *intent.Ingress, owners []model.Reference) {
 			Port:  &networkingapi.Port{Number: uint32(in.HTTP.Number), Name: "http-" + in.Ref.Name, Protocol: "HTTP"},
 			Hosts: hosts,
 		})
-		stamps = append(stamps, stamp{below(&in.Origin, "spec.insecureRequests"), ReasonPlain})
+		stamps = append(stamps, stamp{below(&in.Origin, "spec.insecureRequests"), provenance.ReasonPlain})
 	}
 	b.object(value, "Gateway", "networking.istio.io", owners, stamps)
 }
@@ -147,7 +148,7 @@ func (b *builder) exclusive(in *intent.Ingress, owners []model.Reference) {
 			hosts = append(hosts, h.Name)
 		}
 		s := scope{to: []*securityapi.Rule_To{{Operation: &securityapi.Operation{Hosts: authorities(hosts...), Ports: ports(in.HTTP)}}}}
-		rules = append(rules, s.rule(below(&in.Origin, "spec.insecureRequests"), ReasonPlain))
+		rules = append(rules, s.rule(below(&in.Origin, "spec.insecureRequests"), provenance.ReasonPlain))
 	}
 	b.policy(in.Pods.Namespace, ingressName(in.Ref.Name, "-allow"), in.Pods.Selector, securityapi.AuthorizationPolicy_ALLOW, rules, owners)
 }
@@ -186,7 +187,7 @@ func denyAtGateway(p *intent.Publication, covered coverage, base requests) []rul
 	// would refuse everything on TCP ports of these pods, where Istio drops paths.
 	base.ports = ports(p.Host.Ingress.HTTPS)
 	if p.Closed {
-		return []rule{scope{to: covered.on(base)}.rule(at(&p.Origin), ReasonPolicy)}
+		return []rule{scope{to: covered.on(base)}.rule(at(&p.Origin), provenance.ReasonPolicy)}
 	}
 	if p.CORS == nil {
 		return append(methodRules(p.Route, covered, base, nil), tokenRules(scope{to: covered.on(base)}, &p.Requirement)...)
@@ -213,7 +214,7 @@ func notPreflight(p *intent.Publication, covered coverage, base requests) []rule
 	for _, header := range preflightHeaders {
 		missing := &securityapi.Condition{Key: "request.headers[" + header + "]", NotValues: []string{present}}
 		if !served {
-			out = append(out, s.rule(below(&p.Route.Origin, "methods"), ReasonMethod, missing))
+			out = append(out, s.rule(below(&p.Route.Origin, "methods"), provenance.ReasonMethod, missing))
 			continue
 		}
 		for _, r := range tokenRules(s, &p.Requirement) {
@@ -233,7 +234,7 @@ func methodRules(route *intent.Route, covered coverage, base requests, except []
 	if len(except) > 0 {
 		base.notMethods = slices.Concat(route.Methods, except)
 	}
-	return []rule{scope{to: covered.on(base)}.rule(below(&route.Origin, "methods"), ReasonMethod)}
+	return []rule{scope{to: covered.on(base)}.rule(below(&route.Origin, "methods"), provenance.ReasonMethod)}
 }
 
 // allowAtGateway lets a route's requests through default deny.
@@ -242,5 +243,5 @@ func allowAtGateway(p *intent.Publication, covered coverage, base requests) rule
 	if p.CORS != nil && base.methods != nil {
 		base.methods = slices.Concat(base.methods, []string{"OPTIONS"})
 	}
-	return scope{to: covered.on(base)}.rule(at(&p.Origin), ReasonRoute)
+	return scope{to: covered.on(base)}.rule(at(&p.Origin), provenance.ReasonRoute)
 }

@@ -13,6 +13,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/trellis-mesh/trellis/internal/compile/provenance"
 	"github.com/trellis-mesh/trellis/internal/intent"
 	"github.com/trellis-mesh/trellis/internal/intent/paths"
 	"github.com/trellis-mesh/trellis/internal/model"
@@ -79,5 +80,5 @@ func (b *builder) pathGuard(a *intent.Application, owners []model.Reference) {
 		},
 		Patch: &networkingapi.EnvoyFilter_Patch{Operation: networkingapi.EnvoyFilter_Patch_INSERT_FIRST, Value: filter},
 	}}
-	b.object(value, "EnvoyFilter", "networking.istio.io", owners, []stamp{{below(&a.Origin, "spec.routes"), ReasonPath}})
+	b.object(value, "EnvoyFilter", "networking.istio.io", owners, []stamp{{below(&a.Origin, "spec.routes"), provenance.ReasonPath}})
 }

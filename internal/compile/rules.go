@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/compile/provenance"
 	"github.com/trellis-mesh/trellis/internal/intent"
 	"github.com/trellis-mesh/trellis/internal/model"
 )
@@ -138,13 +139,13 @@ func tokenRules(s scope, requirements ...*intent.Requirement) []rule {
 	accepted := issuersOf(requirements)
 	foreign := &securityapi.Condition{Key: issuerClaim, Values: []string{present}, NotValues: accepted}
 	if first.Mode == v1alpha1.AuthenticationNone {
-		return []rule{s.rule(at(&first.Origin), ReasonIssuer, foreign)}
+		return []rule{s.rule(at(&first.Origin), provenance.ReasonIssuer, foreign)}
 	}
 	out := make([]rule, 0, 3+len(first.Scopes)+len(first.Claims))
 	if first.Mode == v1alpha1.AuthenticationRequired {
-		out = append(out, s.rule(at(&first.Origin), ReasonNoToken, &securityapi.Condition{Key: issuerClaim, NotValues: []string{present}}))
+		out = append(out, s.rule(at(&first.Origin), provenance.ReasonNoToken, &securityapi.Condition{Key: issuerClaim, NotValues: []string{present}}))
 	}
-	out = append(out, s.rule(at(&first.Origin), ReasonIssuer, foreign))
+	out = append(out, s.rule(at(&first.Origin), provenance.ReasonIssuer, foreign))
 	for _, q := range byIssuer(requirements) {
 		out = issuerRules(out, s, q)
 	}
@@ -186,18 +187,18 @@ func byIssuer(requirements []*intent.Requirement) []*intent.Requirement {
 
 func issuerRules(out []rule, s scope, q *intent.Requirement) []rule {
 	issuer := &securityapi.Condition{Key: issuerClaim, Values: []string{q.Issuer}}
-	out = append(out, s.rule(at(&q.Origin), ReasonAudience, issuer, &securityapi.Condition{Key: audienceClaim, NotValues: q.Audiences}))
+	out = append(out, s.rule(at(&q.Origin), provenance.ReasonAudience, issuer, &securityapi.Condition{Key: audienceClaim, NotValues: q.Audiences}))
 	if len(q.Scopes)+len(q.Claims) == 0 {
 		return out
 	}
 	audience := &securityapi.Condition{Key: audienceClaim, Values: q.Audiences}
 	for _, name := range q.Scopes {
-		out = append(out, s.rule(at(&q.Origin), ReasonScope, issuer, audience,
+		out = append(out, s.rule(at(&q.Origin), provenance.ReasonScope, issuer, audience,
 			&securityapi.Condition{Key: claim(q.ScopeClaim), NotValues: []string{name}}))
 	}
 	for i := range q.Claims {
 		c := &q.Claims[i]
-		out = append(out, s.rule(at(&c.Origin), ReasonClaim, issuer, audience,
+		out = append(out, s.rule(at(&c.Origin), provenance.ReasonClaim, issuer, audience,
 			&securityapi.Condition{Key: claim(c.Path...), NotValues: c.AnyOf}))
 	}
 	return out

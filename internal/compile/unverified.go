@@ -10,6 +10,7 @@ import (
 	securityapi "istio.io/api/security/v1beta1"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/compile/provenance"
 	"github.com/trellis-mesh/trellis/internal/intent"
 	"github.com/trellis-mesh/trellis/internal/model"
 )
@@ -32,7 +33,7 @@ func unverifiedRules(base requests, providers []*intent.Provider) []rule {
 			when = append(when, &securityapi.Condition{Key: "request.headers[" + name + "]", Values: []string{present}})
 		}
 		when = append(when, &securityapi.Condition{Key: issuerClaim, NotValues: []string{present}})
-		out = append(out, s.rule(carriers[header], ReasonIssuer, when...))
+		out = append(out, s.rule(carriers[header], provenance.ReasonIssuer, when...))
 	}
 	return out
 }

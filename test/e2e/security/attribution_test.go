@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/trellis-mesh/trellis/internal/compile"
+	"github.com/trellis-mesh/trellis/internal/compile/provenance"
 	"github.com/trellis-mesh/trellis/test/stack"
 )
 
@@ -25,17 +26,17 @@ var ruleID = regexp.MustCompile(`ns\[([^\]]*)\]-policy\[([^\]]*)\]-rule\[(\d+)\]
 func TestADenialNamesTheRuleThatNamesItsReasonAndField(t *testing.T) {
 	for _, test := range []struct {
 		ask
-		reason compile.Reason
+		reason provenance.Reason
 		field  string
 	}{
-		{ask{path: "/api/x"}, compile.ReasonNoToken, "spec.routes[2].authentication"},
-		{ask{path: "/api/x", token: "partner"}, compile.ReasonIssuer, "spec.routes[2].authentication"},
-		{ask{path: "/api/x", token: "other audience"}, compile.ReasonAudience, "spec.routes[2].authentication"},
-		{ask{path: "/api/admin", token: "mobile"}, compile.ReasonScope, "spec.routes[3].authentication"},
-		{ask{path: "/reviews", token: "reader without the tier"}, compile.ReasonClaim, "spec.routes[5].authentication.claims[1]"},
-		{ask{path: "/reviews", token: "reader without the role"}, compile.ReasonClaim, "spec.routes[5].authentication.claims[0]"},
-		{ask{method: "DELETE", path: "/api/x", token: "good"}, compile.ReasonMethod, "spec.routes[2].methods"},
-		{ask{path: "/profile", token: "good"}, compile.ReasonScope, "spec.routes[6].authentication"},
+		{ask{path: "/api/x"}, provenance.ReasonNoToken, "spec.routes[2].authentication"},
+		{ask{path: "/api/x", token: "partner"}, provenance.ReasonIssuer, "spec.routes[2].authentication"},
+		{ask{path: "/api/x", token: "other audience"}, provenance.ReasonAudience, "spec.routes[2].authentication"},
+		{ask{path: "/api/admin", token: "mobile"}, provenance.ReasonScope, "spec.routes[3].authentication"},
+		{ask{path: "/reviews", token: "reader without the tier"}, provenance.ReasonClaim, "spec.routes[5].authentication.claims[1]"},
+		{ask{path: "/reviews", token: "reader without the role"}, provenance.ReasonClaim, "spec.routes[5].authentication.claims[0]"},
+		{ask{method: "DELETE", path: "/api/x", token: "good"}, provenance.ReasonMethod, "spec.routes[2].methods"},
+		{ask{path: "/profile", token: "good"}, provenance.ReasonScope, "spec.routes[6].authentication"},
 	} {
 		t.Run(string(test.reason)+" "+test.String(), func(t *testing.T) {
 			for where, from := range map[string]struct {
@@ -58,7 +59,7 @@ func TestADenialNamesTheRuleThatNamesItsReasonAndField(t *testing.T) {
 	t.Run("Caller", func(t *testing.T) {
 		denied(t, "inside the mesh", world.apps["shop"].Proxy, stack.Request{Path: "/open/x"},
 			func(r stack.Request) (*stack.Response, error) { return call(t.Context(), "orders", "shop", r) },
-			"Application shop/shop", "spec.access.callers", compile.ReasonCaller)
+			"Application shop/shop", "spec.access.callers", provenance.ReasonCaller)
 	})
 }
 
