@@ -86,9 +86,6 @@ func issued(c *v1alpha1.ManagedCertificate) bool { return c != nil && c.Status.N
 // coversHost reports whether a name of a certificate stands for a host: a wildcard
 // for exactly one label (RFC 9525 section 6.3).
 func coversHost(name, host string) bool {
-	if rest, ok := strings.CutPrefix(name, "*."); ok {
-		_, parent, found := strings.Cut(host, ".")
-		return found && parent == rest
-	}
-	return name == host
+	_, parent, _ := strings.Cut(host, ".")
+	return name == host || name == "*."+parent
 }
