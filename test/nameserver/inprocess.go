@@ -121,7 +121,7 @@ func (z *answering) distrust(answer *mdns.Msg, signature *mdns.TSIG, problem err
 	now := time.Now().Add(time.Duration(z.server.Ahead.Load())).Unix()
 	apart := max(now-int64(signature.TimeSigned), int64(signature.TimeSigned)-now)
 	_, known := z.server.secrets()[signature.Hdr.Name]
-	code := mdns.RcodeSuccess
+	var code int
 	switch {
 	case !known || signature.Algorithm != mdns.HmacSHA256:
 		code = mdns.RcodeBadKey

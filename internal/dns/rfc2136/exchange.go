@@ -115,14 +115,8 @@ func (c *connection) judge(ctx context.Context, answer *mdns.Msg, err error) err
 	switch {
 	case !c.signed:
 		return plain(ctx, err)
-	case signature != nil && signature.Error == mdns.RcodeBadTime:
-		return fmt.Errorf("%w: the server says BADTIME: its clock and ours are more than %d seconds apart", dns.ErrClock, fudge)
-	case signature != nil && signature.Error == mdns.RcodeBadKey:
-		return fmt.Errorf("%w: the server says BADKEY: it has no TSIG key %s with the algorithm %s", dns.ErrCredentials, c.p.options.Key.Name, c.p.options.Key.Algorithm)
-	case signature != nil && signature.Error == mdns.RcodeBadSig:
-		return fmt.Errorf("%w: the server says BADSIG: it has the TSIG key %s with another secret", dns.ErrCredentials, c.p.options.Key.Name)
-	case signature != nil && signature.Error != 0:
-		return fmt.Errorf("%w: the server says %s of the TSIG key %s", dns.ErrCredentials, mdns.RcodeToString[int(signature.Error)], c.p.options.Key.Name)
+	case signature != nil && signature.Error != mdns.RcodeSuccess:
+		return c.refused(int(signature.Error))
 	case signature == nil && (answer.Rcode == mdns.RcodeNotAuth || answer.Rcode == mdns.RcodeRefused):
 		// PowerDNS, for one.
 		return fmt.Errorf("%w: the server says %s and not why: the name, the algorithm or the secret of the TSIG key %s is another than there, or the clocks are more than %d seconds apart",
@@ -137,6 +131,20 @@ func (c *connection) judge(ctx context.Context, answer *mdns.Msg, err error) err
 		return fmt.Errorf("the answer is not signed by the TSIG key %s: %w", c.p.options.Key.Name, plain(ctx, err))
 	}
 	return nil
+}
+
+// refused says what a server finds wrong with our signature (RFC 8945 section 5.2).
+func (c *connection) refused(code int) error {
+	key, said := c.p.options.Key, mdns.RcodeToString[code]
+	switch code {
+	case mdns.RcodeBadTime:
+		return fmt.Errorf("%w: the server says %s: its clock and ours are more than %d seconds apart", dns.ErrClock, said, fudge)
+	case mdns.RcodeBadKey:
+		return fmt.Errorf("%w: the server says %s: it has no TSIG key %s with the algorithm %s", dns.ErrCredentials, said, key.Name, key.Algorithm)
+	case mdns.RcodeBadSig:
+		return fmt.Errorf("%w: the server says %s: it has the TSIG key %s with another secret", dns.ErrCredentials, said, key.Name)
+	}
+	return fmt.Errorf("%w: the server says %s of the TSIG key %s", dns.ErrCredentials, said, key.Name)
 }
 
 // plain leaves out what changes from one attempt to the next: our own port. The
