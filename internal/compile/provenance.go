@@ -15,11 +15,11 @@ import (
 	"github.com/trellis-mesh/trellis/internal/model"
 )
 
-// Provenance and Reason are what generated objects say of their rules.
-type (
-	Provenance = provenance.Provenance
-	Reason     = provenance.Reason
-)
+// Provenance is what a generated object says of its rules.
+type Provenance = provenance.Provenance
+
+// Reason is why one of them is there.
+type Reason = provenance.Reason
 
 // place is where something was stated: an origin, or a field below it.
 type place struct {

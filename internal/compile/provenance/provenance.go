@@ -173,4 +173,3 @@ func (p Provenance) Rule(i int) (object, field string, reason Reason, ok bool) {
 	}
 	return p.Objects[r.Object], p.Fields[r.Field], r.Reason, true
 }
-
