@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 
 	"github.com/trellis-mesh/trellis/internal/certificate"
@@ -63,16 +62,16 @@ type Spec struct {
 // canonical brings a Spec into the form that digests and comparisons are made of,
 // or says why no CA would ever accept it.
 func (s Spec) canonical() (Spec, error) {
-	u, err := url.Parse(s.Directory)
-	if err != nil || u.Scheme != "https" || u.Host == "" {
+	if !httpsURL(s.Directory) {
 		return s, fmt.Errorf("the directory %q is no URL with https", s.Directory)
 	}
-	if u, err := url.Parse(s.Preflight); s.Preflight != "" && (err != nil || u.Scheme != "https" || u.Host == "" || s.Preflight == s.Directory) {
+	if s.Preflight != "" && (!httpsURL(s.Preflight) || s.Preflight == s.Directory) {
 		return s, fmt.Errorf("the directory for a preflight %q is no URL with https of another directory", s.Preflight)
 	}
 	if len(s.Names) == 0 || len(s.Names) > maxNames {
 		return s, fmt.Errorf("a certificate has 1 to %d names, and these are %d", maxNames, len(s.Names))
 	}
+	var err error
 	if s.Names, err = certificate.CanonicalNames(s.Names); err != nil {
 		return s, err
 	}

@@ -113,27 +113,34 @@ func (w *work) rotate(ctx context.Context, r *rotation) error {
 		return nil
 	}
 	next, begun := s.Data[entry+nextSuffix]
-	if begun && !readable(next) {
+	switch {
+	case begun && !readable(next):
 		// Nothing was ever sent with it.
 		return w.replace(ctx, s, func(data map[string][]byte) { delete(data, entry+nextSuffix) })
-	}
-	switch {
-	case !begun && (wish == "" || string(s.Data[entry+causeSuffix]) == w.cause()):
+	case begun:
+		return w.change(ctx, r, s, next, wish)
+	case wish == "" || string(s.Data[entry+causeSuffix]) == w.cause():
 		r.open.Store(false)
 		w.setAccount(s.Data[entry])
 		w.followed(wish)
 		return nil
-	case !begun:
-		if next, err = acme.NewAccountKey(); err != nil {
-			return fmt.Errorf("making the next key of an account: %w", err)
-		}
-		r.open.Store(true)
-		err = w.replace(ctx, s, func(data map[string][]byte) {
-			data[entry+nextSuffix], data[entry+causeSuffix] = next, []byte(w.cause())
-		})
-		if err != nil {
-			return err
-		}
+	}
+	return w.beginChange(ctx, r, s, wish)
+}
+
+// beginChange stores the next key before anybody hears of it.
+func (w *work) beginChange(ctx context.Context, r *rotation, s *corev1.Secret, wish string) error {
+	next, err := acme.NewAccountKey()
+	if err != nil {
+		return fmt.Errorf("making the next key of an account: %w", err)
+	}
+	r.open.Store(true)
+	err = w.replace(ctx, s, func(data map[string][]byte) {
+		entry := accountEntry(w.active)
+		data[entry+nextSuffix], data[entry+causeSuffix] = next, []byte(w.cause())
+	})
+	if err != nil {
+		return err
 	}
 	return w.change(ctx, r, s, next, wish)
 }

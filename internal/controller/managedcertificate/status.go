@@ -236,8 +236,7 @@ func (w *work) writeStatus(ctx context.Context) error {
 	if err != nil || equality.Semantic.DeepEqual(w.cert.Status, status) {
 		return err
 	}
-	was := meta.IsStatusConditionTrue(w.cert.Status.Conditions, ConditionExpiring)
-	warned := meta.FindStatusCondition(w.cert.Status.Conditions, ConditionWarned).DeepCopy()
+	before := w.cert.Status.Conditions
 	again := func(err error) bool {
 		return ctx.Err() == nil && !apierrors.IsNotFound(err) && !apierrors.IsInvalid(err) && !apierrors.IsForbidden(err)
 	}
@@ -260,13 +259,19 @@ func (w *work) writeStatus(ctx context.Context) error {
 		return fmt.Errorf("writing the status: %w", err)
 	}
 	w.cert.Status = status
-	if c := meta.FindStatusCondition(status.Conditions, ConditionExpiring); c != nil && !was {
+	w.alarm(before, status.Conditions)
+	return nil
+}
+
+// alarm says what is new and wrong.
+func (w *work) alarm(before, now []metav1.Condition) {
+	if c := meta.FindStatusCondition(now, ConditionExpiring); c != nil && !meta.IsStatusConditionTrue(before, ConditionExpiring) {
 		w.say(corev1.EventTypeWarning, eventExpiring, "Renew", c.Message)
 	}
-	if c := meta.FindStatusCondition(status.Conditions, ConditionWarned); c != nil && (warned == nil || warned.Message != c.Message) {
+	warned := meta.FindStatusCondition(before, ConditionWarned)
+	if c := meta.FindStatusCondition(now, ConditionWarned); c != nil && (warned == nil || warned.Message != c.Message) {
 		w.say(corev1.EventTypeWarning, eventWarned, "Order", c.Message)
 	}
-	return nil
 }
 
 func (w *work) applyStatus(ctx context.Context, status v1alpha1.ManagedCertificateStatus) error {
