@@ -1,0 +1,110 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package stream
+
+import (
+	"slices"
+	"strings"
+)
+
+// Headers are the headers of a request in the order in which they came, names in
+// lower case. The zero value has none.
+type Headers struct {
+	fields []Header
+}
+
+// Header is one header field.
+type Header struct{ Name, Value string }
+
+// NewHeaders takes header fields in order. Names are made lower case.
+func NewHeaders(fields ...Header) Headers {
+	var h Headers
+	for _, f := range fields {
+		h.Add(f.Name, f.Value)
+	}
+	return h
+}
+
+// Clone is a copy whose changes do not show in h.
+func (h *Headers) Clone() Headers { return Headers{fields: slices.Clone(h.fields)} }
+
+// All are the fields in order. The slice must not be changed.
+func (h *Headers) All() []Header { return h.fields }
+
+// Values are the values of one header, in order; nil where it is missing.
+func (h *Headers) Values(name string) []string {
+	name = strings.ToLower(name)
+	var out []string
+	for i := range h.fields {
+		if h.fields[i].Name == name {
+			out = append(out, h.fields[i].Value)
+		}
+	}
+	return out
+}
+
+// Get is the first value of a header, and whether there is one.
+func (h *Headers) Get(name string) (string, bool) {
+	name = strings.ToLower(name)
+	for i := range h.fields {
+		if h.fields[i].Name == name {
+			return h.fields[i].Value, true
+		}
+	}
+	return "", false
+}
+
+// Joined is what Envoy's header matchers compare: all values of a header with a
+// comma between them, and whether there is one
+// (HeaderUtility::getAllOfHeaderAsString).
+func (h *Headers) Joined(name string) (string, bool) {
+	values := h.Values(name)
+	if len(values) == 0 {
+		return "", false
+	}
+	return strings.Join(values, ","), true
+}
+
+// Add appends a field.
+func (h *Headers) Add(name, value string) {
+	h.fields = append(h.fields, Header{Name: strings.ToLower(name), Value: value})
+}
+
+// Set replaces all fields of a name by one, in the place of the first.
+func (h *Headers) Set(name, value string) {
+	name = strings.ToLower(name)
+	at := slices.IndexFunc(h.fields, func(f Header) bool { return f.Name == name })
+	if at < 0 {
+		h.Add(name, value)
+		return
+	}
+	h.fields[at].Value = value
+	rest := slices.DeleteFunc(h.fields[at+1:], func(f Header) bool { return f.Name == name })
+	h.fields = h.fields[:at+1+len(rest)]
+}
+
+// Remove takes all fields of a name away.
+func (h *Headers) Remove(name string) {
+	name = strings.ToLower(name)
+	h.fields = slices.DeleteFunc(h.fields, func(f Header) bool { return f.Name == name })
+}
+
+// The pseudo-headers of HTTP/2 (RFC 9113 §8.3.1).
+const (
+	Method    = ":method"
+	Authority = ":authority"
+	Path      = ":path"
+	Scheme    = ":scheme"
+)
+
+// Method, Path and Authority are the pseudo-headers; empty where they are
+// missing. Path includes the query.
+func (s *Stream) Method() string    { return s.first(Method) }
+func (s *Stream) Path() string      { return s.first(Path) }
+func (s *Stream) Authority() string { return s.first(Authority) }
+
+func (s *Stream) first(name string) string {
+	v, _ := s.Headers.Get(name)
+	return v
+}
