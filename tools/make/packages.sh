@@ -2,7 +2,7 @@
 # Lists the packages that have tests, by how they must be run:
 #   packages.sh unit   needs no running mesh and links none of Istio's own code
 #   packages.sh istio  links Istio's own packages, which are not race-clean
-#   packages.sh e2e    starts the real stack
+#   packages.sh e2e    starts the real stack, or an Envoy by itself
 # The list follows the imports, so nobody has to keep it. Prints nothing when
 # there is none, and fails when the tree cannot be listed: no tests found and
 # tests that cannot be found are different things.
@@ -16,6 +16,6 @@ printf '%s\n' "$tree" | awk -v want="$1" '
 		name = substr($1, 1, length($1) - 5)
 		kind = "unit"
 		if ($0 ~ / istio\.io\/istio\//) kind = "istio"
-		if (name ~ /\/test\/(e2e|stack|demo)(\/|$)/) kind = "e2e"
+		if (name ~ /\/test\/(e2e|stack|demo|envoy|oracle\/decide)(\/|$)/) kind = "e2e"
 		if (kind == want) print name
 	}' | sort -u | sed 's,^github.com/trellis-mesh/trellis,.,'
