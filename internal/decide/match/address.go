@@ -25,6 +25,19 @@ func NewRange(r *corev3.CidrRange) (netip.Prefix, error) {
 	return prefix, nil
 }
 
+// NewRanges reads ranges in order. It fails where Envoy refuses one.
+func NewRanges(rs []*corev3.CidrRange) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, r := range rs {
+		prefix, err := NewRange(r)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, prefix)
+	}
+	return out, nil
+}
+
 // Contains reports whether an address is in a range; one that is not known is
 // Unknown, with what it is the address of. IPv4 in IPv6 (RFC 4291 §2.5.5.2) is
 // IPv4.
