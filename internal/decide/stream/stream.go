@@ -49,6 +49,18 @@ func (s *Stream) SetMetadata(filter string, value *structpb.Struct) {
 	s.Metadata[filter] = value
 }
 
+// MergeMetadata adds to what a filter has said, as Envoy's filters do: values of
+// keys that are there already are replaced. The struct that was there stays as it
+// is, since clones share it.
+func (s *Stream) MergeMetadata(filter string, value *structpb.Struct) {
+	fields := maps.Clone(s.Metadata[filter].GetFields())
+	if fields == nil {
+		fields = map[string]*structpb.Value{}
+	}
+	maps.Copy(fields, value.GetFields())
+	s.SetMetadata(filter, &structpb.Struct{Fields: fields})
+}
+
 // Connection is the downstream connection that a request came on.
 type Connection struct {
 	// DirectRemote is the address of the other end.
