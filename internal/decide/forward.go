@@ -107,7 +107,24 @@ func (w *walk) send(p *proxy, c *clusterv3.Cluster, e cluster.Endpoint, f forwar
 	if why := w.mistrust(security, e); why.Truth != match.True {
 		return w.untrusted(p, why)
 	}
-	return w.arrive(out, load, c.GetName())
+	return upstreamFailure(w.arrive(out, load, c.GetName()), out)
+}
+
+// upstreamFailure is what a proxy answers where the connection that it opened
+// comes to nothing: the other end says nothing to the client.
+func upstreamFailure(v Verdict, c *stream.Connection) Verdict {
+	for i := range v.Branches {
+		v.Branches[i].Verdict = upstreamFailure(v.Branches[i].Verdict, c)
+	}
+	if v.Outcome != Fails || v.Reply != nil && v.Reply.Code != 0 {
+		return v
+	}
+	reply := &stream.Reply{Code: 503, Details: "upstream_reset_before_response_started{connection_termination}", Flags: []string{"UC"}}
+	if c.TLS != nil || v.Reply == nil {
+		reply.Details, reply.Flags = "upstream_reset_before_response_started{remote_connection_failure}", []string{"UF"}
+	}
+	v.Reply = reply
+	return v
 }
 
 func endpointName(e cluster.Endpoint) string {
