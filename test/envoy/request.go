@@ -44,6 +44,8 @@ type Response struct {
 	Proto  int // the major version of HTTP
 	Header http.Header
 	Body   []byte
+	// Close: Envoy takes no further request on this connection.
+	Close bool
 
 	proxy *Proxy
 	key   connectionKey
@@ -103,7 +105,7 @@ func (c *Connection) Send(raw string) (*Response, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading an answer: %w", err)
 	}
-	out := &Response{Status: answer.StatusCode, Proto: answer.ProtoMajor, Header: answer.Header, proxy: c.proxy, key: c.key, index: c.sent}
+	out := &Response{Status: answer.StatusCode, Proto: answer.ProtoMajor, Header: answer.Header, Close: answer.Close, proxy: c.proxy, key: c.key, index: c.sent}
 	c.sent++
 	defer func() { _ = answer.Body.Close() }()
 	if out.Body, err = io.ReadAll(answer.Body); err != nil {

@@ -109,6 +109,22 @@ func (h *Header) Match(headers *stream.Headers) Answer {
 	return a
 }
 
+// MatchEach compares the values of a header one by one: it is enough that one
+// matches, or inverted that none does. RBAC filters do so, for which a header that
+// is sent twice would else be a way around a rule
+// (envoy.reloadable_features.rbac_match_headers_individually).
+func (h *Header) MatchEach(headers *stream.Headers) Answer {
+	values := headers.Values(h.name)
+	if len(values) < 2 || h.there != nil {
+		return h.Match(headers)
+	}
+	a := Or(values, h.compare)
+	if h.invert {
+		return a.Not()
+	}
+	return a
+}
+
 func (h *Header) compare(value string) Answer {
 	if h.span == nil {
 		return h.text.Match(value)

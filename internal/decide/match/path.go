@@ -79,8 +79,9 @@ func (t *Template) Match(path string) Answer {
 
 const (
 	// templateCharacters are those of a path segment (RFC 3986, pchar) but for "*"
-	// and "=", which Envoy leaves out of literals and of what globs match.
+	// and "=", which Envoy leaves out of literals. Globs match these too.
 	templateCharacters = `a-zA-Z0-9\-._~%!$&'()+,;:@`
+	globCharacters     = templateCharacters + `*=`
 	maximumTemplate    = 4096 // bytes
 	maximumVariables   = 5
 	maximumName        = 16 // bytes of a variable
@@ -166,9 +167,9 @@ func (t *template) glob(text string) (string, string, error) {
 	}
 	if after, ok := strings.CutPrefix(text, "**"); ok {
 		t.afterText = true
-		return "[" + templateCharacters + "/]*", after, nil
+		return "[" + globCharacters + "/]*", after, nil
 	}
-	return "[" + templateCharacters + "]+", text[1:], nil
+	return "[" + globCharacters + "]+", text[1:], nil
 }
 
 // variable reads what is between braces: a name, and what it matches unless that
