@@ -5,7 +5,6 @@ package route
 
 import (
 	"fmt"
-	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
@@ -20,6 +19,9 @@ import (
 // says why that cannot be told. Errors of the policy are Unknown too: Envoy would
 // refuse it.
 func (c *Case) CORS(s *stream.Stream) (*stream.Reply, string) {
+	if c.Route == nil || c.Route.config.GetRoute() == nil {
+		return nil, "" // the filter looks at routes that forward only
+	}
 	policies, err := c.policies()
 	if err != nil {
 		return nil, err.Error()
@@ -43,7 +45,7 @@ func (c *Case) CORS(s *stream.Stream) (*stream.Reply, string) {
 		if forwards(policies) {
 			return nil, ""
 		}
-		return &stream.Reply{Code: 200, Details: "cors_response"}, ""
+		return preflight(policies, s, ""), ""
 	case match.True:
 	}
 	return preflight(policies, s, origin), ""
@@ -66,7 +68,7 @@ func (c *Case) policies() ([]*corsv3.CorsPolicy, error) {
 		}
 		out = append(out, p)
 	}
-	if len(out) > 0 || c.Route == nil {
+	if len(out) > 0 {
 		return out, nil
 	}
 	for _, old := range []*routev3.CorsPolicy{c.Route.config.GetRoute().GetCors(), c.virtualHost.config.GetCors()} { //nolint:staticcheck // deprecated is still in force
@@ -136,16 +138,14 @@ func forwards(policies []*corsv3.CorsPolicy) bool {
 	return true
 }
 
-// preflight is the answer to an allowed origin.
+// preflight is the answer to an origin, empty for one that is not allowed: that it
+// is not named makes the browser refuse.
 func preflight(policies []*corsv3.CorsPolicy, s *stream.Stream, origin string) *stream.Reply {
 	reply := &stream.Reply{Code: 200, Details: "cors_response"}
-	reply.Headers.Set("access-control-allow-origin", origin)
-	for _, p := range policies {
-		if c := p.GetAllowCredentials(); c != nil {
-			if c.GetValue() {
-				reply.Headers.Set("access-control-allow-credentials", "true")
-			}
-			break
+	if origin != "" {
+		reply.Headers.Set("access-control-allow-origin", origin)
+		if allowsCredentials(policies) {
+			reply.Headers.Set("access-control-allow-credentials", "true")
 		}
 	}
 	set := func(name string, get func(*corsv3.CorsPolicy) string) {
@@ -159,15 +159,15 @@ func preflight(policies []*corsv3.CorsPolicy, s *stream.Stream, origin string) *
 	set("access-control-allow-methods", (*corsv3.CorsPolicy).GetAllowMethods)
 	set("access-control-allow-headers", (*corsv3.CorsPolicy).GetAllowHeaders)
 	set("access-control-max-age", (*corsv3.CorsPolicy).GetMaxAge)
-	if wants, _ := s.Headers.Get("access-control-request-private-network"); strings.EqualFold(wants, "true") {
-		for _, p := range policies {
-			if a := p.GetAllowPrivateNetworkAccess(); a != nil {
-				if a.GetValue() {
-					reply.Headers.Set("access-control-allow-private-network", "true")
-				}
-				break
-			}
+	return reply
+}
+
+// allowsCredentials asks the most specific policy that says it.
+func allowsCredentials(policies []*corsv3.CorsPolicy) bool {
+	for _, p := range policies {
+		if c := p.GetAllowCredentials(); c != nil {
+			return c.GetValue()
 		}
 	}
-	return reply
+	return false
 }

@@ -103,13 +103,20 @@ func (w *rewriting) path(r *Route, s *stream.Stream) (string, string) {
 	only := match.WithoutQuery(path)
 	switch {
 	case w.whole != nil:
-		return w.whole.replace(only) + path[len(only):], ""
+		if out := w.whole.replace(only); out != "" { // nothing is no path: Envoy keeps the old one
+			return out + path[len(only):], ""
+		}
 	case w.prefix != "" && (r.config.GetMatch().GetSafeRegex() != nil || r.config.GetMatch().GetConnectMatcher() != nil):
 		return w.prefix + path[len(only):], ""
 	case w.prefix != "":
 		return w.prefix + path[min(len(r.literal), len(path)):], ""
 	}
 	return path, ""
+}
+
+// keeps is whether a regular expression rewrites the path to what it is.
+func (w *rewriting) keeps(path string) bool {
+	return w.whole != nil && w.whole.replace(match.WithoutQuery(path)) != ""
 }
 
 // Forwarded is the request as it goes to an upstream host of the chosen cluster:
@@ -127,19 +134,21 @@ func (c *Case) Forwarded(s *stream.Stream) (out *stream.Stream, unknown []string
 	if why != "" {
 		return out, append(unknown, stream.Path)
 	}
-	if path != out.Path() {
+	if r.rewrite.prefix != "" || path != out.Path() || r.rewrite.keeps(out.Path()) {
 		out.Headers.Set("x-envoy-original-path", out.Path())
 		out.Headers.Set(stream.Path, path)
 	}
 	return out, unknown
 }
 
+// rewriteHost sets the host: that of the weighted cluster first, which leaves no
+// trace, then the route's.
 func (c *Case) rewriteHost(out *stream.Stream) []string {
+	if c.weighted != nil && c.weighted.config.GetHostRewriteLiteral() != "" {
+		out.Headers.Set(stream.Authority, c.weighted.config.GetHostRewriteLiteral())
+	}
 	action := c.Route.config.GetRoute()
 	host := action.GetHostRewriteLiteral()
-	if c.weighted != nil && c.weighted.config.GetHostRewriteLiteral() != "" {
-		host = c.weighted.config.GetHostRewriteLiteral()
-	}
 	switch {
 	case host != "":
 	case action.GetHostRewriteHeader() != "":
@@ -152,18 +161,28 @@ func (c *Case) rewriteHost(out *stream.Stream) []string {
 	if host == "" {
 		return nil
 	}
+	before := out.Authority()
 	if action.GetAppendXForwardedHost() {
-		forwarded := out.Authority()
-		if had, has := out.Headers.Get("x-forwarded-host"); has && had != "" {
-			forwarded = had + "," + forwarded
-		}
-		out.Headers.Set("x-forwarded-host", forwarded)
+		forwardHost(&out.Headers, before)
 	}
-	if out.Authority() != host {
-		out.Headers.Set("x-envoy-original-host", out.Authority())
+	if before != host {
+		out.Headers.Set("x-envoy-original-host", before)
 	}
 	out.Headers.Set(stream.Authority, host)
 	return nil
+}
+
+// forwardHost adds the host that was asked for to X-Forwarded-Host, unless it is
+// the last one there.
+func forwardHost(h *stream.Headers, host string) {
+	had, _ := h.Get("x-forwarded-host")
+	switch last := had[strings.LastIndexByte(had, ',')+1:]; {
+	case host == "":
+	case had == "":
+		h.Set("x-forwarded-host", host)
+	case last != host:
+		h.Set("x-forwarded-host", had+","+host)
+	}
 }
 
 // mutation is one level's changes of request headers.
@@ -190,28 +209,62 @@ func (c *Case) mutations() []mutation {
 	return out
 }
 
-// apply removes first, then adds, and says of which headers the value is not
-// known.
+// apply makes one level's changes in Envoy's order: it removes, sets, and adds at
+// last, each as the headers were before it began to set and add. It says of which
+// headers the value is not known.
 func (m mutation) apply(h *stream.Headers) []string {
 	for _, name := range m.remove {
 		h.Remove(name)
 	}
 	var unknown []string
+	var set, added []stream.Header
 	for _, o := range m.add {
-		name, value := strings.ToLower(o.GetHeader().GetKey()), o.GetHeader().GetValue()
+		value := o.GetHeader().GetValue()
 		if value == "" {
 			value = string(o.GetHeader().GetRawValue())
 		}
 		value, known := literal(value)
+		field := stream.Header{Name: strings.ToLower(o.GetHeader().GetKey()), Value: value}
 		if !known {
-			unknown = append(unknown, name)
+			unknown = append(unknown, field.Name)
 			continue
 		}
-		if value != "" || o.GetKeepEmptyValue() {
-			add(h, o, name, value)
+		if value == "" && !o.GetKeepEmptyValue() {
+			continue
+		}
+		_, has := h.Get(field.Name)
+		switch sets, does := placed(o, has); {
+		case !does:
+		case sets:
+			set = append(set, field)
+		default:
+			added = append(added, field)
 		}
 	}
+	for _, f := range set {
+		h.Set(f.Name, f.Value)
+	}
+	for _, f := range added {
+		h.Add(f.Name, f.Value)
+	}
 	return unknown
+}
+
+// placed is whether a header is set or added, and whether anything is done at all.
+func placed(o *corev3.HeaderValueOption, has bool) (sets, does bool) {
+	action := o.GetAppendAction()
+	if o.GetAppend() != nil && !o.GetAppend().GetValue() { //nolint:staticcheck // deprecated is still in force
+		action = corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD
+	}
+	switch action {
+	case corev3.HeaderValueOption_ADD_IF_ABSENT:
+		return false, !has
+	case corev3.HeaderValueOption_OVERWRITE_IF_EXISTS:
+		return true, has
+	case corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD:
+		return true, true
+	}
+	return false, true
 }
 
 // literal is a value without commands of Envoy's formatter, in which two percent
@@ -219,26 +272,4 @@ func (m mutation) apply(h *stream.Headers) []string {
 func literal(value string) (string, bool) {
 	plain := strings.ReplaceAll(value, "%%", "")
 	return strings.ReplaceAll(value, "%%", "%"), !strings.Contains(plain, "%")
-}
-
-func add(h *stream.Headers, o *corev3.HeaderValueOption, name, value string) {
-	_, has := h.Get(name)
-	action := o.GetAppendAction()
-	if o.GetAppend() != nil && !o.GetAppend().GetValue() { //nolint:staticcheck // deprecated is still in force
-		action = corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD
-	}
-	switch action {
-	case corev3.HeaderValueOption_ADD_IF_ABSENT:
-		if !has {
-			h.Add(name, value)
-		}
-	case corev3.HeaderValueOption_OVERWRITE_IF_EXISTS:
-		if has {
-			h.Set(name, value)
-		}
-	case corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD:
-		h.Set(name, value)
-	default:
-		h.Add(name, value)
-	}
 }

@@ -81,11 +81,16 @@ func (c *candidates) next() *Route {
 	return c.routes[at]
 }
 
-// matchedPath is what paths are compared with: without the query, and without
-// what follows a semicolon where the table says so.
+// matchedPath is what paths are compared with: without the query, and each segment
+// without its parameters (RFC 3986 §3.3) where the table says so.
 func matchedPath(path string, ignoreParameters bool) string {
-	if ignoreParameters {
-		path, _, _ = strings.Cut(path, ";")
+	path = match.WithoutQuery(path)
+	if !ignoreParameters || !strings.Contains(path, ";") {
+		return path
 	}
-	return match.WithoutQuery(path)
+	segments := strings.Split(path, "/")
+	for i := range segments {
+		segments[i], _, _ = strings.Cut(segments[i], ";")
+	}
+	return strings.Join(segments, "/")
 }

@@ -212,11 +212,10 @@ func askPath(r *Route, s *stream.Stream) match.Answer {
 	return r.path(s)
 }
 
+// askHeaders compares the values of a repeated header one by one, as Envoy 1.40
+// does for routes; earlier ones joined them by commas.
 func askHeaders(r *Route, s *stream.Stream) match.Answer {
-	if len(r.headers) == 0 {
-		return match.Yes
-	}
-	return r.headers.Match(&s.Headers)
+	return match.And(r.headers, func(h *match.Header) match.Answer { return h.MatchEach(&s.Headers) })
 }
 
 func askParameters(r *Route, s *stream.Stream) match.Answer {
