@@ -4,9 +4,45 @@
 package decide
 
 import (
-	"errors"
-
+	jwtv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/trellis-mesh/trellis/internal/decide/jwt"
+	"github.com/trellis-mesh/trellis/internal/decide/stream"
 )
 
-func (f *httpFilter) compileJWT(*anypb.Any) error { return errors.New("not yet") }
+// compileJWT is the filter that looks at tokens.
+func (f *httpFilter) compileJWT(config *anypb.Any) error {
+	m := &jwtv3.JwtAuthentication{}
+	if err := config.UnmarshalTo(m); err != nil {
+		return err
+	}
+	filter, err := jwt.New(m)
+	if err != nil {
+		return err
+	}
+	f.run = authenticate(filter, nil)
+	f.override = func(config *anypb.Any) (func(*exchange) *Verdict, error) {
+		m := &jwtv3.PerRouteConfig{}
+		if err := config.UnmarshalTo(m); err != nil {
+			return nil, err
+		}
+		return authenticate(filter, jwt.NewRoute(m)), nil
+	}
+	return nil
+}
+
+func authenticate(filter *jwt.Filter, route *jwt.Route) func(*exchange) *Verdict {
+	const rule = "envoy.filters.http.jwt_authn"
+	return func(x *exchange) *Verdict {
+		switch v := filter.Decide(x.s, route, x.walk.q.At); v.Outcome {
+		case jwt.Unknown:
+			return x.unknown("%s", v.Why)
+		case jwt.Denied:
+			x.walk.add(Step{Proxy: x.p.name, Stage: StageFilter, Rule: rule, Says: "refuses the token: " + v.Reason, Stops: true})
+			return x.end(Verdict{Outcome: Deny, Reply: &stream.Reply{Code: v.Status, Details: v.Details, Body: v.Reason}})
+		case jwt.Allowed:
+		}
+		return nil
+	}
+}
