@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/trellis-mesh/trellis/internal/cli/can"
 	"github.com/trellis-mesh/trellis/internal/cli/cert"
 	"github.com/trellis-mesh/trellis/internal/cli/check"
 	"github.com/trellis-mesh/trellis/internal/cli/dns"
@@ -55,7 +56,7 @@ that kubectl would ask.`,
 	root.SetIn(s.In)
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
-	root.AddCommand(cert.New(s), check.New(s), dns.New(s), render.New(s), version.New(s))
+	root.AddCommand(can.New(s), cert.New(s), check.New(s), dns.New(s), render.New(s), version.New(s))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{err, cmd.CommandPath()} })
 	return root
 }

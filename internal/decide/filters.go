@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	udpatypev1 "github.com/cncf/xds/go/udpa/type/v1"
 	xdstypev3 "github.com/cncf/xds/go/xds/type/v3"
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	authzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
@@ -85,6 +86,10 @@ var transparent = map[string]string{
 // struct with its type beside it.
 func effectiveType(config *anypb.Any) string {
 	if wrapped := (&xdstypev3.TypedStruct{}); config.MessageIs(wrapped) && config.UnmarshalTo(wrapped) == nil {
+		return wrapped.GetTypeUrl()
+	}
+	// The older form, which Istio writes.
+	if wrapped := (&udpatypev1.TypedStruct{}); config.MessageIs(wrapped) && config.UnmarshalTo(wrapped) == nil {
 		return wrapped.GetTypeUrl()
 	}
 	return config.GetTypeUrl()

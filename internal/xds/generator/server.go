@@ -17,6 +17,8 @@ import (
 	"istio.io/istio/pkg/log"
 	"istio.io/istio/pkg/test"
 
+	"k8s.io/apimachinery/pkg/runtime"
+
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
@@ -24,6 +26,7 @@ import (
 // concurrent use, and holds memory and goroutines until Close.
 type Generator struct {
 	nodes    []xds.Node
+	objects  []runtime.Object
 	problems []xds.Problem
 	server   *pilotxds.FakeDiscoveryServer
 	push     *model.PushContext
@@ -57,7 +60,7 @@ func New(ctx context.Context, in Input) (*Generator, error) {
 		return nil, err
 	}
 	g := &Generator{
-		nodes: nodes(gathered, in.Cluster), problems: gathered.problems,
+		nodes: nodes(gathered, in.Cluster), objects: gathered.kube, problems: gathered.problems,
 		made: xds.Provenance{Source: xds.FromGenerator, Name: version(), Time: gathered.newest},
 		stop: make(chan struct{}), ended: make(chan error, 1),
 	}
@@ -118,6 +121,10 @@ func (g *Generator) Close() error {
 
 // Nodes implements xds.Source.
 func (g *Generator) Nodes(context.Context) ([]xds.Node, error) { return g.nodes, nil }
+
+// Objects are the Kubernetes objects that it works on: those of the input and, for
+// one that is FromFiles, what a cluster would have made of them. Read only.
+func (g *Generator) Objects() []runtime.Object { return g.objects }
 
 // Problems are what is wrong with the input as a whole; every Config has them
 // too.
