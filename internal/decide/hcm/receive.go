@@ -42,11 +42,7 @@ func (m *Manager) Receive(connection *stream.Connection, r *Request) Outcome {
 	if reply, unknown := m.client(s, r); reply != nil || unknown != "" {
 		return Outcome{Reply: reply, Unknown: unknown}
 	}
-	upgrade, reply := m.upgrade(s)
-	if reply != nil {
-		return Outcome{Reply: reply}
-	}
-	return Outcome{Stream: s, Upgrade: upgrade}
+	return Outcome{Stream: s, Upgrade: upgrade(s)}
 }
 
 // version refuses what comes without a host, or in a version that is not spoken.
@@ -210,23 +206,31 @@ func decimal(s string) (uint64, bool) {
 	return n, true
 }
 
-// upgrade decides on CONNECT and Upgrade, which only some connection managers let
-// through. A route may say otherwise than the connection manager: that is for
-// whoever knows the route (RouteAction.upgrade_configs).
-func (m *Manager) upgrade(s *stream.Stream) (string, *stream.Reply) {
-	kind := ""
-	switch {
-	case s.Method() == connect:
-		kind = connect
-	case isUpgrade(&s.Headers):
-		kind, _ = s.Headers.Get("upgrade")
-	default:
-		return "", nil
+// upgrade is the protocol that a request asks to change to; empty for none.
+func upgrade(s *stream.Stream) string {
+	if s.Method() == connect {
+		return connect
 	}
-	if !m.upgrades[strings.ToLower(kind)] {
-		return "", refused(403, "upgrade_failed")
+	if !isUpgrade(&s.Headers) {
+		return ""
 	}
-	return kind, nil
+	kind, _ := s.Headers.Get("upgrade")
+	return kind
+}
+
+// Upgraded decides on a request with an Upgrade of its own (see Outcome). What its
+// route says, by protocol in lower case, goes before what the connection manager
+// says (route.Case.Upgrades). Where neither lets it through it is refused.
+func (m *Manager) Upgraded(kind string, route map[string]bool) *stream.Reply {
+	kind = strings.ToLower(kind)
+	allowed, said := route[kind]
+	if !said {
+		allowed = m.upgrades[kind]
+	}
+	if allowed {
+		return nil
+	}
+	return refused(403, "upgrade_failed")
 }
 
 // isUpgrade is Envoy's Utility::isUpgrade.

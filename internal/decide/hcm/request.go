@@ -29,8 +29,7 @@ type Request struct {
 	Authority, Scheme string
 	// Headers are the other fields in order.
 	Headers stream.Headers
-	// Trickles: more is known to follow (a body), so that "no body" headers are
-	// not added.
+	// Body: a body follows.
 	Body bool
 }
 
@@ -39,9 +38,9 @@ type Request struct {
 type Outcome struct {
 	// Stream is the request as the first filter sees it.
 	Stream *stream.Stream
-	// Upgrade is the protocol that the request asks for and this connection
-	// manager lets through ("websocket", "CONNECT"); empty otherwise. Its own
-	// filters, if it has any, then replace the usual ones.
+	// Upgrade is the protocol that the request asks to change to ("websocket",
+	// "CONNECT"); empty for none. Manager.Upgraded decides on it once the route is
+	// known; its own filters, if it has any, then replace the usual ones.
 	Upgrade string
 	// Reply is the refusal.
 	Reply *stream.Reply

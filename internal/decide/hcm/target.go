@@ -23,7 +23,8 @@ func set(words string) map[string]bool {
 }
 
 // inline are the request headers that Envoy keeps in a slot of their own, and so
-// never twice.
+// never twice. Filters add to them: the last lines are from those of Envoy's
+// official build.
 var inline = set(":authority :path :method :scheme connection content-length content-type expect grpc-accept-encoding " +
 	"grpc-timeout keep-alive proxy-connection referer te transfer-encoding upgrade user-agent via x-client-trace-id " +
 	"x-envoy-attempt-count x-envoy-decorator-operation x-envoy-downstream-service-cluster " +
@@ -33,7 +34,10 @@ var inline = set(":authority :path :method :scheme connection content-length con
 	"x-envoy-retriable-status-codes x-envoy-retry-grpc-on x-envoy-retry-on x-envoy-upstream-alt-stat-name " +
 	"x-envoy-upstream-rq-per-try-timeout-ms x-envoy-upstream-rq-timeout-alt-response x-envoy-upstream-rq-timeout-ms " +
 	"x-envoy-upstream-stream-duration-ms x-forwarded-client-cert x-forwarded-for x-forwarded-host x-forwarded-port " +
-	"x-forwarded-proto x-request-id")
+	"x-forwarded-proto x-request-id " +
+	"accept accept-encoding access-control-request-headers access-control-request-method " +
+	"access-control-request-private-network authorization cache-control content-encoding if-match if-modified-since " +
+	"if-none-match if-range if-unmodified-since origin pragma proxy-status")
 
 func (m *Manager) validMethod(method string) bool {
 	if m.anyMethod {

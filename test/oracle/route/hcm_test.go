@@ -26,7 +26,7 @@ import (
 // with "got-" before them. Those of HTTP/2 lose their colon.
 var told = []string{":path", ":authority", ":scheme", "x-forwarded-proto", "x-forwarded-port", "x-envoy-internal",
 	"x-envoy-external-address", "x-envoy-retry-on", "x-envoy-original-path", "x-envoy-max-retries", "x-secret", "x-forwarded-client-cert",
-	"x_under", "x-named", "te", "referer", "via", "upgrade", "connection", "x-two", "cookie", "x-client-ip"}
+	"x_under", "x-named", "te", "referer", "via", "upgrade", "connection", "x-two", "cookie", "x-client-ip", "authorization", "origin"}
 
 // echo are response headers that tell what the proxy has of a request.
 func echo() []*corev3.HeaderValueOption {
@@ -238,7 +238,7 @@ func (d dice) field() string {
 		"connection: cookie", "connection: host", "connection: keep-alive, ", "connection: x-forwarded-host", "connection: x-forwarded-proto", "connection: content-length", "connection: x-envoy-internal", "connection: http2-settings",
 		"upgrade: websocket", "upgrade: foo", "upgrade: h2c", "upgrade: WebSocket", "content-length: 0", "content-length: -1", "content-length: x", "transfer-encoding: gzip", "transfer-encoding: identity",
 		"cookie: a=1", "cookie: b=2", "expect: nothing", "x bad: 1", "x-\xc3: 1", "x-ctl: a\x01b", "x-hi: \xc3\xa4", ": 1", "keep-alive: 5", "proxy-connection: close",
-		"content-type: application/grpc", "content-type: application/grpc+x", "x-client-ip: 4.4.4.4", "Host: other", "content-type: a/b")
+		"content-type: application/grpc", "content-type: application/grpc+x", "x-client-ip: 4.4.4.4", "authorization: Bearer a", "authorization: Bearer b", "origin: http://a", "Host: other", "content-type: a/b")
 }
 
 func TestTheConnectionManagerDoesWhatEnvoyDoes(t *testing.T) {
@@ -270,7 +270,13 @@ func TestTheConnectionManagerDoesWhatEnvoyDoes(t *testing.T) {
 				continue
 			}
 			connection := &stream.Connection{DirectRemote: netip.AddrPortFrom(from, 1), Local: to}
-			all = append(all, asked{raw, r, m.Receive(connection, parse(raw)), i})
+			o := m.Receive(connection, parse(raw))
+			if o.Upgrade != "" {
+				if reply := m.Upgraded(o.Upgrade, nil); reply != nil {
+					o = hcm.Outcome{Reply: reply}
+				}
+			}
+			all = append(all, asked{raw, r, o, i})
 		}
 	}
 	judge(t, len(all), func(i int) (string, string) {
