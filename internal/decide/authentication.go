@@ -4,11 +4,16 @@
 package decide
 
 import (
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	jwtv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/trellis-mesh/trellis/internal/decide/jwt"
 	"github.com/trellis-mesh/trellis/internal/decide/stream"
+	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
 // compileJWT is the filter that looks at tokens.
@@ -17,6 +22,7 @@ func (f *httpFilter) compileJWT(config *anypb.Any) error {
 	if err := config.UnmarshalTo(m); err != nil {
 		return err
 	}
+	unfetch(m)
 	filter, err := jwt.New(m)
 	if err != nil {
 		return err
@@ -30,6 +36,21 @@ func (f *httpFilter) compileJWT(config *anypb.Any) error {
 		return authenticate(filter, jwt.NewRoute(m)), nil
 	}
 	return nil
+}
+
+// unfetch gives providers whose keys the source did not fetch the form that they
+// would have if Envoy fetched them: the claims of a token that exists in the
+// question only are looked at, and a real one's signature is not known.
+func unfetch(m *jwtv3.JwtAuthentication) {
+	for _, p := range m.GetProviders() {
+		from, ok := xds.KeysToFetch(p.GetLocalJwks().GetInlineString())
+		if !ok {
+			continue
+		}
+		p.JwksSourceSpecifier = &jwtv3.JwtProvider_RemoteJwks{RemoteJwks: &jwtv3.RemoteJwks{HttpUri: &corev3.HttpUri{
+			Uri: from, HttpUpstreamType: &corev3.HttpUri_Cluster{Cluster: "istiod"}, Timeout: durationpb.New(time.Second),
+		}}}
+	}
 }
 
 func authenticate(filter *jwt.Filter, route *jwt.Route) func(*exchange) *Verdict {

@@ -93,6 +93,10 @@ func (w *walk) send(p *proxy, c *clusterv3.Cluster, e cluster.Endpoint, f forwar
 		out.DirectRemote = netip.AddrPortFrom(p.node.Addresses[0], 0)
 	}
 	step := Step{Proxy: p.name, Stage: StageEndpoint, Rule: security.Match, Says: fmt.Sprintf("to %s in plaintext", endpointName(e))}
+	if load.inner != nil && security.TLS == nil {
+		out.TLS, load.inner = load.inner, nil
+		step.Says = fmt.Sprintf("to %s with the client's own TLS", endpointName(e))
+	}
 	if security.TLS != nil {
 		out.TLS = w.offer(p, c, security, f, protocol)
 		step.Says = fmt.Sprintf("to %s by TLS", endpointName(e))

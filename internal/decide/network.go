@@ -22,13 +22,16 @@ import (
 type payload struct {
 	request *hcm.Request
 	tokens  map[string]*stream.Token
+	// inner is TLS that is inside of what proxies have settled between them: to
+	// them it is bytes.
+	inner *stream.TLS
 }
 
-func payloadOf(q *Question) payload { return payload{q.Request, q.Tokens} }
+func payloadOf(q *Question) payload { return payload{request: q.Request, tokens: q.Tokens} }
 
 // version is what the HTTP inspector makes of the first bytes.
 func (p payload) version() string {
-	if p.request == nil {
+	if p.request == nil || p.inner != nil {
 		return ""
 	}
 	return map[hcm.Version]string{hcm.HTTP10: "http/1.0", hcm.HTTP11: "http/1.1", hcm.HTTP2: "h2c"}[p.request.Version]
@@ -170,11 +173,17 @@ func (w *walk) network(p *proxy, chain *filterChain, session listener.Session, l
 			w.notice(p, verdict)
 		}
 	}
+	if !session.TLS && session.Connection.TLS != nil {
+		load.inner = session.Connection.TLS
+	}
 	if chain.tcp != nil {
 		return w.tunnel(p, chain.tcp, session.Connection, load)
 	}
-	if load.request == nil {
+	if load.request == nil || load.inner != nil {
 		why := "the filter chain speaks HTTP, and what came is none"
+		if load.inner != nil {
+			why = "the filter chain speaks plaintext HTTP, and a TLS handshake came"
+		}
 		w.add(Step{Proxy: p.name, Stage: StageHTTP, Says: why, Stops: true})
 		return w.fails(&stream.Reply{Code: 400, Details: "http1.codec_error", Flags: []string{"DPE"}}, why)
 	}

@@ -40,20 +40,19 @@ type Session struct {
 	TLS bool
 }
 
-// Terminate does what a filter chain's transport socket does with a connection.
+// Terminate does what a filter chain's transport socket does with a connection. One
+// that speaks plaintext leaves a TLS handshake to its filters, as bytes.
 func Terminate(chain *listenerv3.FilterChain, connection *stream.Connection) Session {
 	own := *connection
 	out := Session{Connection: &own}
 	socket := chain.GetTransportSocket()
 	if socket == nil {
-		return plain(out)
+		return out
 	}
 	context := &tlsv3.DownstreamTlsContext{}
 	switch {
-	case socket.GetTypedConfig() == nil:
-		return plain(out)
-	case socket.GetTypedConfig().GetTypeUrl() == rawBufferType:
-		return plain(out)
+	case socket.GetTypedConfig() == nil, socket.GetTypedConfig().GetTypeUrl() == rawBufferType:
+		return out
 	case !socket.GetTypedConfig().MessageIs(context):
 		out.Unknown = "transport socket " + socket.GetName() + " is not one that is known here"
 		return out
@@ -71,14 +70,6 @@ func Terminate(chain *listenerv3.FilterChain, connection *stream.Connection) Ses
 }
 
 const rawBufferType = "type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
-
-// plain is a chain without TLS: a handshake would reach the filters as bytes.
-func plain(s Session) Session {
-	if s.Connection.TLS != nil {
-		s.Failure = "the filter chain speaks plaintext, and a TLS handshake came"
-	}
-	return s
-}
 
 func handshake(out Session, context *tlsv3.DownstreamTlsContext) Session {
 	settled := *out.Connection.TLS
