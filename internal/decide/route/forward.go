@@ -108,10 +108,20 @@ func (w *rewriting) path(r *Route, s *stream.Stream) (string, string) {
 		}
 	case w.prefix != "" && (r.config.GetMatch().GetSafeRegex() != nil || r.config.GetMatch().GetConnectMatcher() != nil):
 		return w.prefix + path[len(only):], ""
-	case w.prefix != "":
-		return w.prefix + path[min(len(r.literal), len(path)):], ""
+	case w.prefix != "" && r.begins(path):
+		return w.prefix + path[len(r.literal):], ""
 	}
 	return path, ""
+}
+
+// begins is whether the path begins with what the route matches. Where parameters
+// are ignored in matching, it need not.
+func (r *Route) begins(path string) bool {
+	if len(path) < len(r.literal) {
+		return false
+	}
+	head := path[:len(r.literal)]
+	return head == r.literal || r.key == byAsking && asciiLower(head) == asciiLower(r.literal)
 }
 
 // keeps is whether a regular expression rewrites the path to what it is.
@@ -134,7 +144,7 @@ func (c *Case) Forwarded(s *stream.Stream) (out *stream.Stream, unknown []string
 	if why != "" {
 		return out, append(unknown, stream.Path)
 	}
-	if r.rewrite.prefix != "" || path != out.Path() || r.rewrite.keeps(out.Path()) {
+	if path != out.Path() || r.rewrite.prefix != "" && r.begins(path) || r.rewrite.keeps(path) {
 		out.Headers.Set("x-envoy-original-path", out.Path())
 		out.Headers.Set(stream.Path, path)
 	}
@@ -165,9 +175,7 @@ func (c *Case) rewriteHost(out *stream.Stream) []string {
 	if action.GetAppendXForwardedHost() {
 		forwardHost(&out.Headers, before)
 	}
-	if before != host {
-		out.Headers.Set("x-envoy-original-host", before)
-	}
+	out.Headers.Set("x-envoy-original-host", before)
 	out.Headers.Set(stream.Authority, host)
 	return nil
 }
