@@ -202,21 +202,19 @@ func (p *place) remove(s *stream.Stream) {
 	}
 }
 
-// without is a path without a parameter of its query.
+// without is a path without a parameter of its query. Envoy writes the others
+// anew: decoded, by name, each with its "=".
 func without(path, name string) string {
-	before, query, there := strings.Cut(path, "?")
+	before, _, there := strings.Cut(path, "?")
 	if !there {
 		return path
 	}
-	var kept []string
-	for part := range strings.SplitSeq(query, "&") {
-		key, _, _ := strings.Cut(part, "=")
-		if unescape(key) != name {
-			kept = append(kept, part)
-		}
+	kept := slices.DeleteFunc(parameters(path), func(p parameter) bool { return p.name == name })
+	slices.SortStableFunc(kept, func(a, b parameter) int { return strings.Compare(a.name, b.name) })
+	separator := "?"
+	for _, p := range kept {
+		before += separator + p.name + "=" + p.value
+		separator = "&"
 	}
-	if len(kept) == 0 {
-		return before
-	}
-	return before + "?" + strings.Join(kept, "&")
+	return before
 }

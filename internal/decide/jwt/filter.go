@@ -25,6 +25,8 @@ type Filter struct {
 	state    string // key of the filter state that chooses; empty for none
 	ofState  map[string]requirement
 	skipCORS bool
+	// own are the headers that claims are written to.
+	own []string
 }
 
 // rule says what the requests that it matches have to bring.
@@ -46,6 +48,14 @@ func New(c *jwtv3.JwtAuthentication) (*Filter, error) {
 		return nil, fmt.Errorf("compiling the JWT filter: %w", err)
 	}
 	f := &Filter{skipCORS: c.GetBypassCorsPreflight(), named: map[string]requirement{}, ofState: map[string]requirement{}}
+	for _, p := range providers {
+		for _, h := range p.config.GetClaimToHeaders() {
+			f.own = append(f.own, h.GetHeaderName())
+		}
+		if name := p.config.GetForwardPayloadHeader(); name != "" {
+			f.own = append(f.own, name)
+		}
+	}
 	build := &builder{providers: providers}
 	for name, r := range c.GetRequirementMap() {
 		if f.named[name], err = build.requirement(r, 0); err != nil {
@@ -122,6 +132,10 @@ const wrongRequirement = "Wrong requirement_name: "
 // out of the request. route is nil where the route says nothing. What s is after
 // an Unknown verdict means nothing.
 func (f *Filter) Decide(s *stream.Stream, route *Route, now time.Time) Verdict {
+	// Whatever the rules are, clients may not write what this filter writes.
+	for _, name := range f.own {
+		s.Headers.Remove(name)
+	}
 	if f.skipCORS && preflight(s) {
 		return Verdict{}
 	}

@@ -12,6 +12,8 @@ import (
 	_ "crypto/sha256" // the hashes that algorithms name
 	_ "crypto/sha512"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"math/big"
 	"strings"
 
@@ -27,31 +29,34 @@ type key struct {
 // maximumKeys bounds a key set in bytes.
 const maximumKeys = 1 << 20
 
-// readKeys reads a JSON Web Key Set. Keys that cannot be read are left out, as
-// Envoy does; a set without any is empty.
-func readKeys(text string) []key {
+// errNoKeys is why Envoy refuses a provider.
+var errNoKeys = errors.New("its local key set has no key, and Envoy refuses that")
+
+// readKeys reads a JSON Web Key Set. It counts the keys that cannot be read here,
+// which Envoy may know.
+func readKeys(text string) (keys []key, unread int, err error) {
 	if len(text) > maximumKeys {
-		return nil
+		return nil, 0, fmt.Errorf("its local key set has more than %d bytes", maximumKeys)
 	}
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
 	}
-	if json.Unmarshal([]byte(text), &set) != nil {
-		return nil
+	if json.Unmarshal([]byte(text), &set) != nil || len(set.Keys) == 0 {
+		return nil, 0, errNoKeys
 	}
-	var out []key
 	for _, raw := range set.Keys {
 		var k jose.JSONWebKey
 		if k.UnmarshalJSON(raw) != nil || !fits(k) {
+			unread++
 			continue
 		}
 		public := k.Public().Key
 		if secret, symmetric := k.Key.([]byte); symmetric {
 			public = secret
 		}
-		out = append(out, key{id: k.KeyID, algorithm: k.Algorithm, public: public})
+		keys = append(keys, key{id: k.KeyID, algorithm: k.Algorithm, public: public})
 	}
-	return out
+	return keys, unread, nil
 }
 
 // fits reports whether the algorithm that a key names is one for such keys.
@@ -127,7 +132,7 @@ func (t *token) signedBy(k key) bool {
 		case strings.HasPrefix(t.algorithm, "RS"):
 			return rsa.VerifyPKCS1v15(public, hash, digest, t.signature) == nil
 		case strings.HasPrefix(t.algorithm, "PS"):
-			return rsa.VerifyPSS(public, hash, digest, t.signature, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthAuto}) == nil
+			return rsa.VerifyPSS(public, hash, digest, t.signature, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash}) == nil
 		}
 	case *ecdsa.PublicKey:
 		half := len(t.signature) / 2

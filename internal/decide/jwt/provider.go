@@ -21,6 +21,7 @@ type provider struct {
 	audiences map[string]bool
 	subjects  *match.Text // nil: all
 	keys      []key
+	unread    int // keys that cannot be read here
 	// why the keys are not known; empty if they are.
 	why string
 	// lifetime bounds how long tokens are still valid; 0 is no bound.
@@ -44,7 +45,9 @@ func newProviders(in map[string]*jwtv3.JwtProvider) (map[string]*provider, error
 			}
 		}
 		p.lifetime = c.GetMaxLifetime().AsDuration()
-		p.readKeys()
+		if err := p.readKeys(); err != nil {
+			return nil, fmt.Errorf("the provider %q: %w", name, err)
+		}
 		out[name] = p
 	}
 	return out, nil
@@ -52,12 +55,13 @@ func newProviders(in map[string]*jwtv3.JwtProvider) (map[string]*provider, error
 
 // readKeys takes the keys that the configuration holds. Those of a file, of the
 // environment or of another server are not known here.
-func (p *provider) readKeys() {
+func (p *provider) readKeys() (err error) {
+	text := ""
 	switch s := p.config.GetLocalJwks().GetSpecifier().(type) {
 	case *corev3.DataSource_InlineString:
-		p.keys = readKeys(s.InlineString)
+		text = s.InlineString
 	case *corev3.DataSource_InlineBytes:
-		p.keys = readKeys(string(s.InlineBytes))
+		text = string(s.InlineBytes)
 	case nil:
 		if p.config.GetRemoteJwks() != nil {
 			p.why = "the proxy fetches the keys of the JWT provider " + p.name
@@ -65,6 +69,10 @@ func (p *provider) readKeys() {
 	default:
 		p.why = "the keys of the JWT provider " + p.name + " are outside its configuration"
 	}
+	if text != "" {
+		p.keys, p.unread, err = readKeys(text)
+	}
+	return err
 }
 
 func audienceSet(in []string) map[string]bool {

@@ -17,8 +17,13 @@ type requirement interface {
 	verify(*verification) status
 }
 
-// anyOf is met by the first that is; else the answer is that of the last one.
-type anyOf []requirement
+// anyOf is met by the first that is; else the answer is the last that says more
+// than that the token is of nobody or missing.
+type anyOf struct {
+	list []requirement
+	// optional: that no token is there is enough; lax: anything is.
+	optional, lax bool
+}
 
 // allOf is met by all; else the answer is that of the first one that is not.
 type allOf []requirement
@@ -37,12 +42,19 @@ func (rs allOf) verify(v *verification) status {
 	return ok
 }
 
-func (rs anyOf) verify(v *verification) status {
-	out := ok
-	for _, r := range rs {
-		if out = r.verify(v); out == ok || out == undecided {
-			return out
+func (a *anyOf) verify(v *verification) status {
+	out := missing
+	for _, r := range a.list {
+		s := r.verify(v)
+		if s == ok || s == undecided {
+			return s
 		}
+		if out == missing || s != missing && s != unknownIssuer {
+			out = s
+		}
+	}
+	if a.lax || a.optional && out == missing {
+		return ok
 	}
 	return out
 }
@@ -98,36 +110,30 @@ func (unsupported) verify(v *verification) status {
 	return v.cannot("a JWT requirement is of a kind that is not known here")
 }
 
-// any compiles alternatives. That none is needed holds last, for the tokens of
-// the providers beside it; of two such the laxer counts.
+// any compiles alternatives. That none is needed counts after them, and verifies
+// tokens only where it is alone; of two such the laxer counts.
 func (b *builder) any(rs []*jwtv3.JwtRequirement, depth int) (requirement, error) {
 	if len(rs) < 2 {
 		return nil, errFew
 	}
-	var out anyOf
-	var beside []string
-	optional, lax := false, false
+	out := &anyOf{}
 	for _, one := range rs {
-		switch t := one.GetRequiresType().(type) {
+		switch one.GetRequiresType().(type) {
 		case *jwtv3.JwtRequirement_AllowMissing:
-			optional = true
+			out.optional = true
 			continue
 		case *jwtv3.JwtRequirement_AllowMissingOrFailed:
-			optional, lax = true, true
+			out.lax = true
 			continue
-		case *jwtv3.JwtRequirement_ProviderName:
-			beside = append(beside, t.ProviderName)
-		case *jwtv3.JwtRequirement_ProviderAndAudiences:
-			beside = append(beside, t.ProviderAndAudiences.GetProviderName())
 		}
 		r, err := b.requirement(one, depth+1)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, r)
+		out.list = append(out.list, r)
 	}
-	if optional {
-		out = append(out, b.optional(beside, lax))
+	if len(out.list) == 0 {
+		return b.optional(slices.Sorted(maps.Keys(b.providers)), out.lax), nil
 	}
 	return out, nil
 }

@@ -73,8 +73,14 @@ func parse(text string, abstract *stream.Token) (*token, status) {
 	return t, ok
 }
 
-// decode reads base64url with or without padding.
+// decode reads base64url with or without padding, and with spaces anywhere.
 func decode(text string) ([]byte, bool) {
+	text = strings.Map(func(r rune) rune {
+		if strings.ContainsRune(" \t\n\v\f\r", r) {
+			return -1
+		}
+		return r
+	}, text)
 	out, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(text, "="))
 	return out, err == nil
 }

@@ -94,10 +94,13 @@ func (a *authenticator) one(v *verification, f found) status {
 	if t.abstract == nil && p.why != "" {
 		return v.cannot(p.why)
 	}
-	if p.why == "" && len(p.keys) == 0 {
+	if p.why == "" && len(p.keys)+p.unread == 0 {
 		return noKeys
 	}
 	if s := t.verify(p.keys); s != ok {
+		if t.abstract == nil && p.unread > 0 {
+			return v.cannot("a key of the JWT provider " + p.name + " cannot be read here")
+		}
 		return s
 	}
 	return v.good(p, t, f)
@@ -105,6 +108,16 @@ func (a *authenticator) one(v *verification, f found) status {
 
 // claims are checked before the signature is.
 func (a *authenticator) claims(v *verification, p *provider, t *token) status {
+	if s := t.inTime(v.now, p.skew); s != ok {
+		return s
+	}
+	wanted := p.audiences
+	if a.single != nil {
+		wanted = a.audiences
+	}
+	if !audiencesAllowed(wanted, t.audiences) {
+		return audienceNotAllowed
+	}
 	if p.subjects != nil {
 		switch b := p.subjects.Match(t.subject); b.Truth {
 		case match.Unknown:
@@ -116,16 +129,6 @@ func (a *authenticator) claims(v *verification, p *provider, t *token) status {
 	}
 	if !p.lives(t, v.now) {
 		return notVerified
-	}
-	if s := t.inTime(v.now, p.skew); s != ok {
-		return s
-	}
-	wanted := p.audiences
-	if a.single != nil {
-		wanted = a.audiences
-	}
-	if !audiencesAllowed(wanted, t.audiences) {
-		return audienceNotAllowed
 	}
 	return ok
 }

@@ -16,8 +16,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/decide/stream"
 )
 
-// Header is a compiled HeaderMatcher (envoy.config.route.v3.HeaderMatcher). All
-// values of a header, joined by commas, are one text.
+// Header is a compiled HeaderMatcher (envoy.config.route.v3.HeaderMatcher).
 type Header struct {
 	name           string
 	invert         bool
@@ -89,34 +88,20 @@ func deprecatedHeader(m *routev3.HeaderMatcher) (*Text, error) {
 	return t, nil
 }
 
-// Match compares the headers of a request.
+// Match compares the headers of a request. Of a header that is sent twice each
+// value is compared: it is enough that one matches, or inverted that none does.
+// Envoy joined them once, which was a way around rules.
 func (h *Header) Match(headers *stream.Headers) Answer {
-	value, there := headers.Joined(h.name)
-	if h.there != nil {
-		if h.missingIsEmpty {
-			there = true
-		}
-		return Is((there == *h.there) != h.invert)
+	values := headers.Values(h.name)
+	if len(values) == 0 && h.missingIsEmpty {
+		values = []string{""}
 	}
-	if !there && !h.missingIsEmpty {
+	if h.there != nil {
+		return Is((len(values) > 0 == *h.there) != h.invert)
+	}
+	if len(values) == 0 {
 		// Inverted or not: a header that is missing matches no value.
 		return No
-	}
-	a := h.compare(value)
-	if h.invert {
-		return a.Not()
-	}
-	return a
-}
-
-// MatchEach compares the values of a header one by one: it is enough that one
-// matches, or inverted that none does. RBAC filters do so, for which a header that
-// is sent twice would else be a way around a rule
-// (envoy.reloadable_features.rbac_match_headers_individually).
-func (h *Header) MatchEach(headers *stream.Headers) Answer {
-	values := headers.Values(h.name)
-	if len(values) < 2 || h.there != nil {
-		return h.Match(headers)
 	}
 	a := Or(values, h.compare)
 	if h.invert {

@@ -188,7 +188,7 @@ func (c *compiler) header(m *routev3.HeaderMatcher) (condition, error) {
 		return nil, errHeader
 	}
 	h, err := match.NewHeader(m)
-	return func(s *stream.Stream) match.Answer { return h.MatchEach(&s.Headers) }, err
+	return func(s *stream.Stream) match.Answer { return h.Match(&s.Headers) }, err
 }
 
 func path(m *matcherv3.PathMatcher) (condition, error) {

@@ -215,7 +215,7 @@ func askPath(r *Route, s *stream.Stream) match.Answer {
 // askHeaders compares the values of a repeated header one by one, as Envoy 1.40
 // does for routes; earlier ones joined them by commas.
 func askHeaders(r *Route, s *stream.Stream) match.Answer {
-	return match.And(r.headers, func(h *match.Header) match.Answer { return h.MatchEach(&s.Headers) })
+	return match.And(r.headers, func(h *match.Header) match.Answer { return h.Match(&s.Headers) })
 }
 
 func askParameters(r *Route, s *stream.Stream) match.Answer {

@@ -66,9 +66,33 @@ func (h *Headers) Joined(name string) (string, bool) {
 	return strings.Join(values, ","), true
 }
 
-// Add appends a field.
+// single are headers of which Envoy keeps one field: what comes after the first is
+// joined to it. A test asks a real Envoy whether the list is right.
+var single = map[string]bool{}
+
+func init() {
+	for _, name := range []string{
+		"authorization", "content-type", "user-agent", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host",
+		"x-forwarded-client-cert", "x-request-id", "origin", "via", "accept", "referer", "te", "grpc-timeout",
+		"access-control-request-method", "access-control-request-headers", "accept-encoding", "cache-control",
+		"x-forwarded-port", "if-match", "if-none-match", "if-modified-since", "if-range", "if-unmodified-since",
+		"content-encoding", "pragma",
+	} {
+		single[name] = true
+	}
+}
+
+// Add appends a field, or joins it to the one that is there where Envoy keeps one
+// only (see single).
 func (h *Headers) Add(name, value string) {
-	h.fields = append(h.fields, Header{Name: strings.ToLower(name), Value: value})
+	name = strings.ToLower(name)
+	if single[name] {
+		if i := slices.IndexFunc(h.fields, func(f Header) bool { return f.Name == name }); i >= 0 {
+			h.fields[i].Value += "," + value
+			return
+		}
+	}
+	h.fields = append(h.fields, Header{Name: name, Value: value})
 }
 
 // Set replaces all fields of a name by one, in the place of the first.
