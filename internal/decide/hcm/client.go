@@ -30,7 +30,6 @@ type addressing struct {
 type detection struct {
 	header  string // empty: X-Forwarded-For
 	hops    int
-	cidrs   []netip.Prefix
 	trusted bool // its answer may be an internal one
 	reject  int  // the code of a refusal where it finds nothing; 0: the next one is asked
 	append  bool

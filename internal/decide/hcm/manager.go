@@ -32,6 +32,9 @@ type Manager struct {
 	escapedSlashes   hcmv3.HttpConnectionManager_PathWithEscapedSlashesAction
 	stripPort        stripping
 	stripDot         bool
+	// rejectFragment and stripFragment are what is done with a "#" in the path:
+	// Istio turns the first one off.
+	rejectFragment, stripFragment bool
 
 	// The client.
 	address        addressing
@@ -90,6 +93,8 @@ func Compile(m *hcmv3.HttpConnectionManager, s Surroundings) *Manager {
 		via:            m.GetVia(),
 		ownCertificate: s.LocalURI,
 	}
+	out.rejectFragment = !off(s.Runtime, "envoy.reloadable_features.http_reject_path_with_fragment")
+	out.stripFragment = !off(s.Runtime, "envoy.reloadable_features.http_strip_fragment_from_path_unsafe_if_disabled")
 	out.normalize = orElse(m.GetNormalizePath(), enabled(s.Runtime, "http_connection_manager.normalize_path"))
 	out.escapedSlashes = slashesAction(m, s.Runtime)
 	switch {
@@ -158,6 +163,9 @@ func enabled(runtime map[string]string, key string) bool {
 	n, err := strconv.Atoi(runtime[key])
 	return runtime[key] == "true" || err == nil && n >= 100
 }
+
+// off reports whether a feature that is on by default was turned off.
+func off(runtime map[string]string, key string) bool { return runtime[key] == "false" }
 
 func orElse(b *wrapperspb.BoolValue, otherwise bool) bool {
 	if b == nil {

@@ -22,12 +22,12 @@ func connection() *stream.Connection {
 }
 
 func request(target string, headers ...string) *hcm.Request {
-	r := &hcm.Request{Method: "GET", Target: target}
+	var fields []stream.Header
 	for _, h := range append([]string{"host: shop"}, headers...) {
 		name, value, _ := strings.Cut(h, ": ")
-		r.Headers.Add(name, value)
+		fields = append(fields, stream.Header{Name: name, Value: value})
 	}
-	return r
+	return &hcm.Request{Method: "GET", Target: target, Headers: stream.Raw(fields...)}
 }
 
 // TestARefusalHasEnvoysWords has answers of Envoy 1.40 to requests that were once

@@ -86,8 +86,13 @@ func (m *Manager) path(s *stream.Stream) *stream.Reply {
 	if path == "" {
 		return nil
 	}
-	if strings.Contains(path, "#") {
-		return refused(400, normalizationFailed)
+	if before, _, has := strings.Cut(path, "#"); has {
+		if m.rejectFragment {
+			return refused(400, normalizationFailed)
+		}
+		if m.stripFragment {
+			path = before
+		}
 	}
 	path, action := m.unescape(path)
 	if action == hcmv3.HttpConnectionManager_REJECT_REQUEST {
@@ -220,8 +225,12 @@ func upgrade(s *stream.Stream) string {
 
 // Upgraded decides on a request with an Upgrade of its own (see Outcome). What its
 // route says, by protocol in lower case, goes before what the connection manager
-// says (route.Case.Upgrades). Where neither lets it through it is refused.
+// says (route.Case.Upgrades). Where neither lets it through it is refused; a request
+// without an Upgrade never is.
 func (m *Manager) Upgraded(kind string, route map[string]bool) *stream.Reply {
+	if kind == "" {
+		return nil
+	}
 	kind = strings.ToLower(kind)
 	allowed, said := route[kind]
 	if !said {

@@ -27,7 +27,7 @@ type Request struct {
 	// Authority and Scheme are the pseudo-headers of HTTP/2. For HTTP/1 they have
 	// no meaning: the Host field is among the Headers.
 	Authority, Scheme string
-	// Headers are the other fields in order.
+	// Headers are the other fields in order, as they are sent (see stream.Raw).
 	Headers stream.Headers
 	// Body: a body follows.
 	Body bool

@@ -45,10 +45,10 @@ func (c *Case) CORS(s *stream.Stream) (*stream.Reply, string) {
 		if forwards(policies) {
 			return nil, ""
 		}
-		return preflight(policies, s, ""), ""
+		return preflight(policies, ""), ""
 	case match.True:
 	}
-	return preflight(policies, s, origin), ""
+	return preflight(policies, origin), ""
 }
 
 // policies are those of the route and of the virtual host, in this order.
@@ -140,7 +140,7 @@ func forwards(policies []*corsv3.CorsPolicy) bool {
 
 // preflight is the answer to an origin, empty for one that is not allowed: that it
 // is not named makes the browser refuse.
-func preflight(policies []*corsv3.CorsPolicy, s *stream.Stream, origin string) *stream.Reply {
+func preflight(policies []*corsv3.CorsPolicy, origin string) *stream.Reply {
 	reply := &stream.Reply{Code: 200, Details: "cors_response"}
 	if origin != "" {
 		reply.Headers.Set("access-control-allow-origin", origin)

@@ -26,15 +26,15 @@ type index struct {
 func newIndex(routes []*Route) index {
 	x := index{routes: routes, exact: map[string][]int{}, prefix: map[string][]int{}}
 	for i, r := range routes {
-		switch {
-		case r.key == byExact:
+		switch r.key {
+		case byExact:
 			x.exact[r.literal] = append(x.exact[r.literal], i)
-		case r.key == byPrefix:
+		case byPrefix:
 			x.prefix[r.literal] = append(x.prefix[r.literal], i)
 			if !slices.Contains(x.lengths, len(r.literal)) {
 				x.lengths = append(x.lengths, len(r.literal))
 			}
-		default:
+		case byAsking:
 			x.others = append(x.others, i)
 		}
 	}

@@ -408,7 +408,7 @@ func TestARouteTableChoosesAsEnvoyDoes(t *testing.T) {
 		table := route.Compile(config, route.Surroundings{})
 		m := hcm.Compile(envoy.Manager(config), hcm.Surroundings{})
 		to := p.Address(fmt.Sprint("t", i))
-		for range rounds(160) {
+		for range rounds(800) {
 			raw := d.call()
 			r, err := p.Send(t.Context(), envoy.Call{To: to}, raw)
 			if err != nil {
