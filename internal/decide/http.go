@@ -16,6 +16,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/decide/listener"
 	"github.com/trellis-mesh/trellis/internal/decide/route"
 	"github.com/trellis-mesh/trellis/internal/decide/stream"
+	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
 // connectionManager is an HTTP connection manager, compiled.
@@ -33,10 +34,10 @@ type connectionManager struct {
 // routeTables are compiled route configurations: several listeners share one.
 type routeTables map[*routev3.RouteConfiguration]*route.Table
 
-func (t routeTables) of(c *routev3.RouteConfiguration) *route.Table {
+func (t routeTables) of(c *routev3.RouteConfiguration, runtime map[string]string) *route.Table {
 	table, ok := t[c]
 	if !ok {
-		table = route.Compile(c, route.Surroundings{})
+		table = route.Compile(c, route.Surroundings{Runtime: runtime})
 		t[c] = table
 	}
 	return table
@@ -53,8 +54,14 @@ func (p *proxy) compileManager(m *hcmv3.HttpConnectionManager) *connectionManage
 		}
 		return out
 	}
-	out.hcm = hcm.Compile(m, hcm.Surroundings{InternalOnlyHeaders: routes.GetInternalOnlyHeaders(), LocalURI: p.identity().URIs[0]})
-	out.table = p.routes.of(routes)
+	runtime := p.config.Resources().Runtime
+	if runtime == nil {
+		runtime = xds.DefaultRuntime()
+	}
+	out.hcm = hcm.Compile(m, hcm.Surroundings{
+		Runtime: runtime, InternalOnlyHeaders: routes.GetInternalOnlyHeaders(), LocalURI: p.identity().URIs[0],
+	})
+	out.table = p.routes.of(routes, runtime)
 	for _, f := range m.GetHttpFilters() {
 		filter, err := p.compileHTTPFilter(f)
 		if err != nil {
@@ -117,6 +124,11 @@ func (w *walk) http(p *proxy, m *connectionManager, session listener.Session, lo
 	var branches []Branch
 	for _, c := range choice.Cases {
 		own := w.fork()
+		if reply := m.hcm.Upgraded(received.Upgrade, c.Upgrades()); reply != nil {
+			own.add(Step{Proxy: p.name, Stage: StageHTTP, Says: fmt.Sprintf("does not let the connection change to %s", received.Upgrade), Stops: true})
+			branches = append(branches, Branch{c.Share, own.end(Verdict{Outcome: Deny, Reply: reply})})
+			continue
+		}
 		x := &exchange{walk: own, p: p, s: s.Clone(), at: c}
 		branches = append(branches, Branch{c.Share, own.filtered(x, m, load)})
 	}

@@ -86,6 +86,10 @@ type Resources struct {
 	Assignments []*endpointv3.ClusterLoadAssignment
 	// Extensions are filters that came apart from their listener (ECDS).
 	Extensions []*corev3.TypedExtensionConfig
+	// Runtime are the values of the proxy's runtime layers by key, as text. They are
+	// in its bootstrap, which istiod does not send: a source that cannot know them
+	// gives those that Istio's agent writes (DefaultRuntime).
+	Runtime map[string]string
 	// Secrets are the names of TLS secrets that the source says are there. Nil:
 	// the source does not know of secrets. Never their contents.
 	Secrets []string
