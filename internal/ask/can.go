@@ -111,20 +111,20 @@ func (w *World) message(r *Request) *hcm.Request {
 	if port := r.URL.Port(); port == defaultPort(r.URL.Scheme) {
 		authority = strings.TrimSuffix(authority, ":"+port)
 	}
+	var fields []stream.Header
 	if r.HTTP2 {
 		out.Version, out.Authority, out.Scheme = hcm.HTTP2, authority, r.URL.Scheme
 	} else {
-		out.Headers.Add("host", authority)
+		fields = append(fields, stream.Header{Name: "host", Value: authority})
 	}
-	for _, h := range r.Headers {
-		out.Headers.Add(h.Name, h.Value)
-	}
+	fields = append(fields, r.Headers...)
 	switch {
 	case r.Bearer != "":
-		out.Headers.Add("authorization", "Bearer "+r.Bearer)
+		fields = append(fields, stream.Header{Name: "authorization", Value: "Bearer " + r.Bearer})
 	case r.Claims != nil:
-		out.Headers.Add("authorization", "Bearer "+imagined)
+		fields = append(fields, stream.Header{Name: "authorization", Value: "Bearer " + imagined})
 	}
+	out.Headers = stream.Raw(fields...)
 	return out
 }
 

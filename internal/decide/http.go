@@ -217,12 +217,12 @@ func requestOf(was *hcm.Request, s *stream.Stream) *hcm.Request {
 	out := *was
 	out.Method, out.Target, out.Authority = s.Method(), s.Path(), s.Authority()
 	out.Scheme, _ = s.Headers.Get(stream.Scheme)
-	out.Headers = stream.NewHeaders()
-	out.Headers.Add("host", out.Authority)
+	fields := []stream.Header{{Name: "host", Value: out.Authority}}
 	for _, h := range s.Headers.All() {
 		if !strings.HasPrefix(h.Name, ":") && h.Name != "host" {
-			out.Headers.Add(h.Name, h.Value)
+			fields = append(fields, h)
 		}
 	}
+	out.Headers = stream.Raw(fields...)
 	return &out
 }

@@ -5,6 +5,7 @@ package security
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -128,16 +129,19 @@ func (j *judge) question(d *dumps, r *oracle.Request) (*decide.Question, error) 
 	if q.To, err = netip.ParseAddrPort(address); err != nil {
 		return nil, err
 	}
-	q.Request = &hcm.Request{Method: r.Method, Target: r.Target}
+	// As stack.Send writes it.
+	q.Request = &hcm.Request{Method: r.Method, Target: cmp.Or(r.Target, "/")}
+	var fields []stream.Header
 	if host != "" {
-		q.Request.Headers.Add("host", host)
+		fields = append(fields, stream.Header{Name: "host", Value: host})
 	}
-	q.Request.Headers.Add("connection", "close")
+	fields = append(fields, stream.Header{Name: "connection", Value: "close"})
 	for name, values := range headers {
 		for _, value := range values {
-			q.Request.Headers.Add(name, value)
+			fields = append(fields, stream.Header{Name: name, Value: value})
 		}
 	}
+	q.Request.Headers = stream.Raw(fields...)
 	return q, nil
 }
 
