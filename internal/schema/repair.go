@@ -15,7 +15,6 @@ import (
 // notInThisVersion are fields that the documentation of other versions shows, by
 // path without indexes, and what to do without them.
 var notInThisVersion = map[string]string{
-	"spec.tests":              "take spec.tests out",
 	"spec.tls.engine":         "leave it out: secretName stands for a certificate that you bring, email or builtIn for one that Trellis gets",
 	"spec.tls.certManager":    "use spec.tls.email or spec.tls.builtIn; or let cert-manager keep the Secret, and name it in spec.tls.secretName",
 	"spec.dns.engine":         "leave it out: entries are written where spec.dns is stated",
@@ -29,11 +28,15 @@ var notInThisVersion = map[string]string{
 // formats says in words what the patterns of the definitions ask.
 var formats = map[string]string{
 	`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`: "use lower-case letters, digits and dashes, beginning and ending with a letter or digit",
-	`^[^@\s]+@[^@\s]+$`:               "use an e-mail address, such as ops@example.com",
-	`^https://`:                       "use an https URL, such as https://acme-v02.api.letsencrypt.org/directory",
-	`^https?://`:                      "use the URL of the service",
-	`^.+:[0-9]{1,5}$`:                 "use host and port, such as ns1.example.com:53",
-	`^[a-z]([-a-z0-9]*[a-z0-9])?$`:    "use the name of a Kubernetes Service: lower-case letters, digits and dashes, beginning with a letter",
+	`^/[!-~]*$`:                       "use a path as it is sent, beginning with a slash; write other characters and blanks percent-encoded, such as %20",
+	`^[ -~]*$`:                        "use printable ASCII",
+	`^[^\s\x00-\x1f\x7f]+( [^\s\x00-\x1f\x7f]+)*$`:                                "use one line of words with single blanks between them",
+	`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$`: "use a host name in lower case, without port and without a dot at its end",
+	`^[^@\s]+@[^@\s]+$`:            "use an e-mail address, such as ops@example.com",
+	`^https://`:                    "use an https URL, such as https://acme-v02.api.letsencrypt.org/directory",
+	`^https?://`:                   "use the URL of the service",
+	`^.+:[0-9]{1,5}$`:              "use host and port, such as ns1.example.com:53",
+	`^[a-z]([-a-z0-9]*[a-z0-9])?$`: "use the name of a Kubernetes Service: lower-case letters, digits and dashes, beginning with a letter",
 	`^(@|[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*)$`:    `use DNS labels in lower case below the ingress's domain, such as shop or api.shop, or "@" for the domain itself`,
 	`^(\*|@|[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*)$`: `use DNS labels in lower case below the domain, "@" for the domain itself, or "*" for every name but "@"`,
 	`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)+$`:        "use a domain in lower case with at least two labels, such as example.com",
