@@ -19,10 +19,11 @@ import (
 	"github.com/trellis-mesh/trellis/internal/model"
 )
 
-// complete adds what the controllers of a cluster would make of objects that were
-// written by people. Given objects are not changed. The result depends on nothing
-// but the objects, whatever their order.
-func complete(objects []client.Object) []client.Object {
+// Complete replaces templates by a pod each, and adds what else the controllers of
+// a cluster would make of typed objects that were written by people. Given objects
+// are not changed. The result depends on nothing but the objects, whatever their
+// order.
+func Complete(objects []client.Object) []client.Object {
 	c := &completion{
 		pods: netip.MustParseAddr("198.18.0.1"), services: netip.MustParseAddr("198.19.0.1"),
 		injected: map[string]bool{}, sliced: map[model.Name]bool{},

@@ -94,7 +94,7 @@ func gather(in Input) (*gathered, error) {
 		}
 	}
 	if in.FromFiles {
-		objects = complete(objects)
+		objects = Complete(objects)
 	}
 	text, networks := in.MeshConfig, ""
 	for _, object := range objects {
