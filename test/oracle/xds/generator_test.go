@@ -12,8 +12,11 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/xds"
 	"github.com/trellis-mesh/trellis/internal/xds/generator"
 	"github.com/trellis-mesh/trellis/test/stack"
@@ -54,6 +57,7 @@ func compareFolder(t *testing.T, folder string, seen map[string]int) (compared, 
 		all = append(all, documents(t, filepath.Join(folder, name))...)
 	}
 	all = slices.DeleteFunc(generator.Complete(all), func(o client.Object) bool { return !taken(o) })
+	join(all)
 	create(ctx, t, all)
 	g := running(t, generator.Input{Objects: objects(ctx, t)})
 	for _, p := range g.Problems() {
@@ -76,6 +80,31 @@ func compareFolder(t *testing.T, folder string, seen map[string]int) (compared, 
 		resources += len(byName(ours.Resources()))
 	}
 	return compared, resources
+}
+
+// join puts every pod into the mesh, whose platform files say nothing of it: those
+// that a Gateway selects are gateways, the others get a sidecar.
+func join(all []client.Object) {
+	var selectors []map[string]string
+	for _, object := range all {
+		if raw, ok := object.(*unstructured.Unstructured); ok && raw.GetKind() == "Gateway" {
+			selector, _, _ := unstructured.NestedStringMap(raw.Object, "spec", "selector")
+			selectors = append(selectors, selector)
+		}
+	}
+	for _, object := range all {
+		pod, ok := object.(*corev1.Pod)
+		if !ok {
+			continue
+		}
+		if pod.Labels == nil {
+			pod.Labels = map[string]string{}
+		}
+		pod.Labels["security.istio.io/tlsMode"] = "istio"
+		if slices.ContainsFunc(selectors, func(s map[string]string) bool { return model.Selects(s, pod.Labels) }) {
+			pod.Spec.Containers = []corev1.Container{{Name: "istio-proxy", Image: "none"}}
+		}
+	}
 }
 
 // agree waits until istiod, which takes its time to see what was written, sends
