@@ -16,6 +16,6 @@ printf '%s\n' "$tree" | awk -v want="$1" '
 		name = substr($1, 1, length($1) - 5)
 		kind = "unit"
 		if ($0 ~ / istio\.io\/istio\//) kind = "istio"
-		if (name ~ /\/test\/(e2e|stack|demo|envoy|oracle\/(decide|route))(\/|$)/) kind = "e2e"
+		if (name ~ /\/test\/(e2e|stack|demo|envoy|oracle\/(decide|listener|route))(\/|$)/) kind = "e2e"
 		if (kind == want) print name
 	}' | sort -u | sed 's,^github.com/trellis-mesh/trellis,.,'

@@ -104,8 +104,10 @@ func (c *Chains) Choose(connection *stream.Connection, version string) Choice {
 		return Choice{Unknown: why}
 	}
 	out.Transport, out.Protocols = found.transport, found.protocols
-	left := narrow(c.chains, connection, found)
+	left, clear := narrow(c.chains, connection, found)
 	switch {
+	case !clear:
+		return Choice{Unknown: "two filter chains fit, one for all addresses and one without any, which Envoy takes in no fixed order"}
 	case len(left) > 0:
 		out.Chain = left[0].proto
 	case c.fallback != nil:
@@ -114,8 +116,19 @@ func (c *Chains) Choose(connection *stream.Connection, version string) Choice {
 	return out
 }
 
-// narrow does Envoy's steps in their order.
-func narrow(left []*chain, connection *stream.Connection, found finding) []*chain {
+// narrow does Envoy's steps in their order. It is not clear which chain is left
+// where one has a range around everything and another none at all: to Envoy both
+// are the same prefix, and it keeps them in no fixed order.
+func narrow(left []*chain, connection *stream.Connection, found finding) (out []*chain, clear bool) {
+	clear = true
+	mostSpecific := func(left []*chain, ranges func(*chain) []netip.Prefix, address netip.Addr) []*chain {
+		out := mostSpecific(left, ranges, address)
+		none := func(c *chain) bool { return len(ranges(c)) == 0 }
+		if without := where(out, none); len(without) > 0 && len(without) < len(out) {
+			clear = false
+		}
+		return out
+	}
 	local, remote := connection.Local.Addr().Unmap(), connection.Remote
 	if !remote.IsValid() {
 		remote = connection.DirectRemote.Addr()
@@ -129,7 +142,7 @@ func narrow(left []*chain, connection *stream.Connection, found finding) []*chai
 	left = mostSpecific(left, func(c *chain) []netip.Prefix { return c.directSources }, connection.DirectRemote.Addr().Unmap())
 	left = bySourceType(left, sameHost(remote, local))
 	left = mostSpecific(left, func(c *chain) []netip.Prefix { return c.sources }, remote)
-	return exactOrAny(left, func(c *chain) []uint32 { return c.sourcePorts }, uint32(connection.DirectRemote.Port()))
+	return exactOrAny(left, func(c *chain) []uint32 { return c.sourcePorts }, uint32(connection.DirectRemote.Port())), clear
 }
 
 func nonZero[T comparable](v T) []T {
@@ -223,8 +236,14 @@ func bySourceType(left []*chain, same bool) []*chain {
 	return where(left, func(c *chain) bool { return c.sourceType == listenerv3.FilterChainMatch_ANY })
 }
 
+// loopbacks are the addresses that Envoy takes for the loopback interface's: of
+// 127.0.0.0/8 only one.
+var loopbacks = []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()}
+
 // sameHost is Envoy's isSameIpOrLoopback.
-func sameHost(remote, local netip.Addr) bool { return remote.IsLoopback() || remote == local }
+func sameHost(remote, local netip.Addr) bool {
+	return remote == local || slices.Contains(loopbacks, remote)
+}
 
 func where(chains []*chain, keep func(*chain) bool) []*chain {
 	var out []*chain
