@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/decide"
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/xds"
@@ -25,8 +26,12 @@ type World struct {
 	Directory *Directory
 	// Origins may be nil: nothing is said then of the statements behind rules.
 	Origins *Origins
+	// Applications are those that people stated; read only.
+	Applications []*v1alpha1.Application
 	// At is the moment that tokens are looked at.
 	At time.Time
+
+	sets sets
 }
 
 // outside is the client that a question about the internet has: an address that

@@ -21,6 +21,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/cli/check"
 	"github.com/trellis-mesh/trellis/internal/cli/dns"
 	"github.com/trellis-mesh/trellis/internal/cli/exit"
+	"github.com/trellis-mesh/trellis/internal/cli/exposed"
 	"github.com/trellis-mesh/trellis/internal/cli/render"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
 	"github.com/trellis-mesh/trellis/internal/cli/version"
@@ -56,7 +57,7 @@ that kubectl would ask.`,
 	root.SetIn(s.In)
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
-	root.AddCommand(can.New(s), cert.New(s), check.New(s), dns.New(s), render.New(s), version.New(s))
+	root.AddCommand(can.New(s), cert.New(s), check.New(s), dns.New(s), exposed.New(s), render.New(s), version.New(s))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{err, cmd.CommandPath()} })
 	return root
 }

@@ -1,0 +1,177 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package ask
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+
+	"github.com/trellis-mesh/trellis/internal/ask/space"
+	"github.com/trellis-mesh/trellis/internal/xds"
+)
+
+// door is a place where requests come in, with its name.
+type door struct {
+	space.Door
+	// key tells doors of one world apart, and finds the same one in another.
+	key string
+	// service is the gateway's, or the one that the port of a workload belongs to.
+	service *Service
+	// port is what clients address: of the Service.
+	port uint16
+	// node is the proxy.
+	node xds.Node
+}
+
+// scheme is how clients write it.
+func (d *door) scheme() string {
+	switch {
+	case !d.HTTP:
+		return "tcp"
+	case d.TLS:
+		return "https"
+	}
+	return "http"
+}
+
+// sets is what questions about sets remember.
+type sets struct {
+	mu      sync.Mutex
+	reader  *space.Reader
+	outside *outsideAnswer
+}
+
+func (w *World) reader() *space.Reader {
+	w.sets.mu.Lock()
+	defer w.sets.mu.Unlock()
+	if w.sets.reader == nil {
+		w.sets.reader = space.NewReader()
+	}
+	return w.sets.reader
+}
+
+// gateways are the doors from the internet: each filter chain at each port of a
+// Service in front of a gateway. Problems are gateways whose configuration is not
+// known.
+func (w *World) gateways() (doors []*door, problems []string) {
+	for _, s := range w.Directory.Services() {
+		for _, p := range s.Ports {
+			if p.Target == 0 {
+				continue
+			}
+			at := slices.IndexFunc(s.Endpoints, func(a netip.Addr) bool {
+				nodes := w.Proxies.At(a)
+				return len(nodes) > 0 && nodes[0].Type == xds.Router
+			})
+			if at < 0 {
+				continue
+			}
+			node := w.Proxies.At(s.Endpoints[at])[0]
+			config, err := w.Proxies.Config(node)
+			if err != nil {
+				problems = append(problems, fmt.Sprintf("the configuration of %s is not known: %v", node, err))
+				break
+			}
+			to := netip.AddrPortFrom(s.Endpoints[at], p.Target)
+			l, ok := config.Inbound(to)
+			if !ok {
+				continue
+			}
+			for _, c := range chainsOf(l) {
+				doors = append(doors, w.gatewayDoor(s, p, node, to, c))
+			}
+		}
+	}
+	return doors, problems
+}
+
+func chainsOf(l *listenerv3.Listener) []*listenerv3.FilterChain {
+	if last := l.GetDefaultFilterChain(); last != nil {
+		return append(slices.Clone(l.GetFilterChains()), last)
+	}
+	return l.GetFilterChains()
+}
+
+func (w *World) gatewayDoor(s *Service, p Port, node xds.Node, to netip.AddrPort, c *listenerv3.FilterChain) *door {
+	names := c.GetFilterChainMatch().GetServerNames()
+	d := &door{service: s, port: p.Number, node: node}
+	d.To, d.Address, d.At, d.HTTP = to, outside.Addr(), w.At, speaksHTTP(c)
+	d.TLS = c.GetTransportSocket() != nil || len(names) > 0 || c.GetFilterChainMatch().GetTransportProtocol() == "tls"
+	d.Names = names
+	d.key = fmt.Sprintf("%s:%d %s %s", s.Host, p.Number, c.GetFilterChainMatch().GetTransportProtocol(), strings.Join(names, ","))
+	return d
+}
+
+func speaksHTTP(c *listenerv3.FilterChain) bool {
+	return slices.ContainsFunc(c.GetFilters(), func(f *listenerv3.Filter) bool {
+		return f.GetTypedConfig().MessageIs((*hcmv3.HttpConnectionManager)(nil))
+	})
+}
+
+// anyOtherPort stands for the ports of a workload that no Service names.
+const anyOtherPort = 64999
+
+// workloadDoors are the doors of one workload for clients inside of the mesh: with
+// certificates and in plaintext, at each port that a Service gives it and at any
+// other.
+func (w *World) workloadDoors(node xds.Node) []*door {
+	if len(node.Addresses) == 0 {
+		return nil
+	}
+	var out []*door
+	add := func(s *Service, number, target uint16) {
+		for _, mutual := range []bool{true, false} {
+			d := &door{service: s, port: number, node: node}
+			d.To, d.Mutual, d.At = netip.AddrPortFrom(node.Addresses[0], target), mutual, w.At
+			// An address of the mesh that no workload has.
+			d.Address = stranger
+			d.HTTP = w.insideHTTP(node, d)
+			d.key = fmt.Sprintf("%s/%s %s:%d %v", node.Namespace, cmp.Or(node.ServiceAccount, node.Name), strconv.Itoa(int(target)), number, mutual)
+			out = append(out, d)
+		}
+	}
+	taken := map[uint16]bool{}
+	for _, s := range w.Directory.Services() {
+		if !slices.Contains(s.Endpoints, node.Addresses[0]) {
+			continue
+		}
+		for _, p := range s.Ports {
+			if p.Target > 0 && !taken[p.Target] {
+				taken[p.Target] = true
+				add(s, p.Number, p.Target)
+			}
+		}
+	}
+	if !taken[anyOtherPort] {
+		add(nil, anyOtherPort, anyOtherPort)
+	}
+	return out
+}
+
+// stranger is the address of a client inside of the mesh that no workload has.
+var stranger = netip.MustParseAddr("198.51.100.99")
+
+// insideHTTP finds out whether a port of a workload takes HTTP: by the filter chain
+// that takes it.
+func (w *World) insideHTTP(node xds.Node, d *door) bool {
+	config, err := w.Proxies.Config(node)
+	if err != nil {
+		return false
+	}
+	l, ok := config.Inbound(d.To)
+	if !ok {
+		return false
+	}
+	probe := d.Door
+	probe.HTTP = true
+	return w.reader().TakesHTTP(l, &probe)
+}

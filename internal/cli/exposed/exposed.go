@@ -1,0 +1,152 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package exposed is the verb "exposed": what the internet can reach.
+package exposed
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/trellis-mesh/trellis/internal/ask"
+	"github.com/trellis-mesh/trellis/internal/cli/mesh"
+	"github.com/trellis-mesh/trellis/internal/cli/output"
+	"github.com/trellis-mesh/trellis/internal/cli/source"
+	"github.com/trellis-mesh/trellis/internal/cli/streams"
+)
+
+// Options are the flags.
+type Options struct {
+	source.Options
+	Host    string
+	Output  string
+	Verbose bool
+}
+
+// New is the command.
+func New(s *streams.Streams) *cobra.Command {
+	o := &Options{}
+	cmd := &cobra.Command{
+		Use:   "exposed",
+		Short: "Say what the internet can reach, and what it has to bring",
+		Long: `exposed looks at every host and route of every gateway, also of those that
+nobody wrote with Trellis, and says which requests pass: without a token, with any
+valid token of an issuer, or only with certain claims. Each line has a request that
+shows it and the statement that lets it pass.
+
+Requests are put into classes that no matcher on their way tells apart, and one of
+each class is decided. Where that was not possible the last lines say so: then
+something may be missing.`,
+		Example: `  # What can anybody reach?
+  trellis exposed -f examples/bookinfo
+
+  # One host, with a request for each line
+  trellis exposed -f examples/bookinfo --host bookinfo.example.com -v`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd, s) },
+	}
+	o.AddFlags(cmd)
+	cmd.Flags().StringVar(&o.Host, "host", "", "only this host")
+	cmd.Flags().BoolVarP(&o.Verbose, "verbose", "v", false, "show for each line the paths, a request and who stated it")
+	output.AddFlag(cmd, &o.Output)
+	return cmd
+}
+
+func (o *Options) run(cmd *cobra.Command, s *streams.Streams) error {
+	if err := output.CheckFormat(o.Output); err != nil {
+		return err
+	}
+	m, err := mesh.Open(cmd.Context(), &o.Options, s.In, time.Now())
+	if err != nil {
+		return err
+	}
+	answer := m.Exposed()
+	if err := m.Close(); err != nil {
+		return err
+	}
+	if o.Host != "" {
+		kept := []ask.Exposure{}
+		for _, e := range answer.Exposures {
+			if e.Host == o.Host {
+				kept = append(kept, e)
+			}
+		}
+		answer = &ask.Exposed{Exposures: kept, Notes: answer.Notes}
+	}
+	return output.Write(s.Out, o.Output, answer, func(w io.Writer) error { return o.text(w, answer, s.OutColour) })
+}
+
+func (o *Options) text(w io.Writer, a *ask.Exposed, colour bool) error {
+	var b strings.Builder
+	if o.Verbose {
+		for i := range a.Exposures {
+			o.long(&b, &a.Exposures[i])
+		}
+	} else if len(a.Exposures) > 0 {
+		var rows []output.Row
+		for i := range a.Exposures {
+			e := &a.Exposures[i]
+			rows = append(rows, output.Row{Mood: moods[e.Needs], Cells: []string{
+				e.Scheme + "://" + e.Host, output.Short(e.Methods, 3), output.Short(e.Paths, 2), needs(e), e.Reaches, statement(e),
+			}})
+		}
+		if err := output.Table(&b, []string{"HOST", "METHODS", "PATHS", "NEEDS", "REACHES", "BY"}, rows, colour); err != nil {
+			return err
+		}
+	}
+	if len(a.Exposures) == 0 {
+		b.WriteString("nothing is reachable from the internet\n")
+	}
+	output.Notes(&b, a.Notes)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+var moods = map[ask.Needs]output.Mood{ask.Nothing: output.Waiting, ask.Undecided: output.Alarming}
+
+func needs(e *ask.Exposure) string {
+	out := "nothing"
+	switch e.Needs {
+	case ask.Nothing:
+	case ask.Token:
+		out = "a token of " + strings.TrimPrefix(e.Token[0], "issuer ")
+	case ask.Claims:
+		out = "a token with " + strings.Join(e.Token, ", ")
+	case ask.Undecided:
+		out = "unknown: " + e.Why
+	}
+	if len(e.Only) > 0 {
+		out += "; only " + strings.Join(e.Only, ", ")
+	}
+	return out
+}
+
+func statement(e *ask.Exposure) string {
+	if len(e.Because) > 0 {
+		return strings.TrimSpace(e.Because[0].Object + " " + e.Because[0].Field)
+	}
+	return output.Short(e.Rules, 1)
+}
+
+func (o *Options) long(b *strings.Builder, e *ask.Exposure) {
+	fmt.Fprintf(b, "%s://%s needs %s\n", e.Scheme, e.Host, needs(e))
+	if len(e.Methods) > 0 {
+		fmt.Fprintf(b, "  methods  %s\n  paths    %s\n", strings.Join(e.Methods, " "), strings.Join(e.Paths, " "))
+	}
+	if e.Reaches != "" {
+		fmt.Fprintf(b, "  reaches  %s by gateway %s\n", e.Reaches, e.Gateway)
+	}
+	for _, origin := range e.Because {
+		fmt.Fprintf(b, "  by       %s\n", output.Origin(origin))
+	}
+	if len(e.Because) == 0 {
+		for _, rule := range e.Rules {
+			fmt.Fprintf(b, "  by       %s, which nobody wrote with Trellis\n", rule)
+		}
+	}
+	fmt.Fprintf(b, "  try      %s\n\n", output.Command(o.Files, e.Witness))
+}
