@@ -12,8 +12,8 @@ type unfetched struct {
 }
 
 // UnfetchedKeys is what a source that does not call out writes as the inline keys
-// of a JWT provider whose keys are fetched from a place. It is a valid key set
-// that verifies nothing.
+// of a JWT provider whose keys are fetched from a place. It is for
+// evaluating only: an Envoy refuses a listener whose provider has no keys.
 func UnfetchedKeys(from string) string {
 	text, err := json.Marshal(unfetched{Keys: []struct{}{}, From: from})
 	if err != nil {

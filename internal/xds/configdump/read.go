@@ -9,9 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -72,6 +74,13 @@ func read(from io.Reader, options Options) (*xds.Config, error) {
 	case r.node == nil:
 		return nil, errors.New("it does not say which proxy it is of, since it has no bootstrap: take all of GET /config_dump?include_eds, or name the proxy")
 	}
+	// Envoy also writes out the endpoints of clusters that have them inside, and of
+	// clusters that have none.
+	named := xds.AssignmentNames(r.resources)
+	r.resources.Assignments = slices.DeleteFunc(r.resources.Assignments, func(a *endpointv3.ClusterLoadAssignment) bool {
+		_, found := slices.BinarySearch(named, a.GetClusterName())
+		return !found
+	})
 	provenance := xds.Provenance{Source: xds.FromDump, Name: options.Name, Version: r.version, Time: r.newest}
 	return xds.NewConfig(*r.node, provenance, r.resources, append(r.problems, xds.Unsent(r.resources)...)...), nil
 }
