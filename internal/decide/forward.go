@@ -120,7 +120,9 @@ func upstreamFailure(v Verdict, c *stream.Connection) Verdict {
 	for i := range v.Branches {
 		v.Branches[i].Verdict = upstreamFailure(v.Branches[i].Verdict, c)
 	}
-	if v.Outcome != Fails || v.Reply != nil && v.Reply.Code != 0 {
+	// An answer in plaintext to a handshake is no answer.
+	garbled := c.TLS != nil && v.Reply != nil && v.Reply.Details == codecError
+	if v.Outcome != Fails || v.Reply != nil && v.Reply.Code != 0 && !garbled {
 		return v
 	}
 	reply := &stream.Reply{Code: 503, Details: "upstream_reset_before_response_started{connection_termination}", Flags: []string{"UC"}}

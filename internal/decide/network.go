@@ -185,10 +185,13 @@ func (w *walk) network(p *proxy, chain *filterChain, session listener.Session, l
 			why = "the filter chain speaks plaintext HTTP, and a TLS handshake came"
 		}
 		w.add(Step{Proxy: p.name, Stage: StageHTTP, Says: why, Stops: true})
-		return w.fails(&stream.Reply{Code: 400, Details: "http1.codec_error", Flags: []string{"DPE"}}, why)
+		return w.fails(&stream.Reply{Code: 400, Details: codecError, Flags: []string{"DPE"}}, why)
 	}
 	return w.http(p, chain.http, session, load)
 }
+
+// codecError is what Envoy makes of bytes that are no HTTP.
+const codecError = "http1.codec_error"
 
 // tunnel is a TCP proxy: what it carries stays as it is, also a request.
 func (w *walk) tunnel(p *proxy, t *tcpv3.TcpProxy, c *stream.Connection, load payload) Verdict {
