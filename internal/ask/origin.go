@@ -4,8 +4,11 @@
 package ask
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -120,4 +123,67 @@ func (o *Origins) Of(step decide.Step) *Origin {
 		}
 	}
 	return out
+}
+
+// Locate fills in where the source of a statement is, for one that was read from a
+// file.
+func (o *Origins) Locate(of Origin) Origin {
+	if o.position != nil {
+		if position := o.position(of.Object, of.Field); position.File != "" {
+			of.Source = fmt.Sprintf("%s:%d", position.File, position.Line)
+		}
+	}
+	return of
+}
+
+// RouteOf is the place of a step's route in its VirtualService.
+func (o *Origins) RouteOf(step decide.Step) (int, bool) {
+	if o == nil || step.Object.Rule >= 0 {
+		return 0, false
+	}
+	at, ok := o.routes[objectKey{step.Object.Kind, step.Object.Namespace, step.Object.Name}][step.Rule]
+	return at, ok
+}
+
+// RouteNamed is the name of a route of a VirtualService, by its place.
+func (o *Origins) RouteNamed(of decide.Object) string {
+	for name, at := range o.routes[objectKey{of.Kind, of.Namespace, of.Name}] {
+		if at == of.Rule {
+			return name
+		}
+	}
+	return ""
+}
+
+// MadeFrom are the rules that were made from an object, in the order of kind,
+// namespace, name and rule.
+func (o *Origins) MadeFrom(object string) []Made {
+	var out []Made
+	for key, p := range o.objects {
+		for i := range p.Rules {
+			if from, _, _, ok := p.Rule(i); !ok || from != object {
+				continue
+			}
+			made := Made{Object: decide.Object{Kind: key.kind, Namespace: key.namespace, Name: key.name, Rule: i}}
+			made.Origin = o.Of(decide.Step{Object: &made.Object})
+			out = append(out, made)
+		}
+	}
+	slices.SortFunc(out, func(a, b Made) int {
+		return cmp.Or(strings.Compare(a.Object.Kind, b.Object.Kind), strings.Compare(a.Object.Namespace, b.Object.Namespace),
+			strings.Compare(a.Object.Name, b.Object.Name), cmp.Compare(a.Object.Rule, b.Object.Rule))
+	})
+	return out
+}
+
+// Count is how many rules a generated object has; false where it is none.
+func (o *Origins) Count(kind, namespace, name string) (int, bool) {
+	p, ok := o.objects[objectKey{kind, namespace, name}]
+	return len(p.Rules), ok
+}
+
+// PolicyName is Envoy's name of a rule of an AuthorizationPolicy
+// (pilot/pkg/security/authz/builder/builder.go, policyName).
+func PolicyName(o decide.Object) string {
+	return fmt.Sprintf("ns[%s]-policy[%s]-rule[%d]", o.Namespace, o.Name, o.Rule)
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/cli/check"
 	"github.com/trellis-mesh/trellis/internal/cli/dns"
 	"github.com/trellis-mesh/trellis/internal/cli/exit"
+	"github.com/trellis-mesh/trellis/internal/cli/explain"
 	"github.com/trellis-mesh/trellis/internal/cli/exposed"
 	"github.com/trellis-mesh/trellis/internal/cli/render"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
@@ -57,7 +58,7 @@ that kubectl would ask.`,
 	root.SetIn(s.In)
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
-	root.AddCommand(can.New(s), cert.New(s), check.New(s), dns.New(s), exposed.New(s), render.New(s), version.New(s))
+	root.AddCommand(can.New(s), cert.New(s), check.New(s), dns.New(s), explain.New(s), exposed.New(s), render.New(s), version.New(s))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{err, cmd.CommandPath()} })
 	return root
 }
@@ -84,7 +85,7 @@ func Main(ctx context.Context, args []string, s *streams.Streams) (code int) {
 	err := root.ExecuteContext(ctx)
 	var usage usageError
 	switch {
-	case err == nil || errors.Is(err, exit.ErrFindings):
+	case err == nil || errors.Is(err, exit.ErrFindings) || errors.Is(err, exit.ErrUnknown):
 	case errors.As(err, &usage):
 		fmt.Fprintf(s.Err, "error: %v\nSee '%s --help'.\n", err, usage.command)
 	default:

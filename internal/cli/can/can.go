@@ -5,8 +5,10 @@
 package can
 
 import (
-	"encoding/json"
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -17,8 +19,10 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/trellis-mesh/trellis/internal/ask"
+	"github.com/trellis-mesh/trellis/internal/cli/answer"
 	"github.com/trellis-mesh/trellis/internal/cli/exit"
 	"github.com/trellis-mesh/trellis/internal/cli/mesh"
+	"github.com/trellis-mesh/trellis/internal/cli/output"
 	"github.com/trellis-mesh/trellis/internal/cli/source"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
 	"github.com/trellis-mesh/trellis/internal/decide"
@@ -35,6 +39,7 @@ type Options struct {
 	HTTP2   bool
 	Output  string
 	Verbose bool
+	Graph   bool
 }
 
 // New is the command.
@@ -43,47 +48,44 @@ func New(s *streams.Streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "can [METHOD] URL",
 		Short: "Say what becomes of one request, and by which statement",
-		Long: `can follows one request through the mesh that the files describe, on the
-configuration that Istio would send to each proxy, and says what becomes of it:
-Allow, Deny, Answered (a redirect or an answer of the gateway's own), NoRoute,
-Fails or Unknown, with the response code, and the statements that decided.
+		Long: `Follow one request through the mesh that the files describe, on the configuration
+that Istio itself would send to each proxy, and say what becomes of it:
 
-The request comes from the internet, unless --from names a workload.
+  Allow     it reaches the application
+  Answered  a proxy answers as it was told to, such as by a redirect
+  Deny      a proxy refuses it
+  NoRoute   nothing is published there
+  Fails     it should be delivered and cannot be
+  Unknown   it depends on what is not known; the reason is said
 
-The exit code is 0 when it is allowed or answered, 1 when not.`,
+with the statement that decided, and where another outcome would be stated. The
+request comes from the internet, unless --from names a workload. Errors of the
+files go to standard error; what has errors is closed, as it would be in a cluster.
+
+Exit code 0: Allow or Answered. 1: wrong usage, a file that cannot be opened, or
+a fault of Trellis. 2: Deny, NoRoute or Fails. 3: Unknown.`,
 		Example: `  # May anybody read the start page?
   trellis can -f examples/bookinfo GET https://bookinfo.example.com/productpage
 
-  # And the API without a login?
-  trellis can -f examples/bookinfo https://bookinfo.example.com/api/v1/products
-
   # Every step of a call inside the mesh
-  trellis can -f examples/bookinfo --from bookinfo/productpage http://reviews:9080/reviews/0 -v`,
+  trellis can -f examples/bookinfo --from bookinfo/productpage http://reviews:9080/reviews/0 -v
+
+  # With a token that claims this much
+  trellis can -f examples/bookinfo https://bookinfo.example.com/api/v1/products \
+    --claims '{"iss": "https://login.example.com", "aud": "bookinfo", "sub": "me"}'
+
+  # The way as a picture
+  trellis can -f examples/bookinfo https://bookinfo.example.com/ --graph > way.dot`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := output.CheckFormat(o.Output); err != nil {
+				return err
+			}
 			request, err := o.request(args)
 			if err != nil {
 				return err
 			}
-			m, err := mesh.Open(cmd.Context(), &o.Options, s.In, time.Now())
-			if err != nil {
-				return err
-			}
-			answer, err := m.Can(request)
-			if err != nil {
-				_ = m.Close()
-				return err
-			}
-			if err := o.write(s, answer); err != nil {
-				return err
-			}
-			if err := m.Close(); err != nil {
-				return err
-			}
-			if answer.Outcome != decide.Allow && answer.Outcome != decide.Answered {
-				return exit.ErrFindings
-			}
-			return nil
+			return o.run(cmd.Context(), s, request)
 		},
 	}
 	o.AddFlags(cmd)
@@ -93,8 +95,9 @@ The exit code is 0 when it is allowed or answered, 1 when not.`,
 	flags.StringVar(&o.Claims, "claims", "", `the claims of a token whose signature is good, as JSON: '{"iss": "https://login.example.com", "aud": ["shop"]}'`)
 	flags.StringArrayVarP(&o.Headers, "header", "H", nil, `a header, as "name: value"; may be repeated`)
 	flags.BoolVar(&o.HTTP2, "http2", false, "speak HTTP/2")
-	flags.StringVarP(&o.Output, "output", "o", "text", "format: text, json")
-	flags.BoolVarP(&o.Verbose, "verbose", "v", false, "show every step")
+	output.AddFlag(cmd, &o.Output)
+	flags.BoolVarP(&o.Verbose, "verbose", "v", false, "show every step, and warnings about the files")
+	flags.BoolVar(&o.Graph, "graph", false, "write the way as a graph in Graphviz's DOT language")
 	return cmd
 }
 
@@ -137,47 +140,36 @@ func (o *Options) request(args []string) (*ask.Request, error) {
 	return r, nil
 }
 
-func (o *Options) write(s *streams.Streams, a *ask.Answer) error {
-	switch o.Output {
-	case "json":
-		e := json.NewEncoder(s.Out)
-		e.SetIndent("", "  ")
-		return e.Encode(a)
-	case "text":
-		return text(s, a, o.Verbose)
+// run asks and writes.
+func (o *Options) run(ctx context.Context, s *streams.Streams, r *ask.Request) (err error) {
+	m, err := mesh.Open(ctx, &o.Options, s.In, time.Now())
+	if err != nil {
+		return err
 	}
-	return fmt.Errorf("reading -o: %q is none of text and json", o.Output)
-}
-
-func text(s *streams.Streams, a *ask.Answer, verbose bool) error {
-	var b strings.Builder
-	b.WriteString(string(a.Outcome))
-	if a.Reply != nil && a.Reply.Code > 0 {
-		fmt.Fprintf(&b, " %d", a.Reply.Code)
+	defer func() { err = errors.Join(err, m.Close()) }()
+	found, err := m.Can(r)
+	if err != nil {
+		return err
 	}
-	if a.Reply != nil && a.Reply.Details != "" {
-		fmt.Fprintf(&b, "  %s", a.Reply.Details)
+	doubt := mesh.Doubt{All: o.Verbose, Unknown: found.Outcome == decide.Unknown, Token: o.Token != ""}
+	if err := m.Complain(s.Err, s.ErrColour, doubt); err != nil {
+		return err
 	}
-	b.WriteString("\n")
-	if a.Why != "" {
-		fmt.Fprintf(&b, "  %s\n", a.Why)
+	view := answer.Of(m.World, r, found)
+	if o.Graph {
+		err = view.Graph(s.Out)
+	} else {
+		err = output.Write(s.Out, o.Output, view, func(w io.Writer) error { return view.Text(w, s.OutColour, o.Verbose) })
 	}
-	for _, origin := range a.Because {
-		fmt.Fprintf(&b, "  by %s %s", origin.Object, origin.Field)
-		if origin.Source != "" {
-			fmt.Fprintf(&b, "  (%s)", origin.Source)
-		}
-		b.WriteString("\n")
+	if err != nil {
+		return err
 	}
-	if verbose {
-		for i, step := range a.Steps {
-			fmt.Fprintf(&b, "%3d. %-28s %-12s %s", i+1, step.Proxy, step.Stage, step.Says)
-			if step.Rule != "" {
-				fmt.Fprintf(&b, "  [%s]", step.Rule)
-			}
-			b.WriteString("\n")
-		}
+	switch found.Outcome {
+	case decide.Allow, decide.Answered:
+		return nil
+	case decide.Unknown:
+		return exit.ErrUnknown
+	case decide.Deny, decide.NoRoute, decide.Fails:
 	}
-	_, err := s.Out.Write([]byte(b.String()))
-	return err
+	return exit.ErrFindings
 }

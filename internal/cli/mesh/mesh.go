@@ -29,6 +29,8 @@ import (
 // Mesh is a World with what it is made from.
 type Mesh struct {
 	*ask.World
+	// Files are what the files became, with what is wrong with them.
+	Files *source.Mesh
 	// Report is what is wrong with the files.
 	Report *report.Report
 	// Problems are what Istio's generator could not be given.
@@ -51,7 +53,7 @@ func Open(ctx context.Context, o *source.Options, stdin io.Reader, at time.Time)
 	if err != nil {
 		return nil, err
 	}
-	out := &Mesh{Report: files.Report, Problems: g.Problems(), generator: g}
+	out := &Mesh{Files: files, Report: files.Report, Problems: g.Problems(), generator: g}
 	view, err := xds.NewMesh(ctx, g)
 	if err != nil {
 		return nil, fmt.Errorf("listing the proxies: %w", err)
@@ -61,7 +63,7 @@ func Open(ctx context.Context, o *source.Options, stdin io.Reader, at time.Time)
 	out.World = &ask.World{
 		Evaluator: decide.New(proxies), Proxies: proxies, Nodes: view.Nodes(),
 		Directory: ask.NewDirectory(objects, files.Mesh.ClusterDomain),
-		Origins:   ask.NewOrigins(objects, position(files)), At: at,
+		Origins:   ask.NewOrigins(objects, position(files)), Applications: files.Applications, At: at,
 	}
 	return out, nil
 }

@@ -55,6 +55,8 @@ var ErrNoFiles = errors.New("nothing to read: name files or directories with -f,
 // Compiled is what became of the files.
 type Compiled struct {
 	Outcome *compile.Outcome
+	// Applications are those that the compiler saw.
+	Applications []*v1alpha1.Application
 	// Report has all findings, those of the outcome included, in order.
 	Report *report.Report
 }
@@ -93,7 +95,9 @@ func (o *Options) compile(ctx context.Context, checker *schema.Checker, set *doc
 		return nil, in.Mesh, fmt.Errorf("compiling: %w", outcome.Err)
 	}
 	findings := slices.Concat(set.Findings, refused, becauseOf(refusedObjects(set, objects), outcome.Findings))
-	return &Compiled{Outcome: outcome, Report: summarise(set, model.SortFindings(findings))}, in.Mesh, nil
+	return &Compiled{
+		Outcome: outcome, Applications: in.Applications, Report: summarise(set, model.SortFindings(findings)),
+	}, in.Mesh, nil
 }
 
 // refusedObjects are those that were read and that the compiler never saw.
