@@ -58,12 +58,22 @@ type logReader struct {
 	offset  int64
 	rest    []byte // of a line that is not whole yet
 	entries map[connectionKey][]Entry
+	used    map[connectionKey]bool
 }
 
 type connectionKey struct{ client, server string }
 
 func newLogReader(path string) *logReader {
-	return &logReader{path: path, entries: map[connectionKey][]Entry{}}
+	return &logReader{path: path, entries: map[connectionKey][]Entry{}, used: map[connectionKey]bool{}}
+}
+
+// isNew is true once for each connection.
+func (l *logReader) isNew(key connectionKey) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	was := l.used[key]
+	l.used[key] = true
+	return !was
 }
 
 const lookEvery = 10 * time.Millisecond

@@ -56,11 +56,26 @@ type Response struct {
 func (p *Proxy) Dial(ctx context.Context, c Call) (*Connection, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	conn, err := c.dial(ctx)
+	conn, err := p.connect(ctx, c)
 	if err != nil {
 		return nil, err
 	}
 	return &Connection{proxy: p, conn: conn, reader: bufio.NewReader(conn), key: keyOf(conn)}, nil
+}
+
+// connect takes a port that no earlier connection to this listener had: the
+// access log tells connections apart by their addresses.
+func (p *Proxy) connect(ctx context.Context, c Call) (net.Conn, error) {
+	for {
+		conn, err := c.dial(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if p.log.isNew(keyOf(conn)) {
+			return c.secure(ctx, conn)
+		}
+		_ = conn.Close()
+	}
 }
 
 func (c Call) dial(ctx context.Context) (net.Conn, error) {
@@ -72,6 +87,11 @@ func (c Call) dial(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to Envoy: %w", err)
 	}
+	return conn, nil
+}
+
+// secure does the TLS handshake, if there is to be one.
+func (c Call) secure(ctx context.Context, conn net.Conn) (net.Conn, error) {
 	if c.TLS == nil {
 		return conn, nil
 	}
@@ -141,7 +161,7 @@ func (p *Proxy) Send2(ctx context.Context, c Call, r *http.Request) (*Response, 
 		c.TLS = c.TLS.Clone()
 		c.TLS.NextProtos = []string{"h2"}
 	}
-	conn, err := c.dial(ctx)
+	conn, err := p.connect(ctx, c)
 	if err != nil {
 		return nil, err
 	}

@@ -352,7 +352,7 @@ func runJWT(t *testing.T, d dice, cases []*jwtCase, tokens []string) {
 	total := 0
 	for _, c := range cases {
 		var requests []request
-		for range *each {
+		for range *perConfig {
 			requests = append(requests, d.bearing(tokens))
 		}
 		for _, a := range send(t, proxy, c.name, clients(nil, false)[:1], requests) {

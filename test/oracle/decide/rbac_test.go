@@ -27,9 +27,9 @@ import (
 )
 
 var (
-	seed    = flag.Uint64("seed", 0, "of the random configurations and requests; 0 takes the time")
-	configs = flag.Int("configs", 60, "random configurations for each kind")
-	each    = flag.Int("requests", 50, "random requests for each configuration")
+	seed      = flag.Uint64("seed", 0, "of the random configurations and requests; 0 takes the time")
+	configs   = flag.Int("configs", 60, "random configurations for each kind")
+	perConfig = flag.Int("requests", 50, "random requests for each configuration")
 )
 
 func newDice(t *testing.T) dice {
@@ -51,6 +51,8 @@ type rbacCase struct {
 	state   string
 	// requests are made by dice when there are none.
 	requests []request
+	// clients are those of secure when there are none.
+	clients func(*envoy.Authority) []client
 }
 
 func (c *rbacCase) listener(t testing.TB, authority *envoy.Authority) *listenerv3.Listener {
@@ -130,11 +132,15 @@ func runRBAC(t *testing.T, d dice, cases []*rbacCase) {
 	for _, c := range cases {
 		requests := c.requests
 		if requests == nil {
-			for range *each {
+			for range *perConfig {
 				requests = append(requests, d.request())
 			}
 		}
-		for _, asked := range send(t, proxy, c.name, ways[c.secure], requests) {
+		from := ways[c.secure]
+		if c.clients != nil {
+			from = c.clients(authority)
+		}
+		for _, asked := range send(t, proxy, c.name, from, requests) {
 			want := decision{status: asked.status, details: asked.entry.Details, metadata: asked.entry.RBAC}
 			got := c.decide(t, asked.client.stream(t, asked.request, asked.entry))
 			total++
@@ -208,6 +214,9 @@ func send(t *testing.T, proxy *envoy.Proxy, listener string, ways []client, requ
 		entry, err := p.response.Logged(t.Context())
 		if err != nil {
 			t.Fatalf("%s: %v", listener, err)
+		}
+		if entry.Method != p.request.method {
+			t.Fatalf("%s: the access log has another request in the place of %q: %+v", listener, p.request.raw, entry)
 		}
 		p.entry = entry
 		out = append(out, p.asked)
