@@ -35,7 +35,11 @@ type decidedRule struct {
 
 // decide asks for the verdict on one request.
 func (w *World) decide(d *door, r space.Request) *decided {
-	return w.compact(w.Evaluator.Decide(d.Ask(r)))
+	e := w.Evaluator
+	if d.Workload == nil {
+		e = w.evaluator()
+	}
+	return w.compact(e.Decide(d.Ask(r)))
 }
 
 func (w *World) compact(v decide.Verdict) *decided {

@@ -16,6 +16,7 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 
 	"github.com/trellis-mesh/trellis/internal/ask/space"
+	"github.com/trellis-mesh/trellis/internal/decide"
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
@@ -45,9 +46,11 @@ func (d *door) scheme() string {
 
 // sets is what questions about sets remember.
 type sets struct {
-	mu      sync.Mutex
-	reader  *space.Reader
-	outside *outsideAnswer
+	mu        sync.Mutex
+	reader    *space.Reader
+	evaluator *decide.Evaluator
+	outside   *outsideAnswer
+	exposed   *Exposed
 }
 
 func (w *World) reader() *space.Reader {
@@ -57,6 +60,27 @@ func (w *World) reader() *space.Reader {
 		w.sets.reader = space.NewReader()
 	}
 	return w.sets.reader
+}
+
+// servers are the proxies as those that connect to them meet them.
+func (w *World) servers() decide.Proxies {
+	if w.Servers != nil {
+		return w.Servers
+	}
+	return w.Proxies
+}
+
+// evaluator decides requests that begin at a server or a gateway.
+func (w *World) evaluator() *decide.Evaluator {
+	if w.Servers == nil {
+		return w.Evaluator
+	}
+	w.sets.mu.Lock()
+	defer w.sets.mu.Unlock()
+	if w.sets.evaluator == nil {
+		w.sets.evaluator = decide.New(w.Servers)
+	}
+	return w.sets.evaluator
 }
 
 // gateways are the doors from the internet: each filter chain at each port of a
@@ -69,14 +93,14 @@ func (w *World) gateways() (doors []*door, problems []string) {
 				continue
 			}
 			at := slices.IndexFunc(s.Endpoints, func(a netip.Addr) bool {
-				nodes := w.Proxies.At(a)
+				nodes := w.servers().At(a)
 				return len(nodes) > 0 && nodes[0].Type == xds.Router
 			})
 			if at < 0 {
 				continue
 			}
-			node := w.Proxies.At(s.Endpoints[at])[0]
-			config, err := w.Proxies.Config(node)
+			node := w.servers().At(s.Endpoints[at])[0]
+			config, err := w.servers().Config(node)
 			if err != nil {
 				problems = append(problems, fmt.Sprintf("the configuration of %s is not known: %v", node, err))
 				break
@@ -163,7 +187,7 @@ var stranger = netip.MustParseAddr("198.51.100.99")
 // insideHTTP finds out whether a port of a workload takes HTTP: by the filter chain
 // that takes it.
 func (w *World) insideHTTP(node xds.Node, d *door) bool {
-	config, err := w.Proxies.Config(node)
+	config, err := w.servers().Config(node)
 	if err != nil {
 		return false
 	}

@@ -5,7 +5,6 @@ package ask
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -62,33 +61,56 @@ type Exposed struct {
 	Notes []string `json:"notes,omitempty"`
 }
 
-// Exposed finds everything that the internet can reach.
+// Exposed finds everything that the internet can reach, once. The answer is read only.
 func (w *World) Exposed() *Exposed {
 	answer := w.fromInternet()
+	w.sets.mu.Lock()
+	defer w.sets.mu.Unlock()
+	if w.sets.exposed != nil {
+		return w.sets.exposed
+	}
 	out := &Exposed{Notes: answer.notes, Exposures: []Exposure{}}
-	rows := map[string]*Exposure{}
-	var order []string
-	for _, leaves := range byRequest(answer.leaves) {
-		for _, l := range weakest(leaves) {
-			e := exposureOf(l)
-			key := strings.Join(append(append([]string{e.Gateway, e.Scheme, e.Host, e.Route, e.Reaches, string(e.Needs), e.Why}, e.Token...), e.Only...), "\x00")
-			if known, ok := rows[key]; ok {
-				known.Methods = mergeText(known.Methods, e.Methods)
-				known.Paths = mergeText(known.Paths, e.Paths)
-				known.Because = mergeOrigins(known.Because, e.Because)
-				continue
-			}
-			rows[key] = &e
-			order = append(order, key)
-		}
+	// First the methods of each path, then the paths with the same methods: every
+	// pair of a row is one that passes.
+	byPath := newMerged()
+	for _, l := range least(answer.leaves) {
+		e := exposureOf(l)
+		byPath.add(e, strings.Join(e.Paths, ""))
 	}
-	for _, key := range order {
-		out.Exposures = append(out.Exposures, *rows[key])
+	byMethods := newMerged()
+	for _, e := range byPath.rows {
+		slices.Sort(e.Methods)
+		byMethods.add(*e, strings.Join(e.Methods, " "))
 	}
+	for _, e := range byMethods.rows {
+		out.Exposures = append(out.Exposures, *e)
+	}
+	w.sets.exposed = out
 	slices.SortStableFunc(out.Exposures, func(a, b Exposure) int {
 		return cmp.Or(strings.Compare(a.Host, b.Host), strings.Compare(a.Gateway, b.Gateway), strings.Compare(a.Scheme, b.Scheme))
 	})
 	return out
+}
+
+// merged are exposures that differ in methods and paths only.
+type merged struct {
+	at   map[string]*Exposure
+	rows []*Exposure
+}
+
+func newMerged() *merged { return &merged{at: map[string]*Exposure{}} }
+
+func (m *merged) add(e Exposure, extra string) {
+	key := strings.Join(slices.Concat([]string{e.Gateway, e.Scheme, e.Host, e.Route, e.Reaches, string(e.Needs), e.Why, extra}, e.Token, e.Only), "\x00")
+	known, ok := m.at[key]
+	if !ok {
+		m.at[key] = &e
+		m.rows = append(m.rows, &e)
+		return
+	}
+	known.Methods = mergeText(known.Methods, e.Methods)
+	known.Paths = mergeText(known.Paths, e.Paths)
+	known.Because = mergeOrigins(known.Because, e.Because)
 }
 
 func mergeText(a, b []string) []string {
@@ -109,16 +131,26 @@ func mergeOrigins(a, b []Origin) []Origin {
 	return a
 }
 
+// least are the classes that pass, or of which it is not known, where none passes
+// that needs less.
+func least(leaves []outsideLeaf) []outsideLeaf {
+	var out []outsideLeaf
+	for _, group := range byRequest(leaves) {
+		out = append(out, weakest(group)...)
+	}
+	return out
+}
+
 // byRequest puts classes together that differ only in the token, in order.
 func byRequest(leaves []outsideLeaf) [][]outsideLeaf {
 	at := map[string]int{}
 	var out [][]outsideLeaf
 	for _, l := range leaves {
 		var key strings.Builder
-		fmt.Fprintf(&key, "%s %s %s", l.door.key, l.door.scheme(), l.door.service.Host)
+		key.WriteString(l.door.key)
 		l.point.Each(func(d space.Dimension, v space.Value) {
 			if d.Kind != space.Token && d.Kind != space.Claim {
-				fmt.Fprintf(&key, "\x00%v=%v", d, v.Texts)
+				key.WriteString("\x00" + d.Name + "=" + strings.Join(v.Texts, "\x00"))
 			}
 		})
 		i, ok := at[key.String()]

@@ -48,9 +48,10 @@ func inParallel(n int, do func(int)) {
 func (w *World) fromInternet() *outsideAnswer {
 	reader := w.reader()
 	w.sets.mu.Lock()
-	defer w.sets.mu.Unlock()
-	if w.sets.outside != nil {
-		return w.sets.outside
+	known := w.sets.outside
+	w.sets.mu.Unlock()
+	if known != nil {
+		return known
 	}
 	doors, problems := w.gateways()
 	out := &outsideAnswer{notes: problems}
@@ -60,7 +61,7 @@ func (w *World) fromInternet() *outsideAnswer {
 	}
 	var all []work
 	for _, d := range doors {
-		e := &space.Explorer{Sides: []*space.Side{{Reader: reader, Proxies: w.Proxies, Door: &d.Door}}}
+		e := &space.Explorer{Sides: []*space.Side{{Reader: reader, Proxies: w.servers(), Door: &d.Door}}}
 		for _, host := range e.Hosts() {
 			all = append(all, work{d, host})
 		}
@@ -70,7 +71,7 @@ func (w *World) fromInternet() *outsideAnswer {
 		// Each has a door of its own: exploring notes in it where tokens are sent.
 		d := *all[i].door
 		d.Places = nil
-		e := &space.Explorer{Sides: []*space.Side{{Reader: reader, Proxies: w.Proxies, Door: &d.Door}}, Within: all[i].within}
+		e := &space.Explorer{Sides: []*space.Side{{Reader: reader, Proxies: w.servers(), Door: &d.Door}}, Within: all[i].within}
 		_, notes[i] = e.Explore(func(p *space.Point) {
 			r := d.Witness(p)
 			leaves[i] = append(leaves[i], outsideLeaf{&d, p, r, w.decide(&d, r)})
@@ -82,6 +83,8 @@ func (w *World) fromInternet() *outsideAnswer {
 	}
 	slices.Sort(out.notes)
 	out.notes = slices.Compact(out.notes)
+	w.sets.mu.Lock()
+	defer w.sets.mu.Unlock()
 	w.sets.outside = out
 	return out
 }

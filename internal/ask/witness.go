@@ -32,7 +32,12 @@ type Witness struct {
 	Claims json.RawMessage `json:"claims,omitempty"`
 
 	request space.Request
+	// unaskable says why it cannot be asked alone; empty where it can.
+	unaskable string
 }
+
+// anyHost is the host of requests whose host makes no difference.
+const anyHost = "any-other.example"
 
 // Internet is where requests from outside of the mesh come from.
 const Internet = "internet"
@@ -41,6 +46,12 @@ func (d *door) witness(from string, r space.Request) Witness {
 	out := Witness{From: from, Identity: r.Identity, URL: d.url(r), request: r}
 	if r.Address.IsValid() {
 		out.Address = r.Address.String()
+	}
+	switch {
+	case from != Internet && strings.Contains(from, " "):
+		out.unaskable = "there is no such workload"
+	case d.Mutual && r.Host != anyHost:
+		out.unaskable = "it names another host than it goes to"
 	}
 	if !d.HTTP {
 		return out
@@ -122,13 +133,13 @@ func (w Witness) Request() (*Request, error) {
 		return nil, fmt.Errorf("reading the URL of a witness: %w", err)
 	}
 	out := &Request{Method: w.Method, URL: u, Headers: w.request.Headers, Claims: w.request.Claims, Address: w.request.Address}
+	if w.unaskable != "" {
+		return nil, fmt.Errorf("asking in the name of %s: %s", w.From, w.unaskable)
+	}
 	if w.From == Internet {
 		return out, nil
 	}
-	namespace, name, ok := strings.Cut(w.From, "/")
-	if !ok || strings.Contains(w.From, " ") {
-		return nil, fmt.Errorf("asking in the name of %s: there is no such workload", w.From)
-	}
+	namespace, name, _ := strings.Cut(w.From, "/")
 	out.From = &WorkloadRef{Namespace: namespace, Name: name}
 	return out, nil
 }

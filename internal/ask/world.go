@@ -21,6 +21,10 @@ import (
 type World struct {
 	Evaluator *decide.Evaluator
 	Proxies   decide.Proxies
+	// Servers are the same, but their sidecars may have only what concerns
+	// connections to them; nil: they are Proxies. Questions about all workloads are
+	// much faster by it.
+	Servers decide.Proxies
 	// Nodes are all proxies.
 	Nodes     []xds.Node
 	Directory *Directory

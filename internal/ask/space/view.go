@@ -195,3 +195,8 @@ func (s serverName) leaves(v *view, add func(Dimension, atom.Pattern)) {
 		leaf{Dimension{Kind: Host}, s.patterns[0]}.leaves(v, add)
 	}
 }
+
+// Settled is a class with one text in one dimension.
+func Settled(d Dimension, text string) *Point {
+	return (*Point)(nil).with(d, Value{Texts: []string{text}, Single: true}, nil)
+}

@@ -91,7 +91,7 @@ func (o *Options) text(w io.Writer, a *ask.Exposed, colour bool) error {
 		for i := range a.Exposures {
 			e := &a.Exposures[i]
 			rows = append(rows, output.Row{Mood: moods[e.Needs], Cells: []string{
-				e.Scheme + "://" + e.Host, output.Short(e.Methods, 3), output.Short(e.Paths, 2), needs(e), e.Reaches, statement(e),
+				e.Scheme + "://" + e.Host, output.Short(e.Methods, 3), output.Short(e.Paths, 2), output.Needs(e.Needs, e.Token, e.Only, e.Why), e.Reaches, output.By(e.Because, e.Rules),
 			}})
 		}
 		if err := output.Table(&b, []string{"HOST", "METHODS", "PATHS", "NEEDS", "REACHES", "BY"}, rows, colour); err != nil {
@@ -108,45 +108,14 @@ func (o *Options) text(w io.Writer, a *ask.Exposed, colour bool) error {
 
 var moods = map[ask.Needs]output.Mood{ask.Nothing: output.Waiting, ask.Undecided: output.Alarming}
 
-func needs(e *ask.Exposure) string {
-	out := "nothing"
-	switch e.Needs {
-	case ask.Nothing:
-	case ask.Token:
-		out = "a token of " + strings.TrimPrefix(e.Token[0], "issuer ")
-	case ask.Claims:
-		out = "a token with " + strings.Join(e.Token, ", ")
-	case ask.Undecided:
-		out = "unknown: " + e.Why
-	}
-	if len(e.Only) > 0 {
-		out += "; only " + strings.Join(e.Only, ", ")
-	}
-	return out
-}
-
-func statement(e *ask.Exposure) string {
-	if len(e.Because) > 0 {
-		return strings.TrimSpace(e.Because[0].Object + " " + e.Because[0].Field)
-	}
-	return output.Short(e.Rules, 1)
-}
-
 func (o *Options) long(b *strings.Builder, e *ask.Exposure) {
-	fmt.Fprintf(b, "%s://%s needs %s\n", e.Scheme, e.Host, needs(e))
+	fmt.Fprintf(b, "%s://%s needs %s\n", e.Scheme, e.Host, output.Needs(e.Needs, e.Token, e.Only, e.Why))
 	if len(e.Methods) > 0 {
 		fmt.Fprintf(b, "  methods  %s\n  paths    %s\n", strings.Join(e.Methods, " "), strings.Join(e.Paths, " "))
 	}
 	if e.Reaches != "" {
 		fmt.Fprintf(b, "  reaches  %s by gateway %s\n", e.Reaches, e.Gateway)
 	}
-	for _, origin := range e.Because {
-		fmt.Fprintf(b, "  by       %s\n", output.Origin(origin))
-	}
-	if len(e.Because) == 0 {
-		for _, rule := range e.Rules {
-			fmt.Fprintf(b, "  by       %s, which nobody wrote with Trellis\n", rule)
-		}
-	}
+	output.Statements(b, e.Because, e.Rules)
 	fmt.Fprintf(b, "  try      %s\n\n", output.Command(o.Files, e.Witness))
 }

@@ -59,13 +59,31 @@ func Open(ctx context.Context, o *source.Options, stdin io.Reader, at time.Time)
 		return nil, fmt.Errorf("listing the proxies: %w", err)
 	}
 	proxies := bound{ctx, view}
+	servers, err := xds.NewMesh(ctx, inbound{g, view})
+	if err != nil {
+		return nil, fmt.Errorf("listing the proxies: %w", err)
+	}
 	objects := append(g.Objects(), typed(files.Objects)...)
 	out.World = &ask.World{
-		Evaluator: decide.New(proxies), Proxies: proxies, Nodes: view.Nodes(),
+		Evaluator: decide.New(proxies), Proxies: proxies, Servers: bound{ctx, servers}, Nodes: view.Nodes(),
 		Directory: ask.NewDirectory(objects, files.Mesh.ClusterDomain),
 		Origins:   ask.NewOrigins(objects, position(files)), Applications: files.Applications, At: at,
 	}
 	return out, nil
+}
+
+// inbound gives servers' configurations without what they send themselves.
+type inbound struct {
+	*generator.Generator
+	whole *xds.Mesh
+}
+
+// Config implements xds.Source.
+func (i inbound) Config(ctx context.Context, node xds.Node) (*xds.Config, error) {
+	if node.Type != xds.Sidecar {
+		return i.whole.Config(ctx, node)
+	}
+	return i.Inbound(ctx, node)
 }
 
 // bound gives a mesh's configurations within one context.

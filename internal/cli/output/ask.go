@@ -59,3 +59,41 @@ func Notes(b *strings.Builder, notes []string) {
 		fmt.Fprintf(b, "incomplete: %s\n", Printable(note))
 	}
 }
+
+// Needs is what a client has to bring, in words.
+func Needs(needs ask.Needs, token, only []string, why string) string {
+	out := "nothing"
+	switch needs {
+	case ask.Nothing:
+	case ask.Token:
+		out = "a token of " + strings.TrimPrefix(token[0], "issuer ")
+	case ask.Claims:
+		out = "a token with " + strings.Join(token, ", ")
+	case ask.Undecided:
+		out = "unknown: " + why
+	}
+	if len(only) > 0 {
+		out += "; only " + strings.Join(only, ", ")
+	}
+	return out
+}
+
+// By is the statement that decided, in short.
+func By(because []ask.Origin, rules []string) string {
+	if len(because) > 0 {
+		return strings.TrimSpace(because[0].Object + " " + because[0].Field)
+	}
+	return Short(rules, 1)
+}
+
+// Statements are all that decided, one a line.
+func Statements(b *strings.Builder, because []ask.Origin, rules []string) {
+	for _, origin := range because {
+		fmt.Fprintf(b, "  by       %s\n", Origin(origin))
+	}
+	if len(because) == 0 {
+		for _, rule := range rules {
+			fmt.Fprintf(b, "  by       %s, which nobody wrote with Trellis\n", Printable(rule))
+		}
+	}
+}
