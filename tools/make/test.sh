@@ -79,6 +79,8 @@ for step in "$@"; do
 		# One package at a time: each starts a mesh of its own.
 		# shellcheck disable=SC2086
 		gopackages e2e e2e testname $race -p 1 -timeout 30m ${E2E_FLAGS:-}
+		# shellcheck disable=SC2086
+		gopackages e2e-istio e2e-istio testname -p 1 -timeout 30m ${E2E_FLAGS:-}
 		;;
 	*)
 		echo "unknown step $step" >&2

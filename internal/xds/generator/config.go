@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -135,7 +134,8 @@ func (g *Generator) endpoints(proxy *model.Proxy, r *xds.Resources) error {
 func generate[T proto.Message](g *Generator, proxy *model.Proxy, typeURL string, names []string, shared *messages) ([]T, error) {
 	watched := &model.WatchedResource{TypeUrl: typeURL, ResourceNames: sets.New(names...)}
 	proxy.WatchedResources[typeURL] = watched
-	request := &model.PushRequest{Forced: true, Push: g.push, Start: time.Time{}}
+	// Istio's cache keeps nothing for a push without a start.
+	request := &model.PushRequest{Forced: true, Push: g.push, Start: g.started}
 	resources, _, err := g.server.Discovery.Generators[typeURL].Generate(proxy, watched, request)
 	if err != nil {
 		return nil, fmt.Errorf("asking for %s: %w", typeURL, err)

@@ -9,15 +9,18 @@ import (
 	"fmt"
 	buildinfo "runtime/debug"
 	"sync"
+	"time"
 
 	"istio.io/istio/pilot/pkg/model"
 	pilotxds "istio.io/istio/pilot/test/xds"
 	"istio.io/istio/pkg/cluster"
 	"istio.io/istio/pkg/config/mesh/meshwatcher"
+	"istio.io/istio/pkg/kube"
 	"istio.io/istio/pkg/log"
 	"istio.io/istio/pkg/test"
-
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
@@ -32,6 +35,9 @@ type Generator struct {
 	push     *model.PushContext
 	messages messages
 	made     xds.Provenance
+	// started is when the control plane was ready, by the clock of this machine,
+	// for Istio's cache.
+	started time.Time
 
 	stop   chan struct{}
 	ended  chan error
@@ -84,10 +90,11 @@ func (g *Generator) start(ctx context.Context, in *gathered, id string) error {
 			}()
 			options := pilotxds.FakeOptions{
 				Configs: in.configs, KubernetesObjects: in.kube, MeshConfig: in.mesh, DefaultClusterName: cluster.ID(id),
+				KubeClientBuilder: kubeClient,
 			}
 			options.NetworksWatcher = meshwatcher.NewFixedNetworksWatcher(in.networks)
 			g.server = pilotxds.NewFakeDiscoveryServer(t, options)
-			g.push = g.server.Env().PushContext()
+			g.push, g.started = g.server.Env().PushContext(), time.Now()
 			close(ready)
 			<-g.stop
 		})
@@ -104,6 +111,30 @@ func (g *Generator) start(ctx context.Context, in *gathered, id string) error {
 		g.closed.Do(func() { close(g.stop) })
 		return ctx.Err()
 	}
+}
+
+// kubeClient is a client whose API server is a table in memory. Kubernetes' own
+// kinds are put into it as they are: written like a user's they would cost 2 ms
+// each, for the bookkeeping of server-side apply.
+func kubeClient(objects ...runtime.Object) kube.Client {
+	var others []runtime.Object
+	var plain []runtime.Object
+	for _, object := range objects {
+		if kinds, _, err := scheme.Scheme.ObjectKinds(object); err == nil && len(kinds) > 0 {
+			plain = append(plain, object)
+		} else {
+			others = append(others, object)
+		}
+	}
+	client := kube.NewFakeClient(others...)
+	if table, ok := client.Kube().(*fake.Clientset); ok {
+		for _, object := range plain {
+			if err := table.Tracker().Add(object); err != nil {
+				panic(fmt.Sprintf("keeping %T: %v", object, err))
+			}
+		}
+	}
+	return client
 }
 
 // Close ends the control plane and waits for it.

@@ -29,23 +29,23 @@ import (
 func TestARealEnvoySaysWhatItWasSent(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	for _, name := range []string{"edge", "shop"} {
+	for _, name := range []string{"dump-edge", "dump-shop"} {
 		if err := mesh.Namespace(ctx, name, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := mesh.Certificate(ctx, "edge", "wildcard", "*.example.com"); err != nil {
+	if _, err := mesh.Certificate(ctx, "dump-edge", "wildcard", "*.example.com"); err != nil {
 		t.Fatal(err)
 	}
-	gateway, err := mesh.Gateway(ctx, stack.GatewayOptions{Namespace: "edge", Name: "door"})
+	gateway, err := mesh.Gateway(ctx, stack.GatewayOptions{Namespace: "dump-edge", Name: "door"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	cart, err := mesh.Application(ctx, stack.ApplicationOptions{Namespace: "shop", Name: "cart"})
+	cart, err := mesh.Application(ctx, stack.ApplicationOptions{Namespace: "dump-shop", Name: "cart"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	create(ctx, t, policies(t, "shop", "edge"))
+	create(ctx, t, policies(t, "dump-shop", "dump-edge"))
 	seen := map[string]int{}
 	for name, proxy := range map[string]*stack.Proxy{"gateway": gateway.Proxy, "sidecar": cart.Proxy} {
 		t.Run(name, func(t *testing.T) {
