@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 
 	"github.com/go-jose/go-jose/v4"
@@ -47,7 +48,10 @@ func readKeys(text string) (keys []key, unread int, err error) {
 	for _, raw := range set.Keys {
 		var k jose.JSONWebKey
 		if k.UnmarshalJSON(raw) != nil || !fits(k) {
-			unread++
+			var kind struct{ Kty string }
+			if json.Unmarshal(raw, &kind) == nil && slices.Contains(kinds, kind.Kty) {
+				unread++
+			}
 			continue
 		}
 		public := k.Public().Key
@@ -56,8 +60,14 @@ func readKeys(text string) (keys []key, unread int, err error) {
 		}
 		keys = append(keys, key{id: k.KeyID, algorithm: k.Algorithm, public: public})
 	}
+	if len(keys)+unread == 0 {
+		return nil, 0, errNoKeys
+	}
 	return keys, unread, nil
 }
+
+// kinds are the types of keys that Envoy reads.
+var kinds = []string{"RSA", "EC", "oct", "OKP"}
 
 // fits reports whether the algorithm that a key names is one for such keys.
 func fits(k jose.JSONWebKey) bool {

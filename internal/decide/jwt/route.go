@@ -54,6 +54,9 @@ func newPathMatch(m *routev3.RouteMatch) (func(*stream.Stream) match.Answer, err
 	case *routev3.RouteMatch_ConnectMatcher_:
 		return func(s *stream.Stream) match.Answer { return match.Is(s.Method() == "CONNECT") }, nil
 	case *routev3.RouteMatch_PathSeparatedPrefix:
+		if p.PathSeparatedPrefix == "" || strings.HasSuffix(p.PathSeparatedPrefix, "/") || strings.ContainsAny(p.PathSeparatedPrefix, "?#") {
+			return nil, fmt.Errorf("%q is no prefix of whole segments", p.PathSeparatedPrefix)
+		}
 		return separatedPrefix(p.PathSeparatedPrefix, fold), nil
 	case *routev3.RouteMatch_PathMatchPolicy:
 		t, err := match.NewTemplate(p.PathMatchPolicy)

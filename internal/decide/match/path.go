@@ -59,6 +59,9 @@ func NewTemplate(c *corev3.TypedExtensionConfig) (*Template, error) {
 		return nil, fmt.Errorf("reading the path template %s: %w", c.GetName(), err)
 	}
 	expression, err := templateExpression(m.GetPathTemplate())
+	if errors.Is(err, errRest) || errors.Is(err, errStar) {
+		return &Template{why: fmt.Sprintf("of the path template %q: %v", m.GetPathTemplate(), err)}, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("compiling the path template %q: %w", m.GetPathTemplate(), err)
 	}
@@ -78,10 +81,8 @@ func (t *Template) Match(path string) Answer {
 }
 
 const (
-	// templateCharacters are those of a path segment (RFC 3986, pchar) but for "*"
-	// and "=", which Envoy leaves out of literals. Globs match these too.
-	templateCharacters = `a-zA-Z0-9\-._~%!$&'()+,;:@`
-	globCharacters     = templateCharacters + `*=`
+	// templateCharacters are those of a path segment (RFC 3986, pchar).
+	templateCharacters = `a-zA-Z0-9\-._~%!$&'()*+,;=:@`
 	maximumTemplate    = 4096 // bytes
 	maximumVariables   = 5
 	maximumName        = 16 // bytes of a variable
@@ -89,8 +90,15 @@ const (
 
 var (
 	templateLiteral  = regexp.MustCompile(`\A[` + templateCharacters + `]+\z`)
+	templateRest     = regexp.MustCompile(`\A[` + templateCharacters + `]*/[` + templateCharacters + `/]*\z`)
 	templateVariable = regexp.MustCompile(`\A[a-zA-Z][a-zA-Z0-9_]*\z`)
 	templateText     = regexp.MustCompile(`\A/[[:graph:]]*\z`)
+)
+
+// These are no refusals: such a template is Unknown.
+var (
+	errRest = errors.New("more than one segment follows a glob")
+	errStar = errors.New("a star is beside other text")
 )
 
 // template is the state of reading one.
@@ -124,7 +132,14 @@ func templateExpression(text string) (string, error) {
 			return out.String(), nil
 		}
 		if after[0] != '/' {
-			// What follows an operator without a slash ends the template.
+			// What follows an operator without a slash ends the template. Envoy takes
+			// slashes there too, and what it means by them is not written anywhere.
+			if templateRest.MatchString(after) {
+				return "", errRest
+			}
+			if strings.Contains(after, "*") {
+				return "", errStar
+			}
 			if !templateLiteral.MatchString(after) {
 				return "", fmt.Errorf("%q cannot follow a glob", after)
 			}
@@ -158,6 +173,10 @@ func literal(text string) (string, string, error) {
 	if !templateLiteral.MatchString(text[:end]) {
 		return "", "", fmt.Errorf("the segment %q has characters that it may not have", text[:end])
 	}
+	if strings.Contains(text[:end], "*") {
+		// Envoy takes it and makes it part of the expression, unquoted.
+		return "", "", errStar
+	}
 	return regexp.QuoteMeta(text[:end]), text[end:], nil
 }
 
@@ -167,9 +186,9 @@ func (t *template) glob(text string) (string, string, error) {
 	}
 	if after, ok := strings.CutPrefix(text, "**"); ok {
 		t.afterText = true
-		return "[" + globCharacters + "/]*", after, nil
+		return "[" + templateCharacters + "/]*", after, nil
 	}
-	return "[" + globCharacters + "]+", text[1:], nil
+	return "[" + templateCharacters + "]+", text[1:], nil
 }
 
 // variable reads what is between braces: a name, and what it matches unless that

@@ -39,7 +39,7 @@ var (
 	uris    = []string{"spiffe://cluster.local/ns/a/sa/b", "spiffe://cluster.local/ns/a/sa/c", "spiffe://other/ns/b/sa/b"}
 	dns     = []string{"client.example.com", "b.example.com"}
 	// templates are paths in the language of the template extension.
-	templates = []string{"/api/*", "/api/**", "/**", "/*", "/{a}/{b}", "/{a=api/*}/x", "/**/x", "/a/*.html", "/**.html", "/a(b)+$,c", "/a/", "/{x=**}", "/api/v1/{name}"}
+	templates = []string{"/api/*", "/api/**", "/**", "/*", "/{a}/{b}", "/{a=api/*}/x", "/**/x", "/a/*.html", "/**.html", "/a(b)+$,c", "/a/", "/{x=**}", "/api/v1/{name}", "/a;b=1", "/*=1"}
 )
 
 func (d dice) text(pool []string) *matcherv3.StringMatcher {
@@ -119,10 +119,12 @@ func (d dice) path() *matcherv3.PathMatcher {
 	return &matcherv3.PathMatcher{Rule: &matcherv3.PathMatcher_Path{Path: d.text(paths)}}
 }
 
-func (d dice) template() *corev3.TypedExtensionConfig {
+func (d dice) template() *corev3.TypedExtensionConfig { return template(pick(d, templates)) }
+
+func template(text string) *corev3.TypedExtensionConfig {
 	return &corev3.TypedExtensionConfig{
 		Name:        "envoy.path.match.uri_template.uri_template_matcher",
-		TypedConfig: envoy.Any(&templatev3.UriTemplateMatchConfig{PathTemplate: pick(d, templates)}),
+		TypedConfig: envoy.Any(&templatev3.UriTemplateMatchConfig{PathTemplate: text}),
 	}
 }
 
