@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -166,6 +167,7 @@ func (w *World) fromInside(r *Request, q *decide.Question) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	q.To = w.delivered(node, q.To)
 	return w.answer(w.Evaluator.Decide(q), nil), nil
 }
 
@@ -176,6 +178,9 @@ func (w *World) destination(node xds.Node, host string, port uint16) (netip.Addr
 	}
 	s := w.Directory.Find(host, node.Namespace)
 	if s == nil {
+		if w.Directory.local(host) {
+			return netip.AddrPort{}, fmt.Errorf("no Service is named %s for a client in namespace %s", host, node.Namespace)
+		}
 		return netip.AddrPortFrom(elsewhere, port), nil
 	}
 	if _, ok := s.Port(port); !ok {
@@ -192,6 +197,30 @@ func (w *World) destination(node xds.Node, host string, port uint16) (netip.Addr
 		return netip.AddrPortFrom(s.Endpoints[0], port), nil
 	}
 	return netip.AddrPortFrom(elsewhere, port), nil
+}
+
+// delivered is where a connection ends that no proxy of the client's takes: the
+// node's own network gives one to a virtual address to an endpoint.
+func (w *World) delivered(node xds.Node, to netip.AddrPort) netip.AddrPort {
+	config, err := w.Proxies.Config(node)
+	if err != nil {
+		return to
+	}
+	if _, taken := config.Outbound(to); taken {
+		return to
+	}
+	if l, ok := config.ListenerAt(to); ok && xds.Binds(l) {
+		return to
+	}
+	for _, s := range w.Directory.Services() {
+		if !slices.Contains(s.Addresses, to.Addr()) || len(s.Endpoints) == 0 {
+			continue
+		}
+		if p, ok := s.Port(to.Port()); ok && p.Target != 0 {
+			return netip.AddrPortFrom(s.Endpoints[0], p.Target)
+		}
+	}
+	return to
 }
 
 // fromOutside asks every gateway that has the port, and takes the first that

@@ -190,3 +190,14 @@ func (s *Service) Port(number uint16) (Port, bool) {
 	}
 	return Port{}, false
 }
+
+// local reports whether a host can only be a name of a Service: one label, a name
+// below the domain of Services, or one in a namespace that has Services.
+func (d *Directory) local(host string) bool {
+	host = strings.TrimSuffix(strings.ToLower(host), ".")
+	parts := strings.Split(host, ".")
+	if len(parts) == 1 || strings.HasSuffix(host, ".svc."+d.domain) || strings.HasSuffix(host, ".svc") {
+		return true
+	}
+	return len(parts) == 2 && slices.ContainsFunc(d.order, func(s *Service) bool { return !s.External && s.Name.Namespace == parts[1] })
+}

@@ -5,6 +5,8 @@ package ask
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
@@ -45,7 +47,7 @@ func rulesOf(c *xds.Config) []envoyRule {
 	}
 	policies := func(part string, sets ...*rbacv3.RBAC) {
 		for _, rules := range sets {
-			for name := range rules.GetPolicies() {
+			for _, name := range slices.Sorted(maps.Keys(rules.GetPolicies())) {
 				add(envoyRule{name: name, part: part, action: rules.GetAction()})
 			}
 		}

@@ -60,6 +60,9 @@ func (w *World) Tell(r *Request, a *Answer) Told {
 	switch a.Outcome {
 	case decide.Allow:
 		out.Why = "it reaches " + reachedName(a.Reached)
+		if a.Reached != nil && a.Reached.Address.Addr() == elsewhere {
+			out.Why = "it leaves the mesh: nothing in it knows " + r.URL.Hostname()
+		}
 	case decide.Answered:
 		out.Why = "a proxy answers in the application's place"
 		if a.Reply != nil {
@@ -71,8 +74,11 @@ func (w *World) Tell(r *Request, a *Answer) Told {
 		out.Why, out.Do = "nothing is published at "+r.URL.Host+r.URL.Path, "publish it with an exposure of an Application, or correct the URL"
 	case decide.Fails:
 		out.Why = cmp.Or(a.Why, "it cannot be delivered")
-		if a.Reply != nil && a.Reply.Details == "filter_chain_not_found" && r.From == nil {
-			out.Why, out.Do = "no gateway serves "+r.URL.Host, "publish the host with an exposure of an Application, or correct the URL"
+		if a.Reply != nil && a.Reply.Details == "filter_chain_not_found" {
+			out.Why, out.Do = lastProxy(a)+" takes no such connection: "+a.Why, "where mutual TLS is demanded, call from a workload with a proxy"
+			if r.From == nil {
+				out.Why, out.Do = "no gateway serves "+r.URL.Host, "publish the host with an exposure of an Application, or correct the URL"
+			}
 		}
 	case decide.Unknown:
 		out.Why, out.Do = a.Why, "this cannot be told from what was given; nothing is guessed"

@@ -24,7 +24,9 @@ import (
 	"github.com/trellis-mesh/trellis/internal/cli/explain"
 	"github.com/trellis-mesh/trellis/internal/cli/exposed"
 	"github.com/trellis-mesh/trellis/internal/cli/render"
+	"github.com/trellis-mesh/trellis/internal/cli/replay"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
+	"github.com/trellis-mesh/trellis/internal/cli/test"
 	"github.com/trellis-mesh/trellis/internal/cli/version"
 	"github.com/trellis-mesh/trellis/internal/cli/who"
 )
@@ -59,7 +61,7 @@ that kubectl would ask.`,
 	root.SetIn(s.In)
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
-	root.AddCommand(can.New(s), cert.New(s), check.New(s), dns.New(s), explain.New(s), exposed.New(s), render.New(s), version.New(s), who.New(s))
+	root.AddCommand(can.New(s), cert.New(s), check.New(s), dns.New(s), explain.New(s), exposed.New(s), render.New(s), replay.New(s), test.New(s), version.New(s), who.New(s))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{err, cmd.CommandPath()} })
 	return root
 }

@@ -62,7 +62,7 @@ func ParseThing(words []string, namespace string) (*Thing, error) {
 	switch {
 	case text == "":
 		return nil, fmt.Errorf("there is nothing to explain")
-	case strings.HasPrefix(text, "{") || strings.Count(text, `"`) >= 8:
+	case strings.HasPrefix(text, "{") || strings.Contains(text, `] "`):
 		entry, err := accesslog.Parse(text)
 		return &Thing{Entry: entry}, err
 	case strings.Contains(words[0], "://") || len(words) == 2 && strings.Contains(words[1], "://"):
@@ -80,7 +80,8 @@ func ParseThing(words []string, namespace string) (*Thing, error) {
 				return &Thing{Route: parts}, nil
 			}
 		}
-		if detailsWord.MatchString(text) {
+		// One word may be anything; details that nobody knows are told by their form.
+		if detailsWord.MatchString(text) && (strings.ContainsAny(text, "[{") || accesslog.ParseDetails(text).Kind != accesslog.KindOther) {
 			return &Thing{Details: text}, nil
 		}
 	}

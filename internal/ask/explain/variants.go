@@ -47,6 +47,14 @@ func (w world) variants(r *ask.Request) []string {
 		}
 		return out
 	}
+	// A short name means something else in another namespace.
+	absolute := *r.URL
+	if service := w.Directory.Find(r.URL.Hostname(), r.From.Namespace); service != nil {
+		absolute.Host = service.Host
+		if port := r.URL.Port(); port != "" {
+			absolute.Host += ":" + port
+		}
+	}
 	seen := map[string]bool{}
 	for _, node := range w.Nodes {
 		identity := node.Identity()
@@ -55,6 +63,7 @@ func (w world) variants(r *ask.Request) []string {
 		}
 		seen[identity.Principal()] = true
 		change := *r
+		change.URL = &absolute
 		change.From = &ask.WorkloadRef{Namespace: node.Namespace, Name: node.Name}
 		try(change, "from %s/%s it would pass (account %s)", node.Namespace, node.Name, node.ServiceAccount)
 	}

@@ -71,8 +71,7 @@ a fault of Trellis. 2: Deny, NoRoute or Fails. 3: Unknown.`,
   trellis can -f examples/bookinfo --from bookinfo/productpage http://reviews:9080/reviews/0 -v
 
   # With a token that claims this much
-  trellis can -f examples/bookinfo https://bookinfo.example.com/api/v1/products \
-    --claims '{"iss": "https://login.example.com", "aud": "bookinfo", "sub": "me"}'
+  trellis can -f examples/bookinfo https://bookinfo.example.com/api/v1/products --claims '{"iss": "https://login.example.com", "aud": "bookinfo", "sub": "me"}'
 
   # The way as a picture
   trellis can -f examples/bookinfo https://bookinfo.example.com/ --graph > way.dot`,

@@ -35,17 +35,17 @@ func (m *Mesh) Complain(w io.Writer, colour bool, d Doubt) error {
 	if err := report.Findings(w, findings, colour); err != nil {
 		return fmt.Errorf("writing the findings: %w", err)
 	}
+	said := map[string]bool{}
 	for _, p := range m.Problems {
-		matters := d.All || d.Unknown
-		switch {
-		case p.Kind == xds.Refused || p.Kind == xds.Unresolved:
-			matters = true
-		case p.Type == "JWKS":
-			matters = matters || d.Token
+		matters := d.All || d.Unknown || p.Kind == xds.Refused || p.Kind == xds.Unresolved
+		if p.Type == "JWKS" {
+			matters = d.Unknown || d.Token
 		}
-		if !matters {
+		what := p.Type + " " + p.Resource
+		if !matters || said[what] {
 			continue
 		}
+		said[what] = true
 		if _, err := fmt.Fprintf(w, "note: %s %s: %s\n", p.Type, p.Resource, p.Detail); err != nil {
 			return fmt.Errorf("writing what is not known: %w", err)
 		}
