@@ -207,6 +207,8 @@ type jwtCase struct {
 	config *jwtv3.JwtAuthentication
 	route  *jwtv3.PerRouteConfig
 	state  string
+	// requests are made by dice when there are none.
+	requests []request
 }
 
 // watched are the headers of which upstream must see the same.
@@ -351,9 +353,11 @@ func runJWT(t *testing.T, d dice, cases []*jwtCase, tokens []string) {
 	seen := map[string]int{}
 	total := 0
 	for _, c := range cases {
-		var requests []request
-		for range *perConfig {
-			requests = append(requests, d.bearing(tokens))
+		requests := c.requests
+		if requests == nil {
+			for range *perConfig {
+				requests = append(requests, d.bearing(tokens))
+			}
 		}
 		for _, a := range send(t, proxy, c.name, clients(nil, false)[:1], requests) {
 			want := observed(t, a)
