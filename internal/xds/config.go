@@ -17,11 +17,11 @@ import (
 type SourceKind string
 
 const (
-	// FromGenerator: Istio's generator in this process wrote it.
+	// FromGenerator is what Istio's generator in this process wrote.
 	FromGenerator SourceKind = "Generator"
-	// FromADS: a running istiod sent it to us in the proxy's name.
+	// FromADS is what a running istiod sent to us in the proxy's name.
 	FromADS SourceKind = "ADS"
-	// FromDump: the proxy itself said what it has.
+	// FromDump is what the proxy itself said that it has.
 	FromDump SourceKind = "ConfigDump"
 )
 
@@ -42,19 +42,19 @@ type Provenance struct {
 type ProblemKind string
 
 const (
-	// Refused: the proxy rejected an update of the resource (error_state); the
+	// Refused means that the proxy rejected an update of the resource (error_state); the
 	// Config has the one that it still uses.
 	Refused ProblemKind = "Refused"
-	// Warming: the proxy has the resource and does not use it yet, for example
+	// Warming means that the proxy has the resource and does not use it yet, for example
 	// because a certificate is missing.
 	Warming ProblemKind = "Warming"
-	// Unresolved: a part has a type that this build does not know. It is kept as
+	// Unresolved means that a part has a type that this build does not know. It is kept as
 	// an xds.type.v3.TypedStruct with its type URL.
 	Unresolved ProblemKind = "Unresolved"
-	// UnknownField: a part has fields that this build does not know, and which
+	// UnknownField means that a part has fields that this build does not know, and which
 	// were dropped.
 	UnknownField ProblemKind = "UnknownField"
-	// Missing: the configuration names something that the source did not give: a
+	// Missing means that the configuration names something that the source did not give: a
 	// route configuration, endpoints, keys.
 	Missing ProblemKind = "Missing"
 )

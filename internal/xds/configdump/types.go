@@ -6,6 +6,7 @@ package configdump
 // The types that may be inside of an Any: all of Envoy's own extensions. A type
 // that is not linked is kept without being understood (tolerate.go).
 import (
+	// Each registers its messages, so that an Any with one can be opened.
 	_ "github.com/cncf/xds/go/udpa/type/v1"
 	_ "github.com/cncf/xds/go/xds/type/matcher/v3"
 	_ "github.com/cncf/xds/go/xds/type/v3"

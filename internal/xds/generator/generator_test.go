@@ -6,6 +6,7 @@ package generator_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/netip"
 	"slices"
@@ -120,7 +121,7 @@ func objects(t testing.TB, text string) []client.Object {
 	for {
 		object := &unstructured.Unstructured{}
 		err := decoder.Decode(object)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return out
 		}
 		if err != nil {

@@ -137,10 +137,7 @@ func (g *gathered) readMesh(text, networks string) error {
 }
 
 func (g *gathered) add(object client.Object) error {
-	kind, err := kindOf(object)
-	if err != nil {
-		return fmt.Errorf("reading an object for Istio's generator: %w", err)
-	}
+	kind := kindOf(object)
 	switch {
 	case strings.HasSuffix(kind.Group, "istio.io"):
 		return g.addConfig(kind, object)
@@ -163,18 +160,13 @@ func ofKubernetes(group string) bool {
 }
 
 // kindOf prefers the Go type: typed objects often have no kind in them.
-func kindOf(object client.Object) (schema.GroupVersionKind, error) {
+func kindOf(object client.Object) schema.GroupVersionKind {
 	if _, ok := object.(*unstructured.Unstructured); !ok {
 		if kinds, _, err := kube.IstioScheme.ObjectKinds(object); err == nil {
-			return kinds[0], nil
+			return kinds[0]
 		}
 	}
-	kind := object.GetObjectKind().GroupVersionKind()
-	if kind.Kind == "" {
-		// A kind of somebody else: Istio does not read it.
-		return schema.GroupVersionKind{}, nil
-	}
-	return kind, nil
+	return object.GetObjectKind().GroupVersionKind()
 }
 
 // typed gives Kubernetes' objects their Go types, and nil for what Istio does not

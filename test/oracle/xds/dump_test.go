@@ -79,7 +79,11 @@ func policies(t *testing.T, namespaces ...string) []client.Object {
 			continue
 		}
 		rules, _, _ := unstructured.NestedSlice(raw.Object, "spec", "jwtRules")
-		rules[0].(map[string]any)["jwks"] = issuer.JWKS()
+		rule, ok := rules[0].(map[string]any)
+		if !ok {
+			t.Fatalf("the first rule is %v", rules[0])
+		}
+		rule["jwks"] = issuer.JWKS()
 		if err := unstructured.SetNestedSlice(raw.Object, rules, "spec", "jwtRules"); err != nil {
 			t.Fatal(err)
 		}

@@ -129,7 +129,7 @@ func documents(t *testing.T, file string) []client.Object {
 	decoder := yamlutil.NewYAMLOrJSONDecoder(bytes.NewReader(text), 4096)
 	for {
 		raw := &unstructured.Unstructured{}
-		if err := decoder.Decode(raw); err == io.EOF {
+		if err := decoder.Decode(raw); errors.Is(err, io.EOF) {
 			return out
 		} else if err != nil {
 			t.Fatalf("%s: %v", file, err)
@@ -179,7 +179,6 @@ func create(ctx context.Context, t *testing.T, all []client.Object) {
 	for _, object := range all {
 		if name := object.GetNamespace(); name != "" && !namespaces[name] {
 			namespaces[name] = true
-			putNamespace(ctx, t, &corev1.Namespace{})
 			n := &corev1.Namespace{}
 			n.Name = name
 			putNamespace(ctx, t, n)
@@ -194,9 +193,6 @@ func create(ctx context.Context, t *testing.T, all []client.Object) {
 
 func putNamespace(ctx context.Context, t *testing.T, namespace *corev1.Namespace) {
 	t.Helper()
-	if namespace.Name == "" {
-		return
-	}
 	err := mesh.Client().Create(ctx, &corev1.Namespace{ObjectMeta: namespace.ObjectMeta})
 	if apierrors.IsAlreadyExists(err) {
 		was := &corev1.Namespace{}
@@ -212,7 +208,10 @@ func putNamespace(ctx context.Context, t *testing.T, namespace *corev1.Namespace
 
 func put(ctx context.Context, t *testing.T, object client.Object) {
 	t.Helper()
-	object = object.DeepCopyObject().(client.Object)
+	object, ok := object.DeepCopyObject().(client.Object)
+	if !ok {
+		t.Fatal("a copy is of another type")
+	}
 	object.SetResourceVersion("")
 	object.SetUID("")
 	var status *corev1.PodStatus
