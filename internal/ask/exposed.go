@@ -146,22 +146,28 @@ func byRequest(leaves []outsideLeaf) [][]outsideLeaf {
 	at := map[string]int{}
 	var out [][]outsideLeaf
 	for _, l := range leaves {
-		var key strings.Builder
-		key.WriteString(l.door.key)
-		l.point.Each(func(d space.Dimension, v space.Value) {
-			if d.Kind != space.Token && d.Kind != space.Claim {
-				key.WriteString("\x00" + d.Name + "=" + strings.Join(v.Texts, "\x00"))
-			}
-		})
-		i, ok := at[key.String()]
+		key := l.requestKey()
+		i, ok := at[key]
 		if !ok {
 			i = len(out)
-			at[key.String()] = i
+			at[key] = i
 			out = append(out, nil)
 		}
 		out[i] = append(out[i], l)
 	}
 	return out
+}
+
+// requestKey is all of a class but its token.
+func (l outsideLeaf) requestKey() string {
+	var key strings.Builder
+	key.WriteString(l.door.key)
+	l.point.Each(func(d space.Dimension, v space.Value) {
+		if d.Kind != space.Token && d.Kind != space.Claim {
+			key.WriteString("\x00" + d.Name + "=" + strings.Join(v.Texts, "\x00"))
+		}
+	})
+	return key.String()
 }
 
 // weakest are the classes that pass and need the least: without a token, else the
@@ -194,10 +200,12 @@ func weakest(leaves []outsideLeaf) []outsideLeaf {
 
 // demandsLess reports whether all that a's token has to have b's has too, and more.
 func demandsLess(a, b outsideLeaf) bool {
-	if a.decided.outcome != b.decided.outcome {
-		return false
-	}
-	has, wants := tokenNeeds(b.point), tokenNeeds(a.point)
+	return a.decided.outcome == b.decided.outcome && tokenLess(a.point, b.point)
+}
+
+// tokenLess compares what is settled of tokens: all of a's is b's too.
+func tokenLess(a, b *space.Point) bool {
+	has, wants := tokenNeeds(b), tokenNeeds(a)
 	if len(wants) >= len(has) {
 		return false
 	}

@@ -9,63 +9,79 @@ import (
 	"strings"
 )
 
-// rows puts classes together that differ only in method and path: first the
+// grid puts classes together that differ only in method and path: first the
 // methods of each path, then the paths with the same methods, so that every pair
-// of a row is one that passes.
-type rows struct {
-	at    map[string]*group
-	order []*group
+// of a row is one that was found.
+type grid[T any] struct {
+	at    map[string]*cells[T]
+	order []*cells[T]
 }
 
-type group struct {
-	row   Reach
-	paths []string
-	// methods and token needs of each path.
+type cells[T any] struct {
+	row     T
+	paths   []string
 	methods map[string][]string
 }
 
-func newRows() *rows { return &rows{at: map[string]*group{}} }
+func newGrid[T any]() *grid[T] { return &grid[T]{at: map[string]*cells[T]{}} }
+
+func (g *grid[T]) add(key string, row T, methods, paths []string) {
+	c, ok := g.at[key]
+	if !ok {
+		c = &cells[T]{row: row, methods: map[string][]string{}}
+		g.at[key] = c
+		g.order = append(g.order, c)
+	}
+	if len(paths) == 0 {
+		paths = []string{""}
+	}
+	for _, path := range paths {
+		c.paths = mergeText(c.paths, []string{path})
+		c.methods[path] = mergeText(c.methods[path], methods)
+	}
+}
+
+// each passes every row with its methods and paths.
+func (g *grid[T]) each(do func(row T, methods, paths []string)) {
+	for _, c := range g.order {
+		var order []string
+		paths := map[string][]string{}
+		methods := map[string][]string{}
+		for _, path := range c.paths {
+			own := slices.Sorted(slices.Values(c.methods[path]))
+			key := strings.Join(own, " ")
+			if _, ok := methods[key]; !ok {
+				order = append(order, key)
+				methods[key] = own
+			}
+			if path != "" {
+				paths[key] = append(paths[key], path)
+			}
+		}
+		for _, key := range order {
+			do(c.row, methods[key], paths[key])
+		}
+	}
+}
+
+// rows are a grid of Reach.
+type rows struct{ grid[Reach] }
+
+func newRows() *rows { return &rows{*newGrid[Reach]()} }
 
 func (r *rows) add(row Reach) {
-	if len(row.Paths) == 0 {
-		row.Paths, row.Methods = []string{""}, []string{""}
-	}
-	key := fmt.Sprint(row.Clients, row.From, row.To, row.Port, row.Needs, row.Token, row.Only, row.Why, row.Because, row.Rules)
-	g, ok := r.at[key]
-	if !ok {
-		g = &group{row: row, methods: map[string][]string{}}
-		r.at[key] = g
-		r.order = append(r.order, g)
-	}
-	for _, path := range row.Paths {
-		g.paths = mergeText(g.paths, []string{path})
-		g.methods[path] = mergeText(g.methods[path], row.Methods)
-	}
+	r.grid.add(row.key(), row, row.Methods, row.Paths)
+}
+
+func (r *Reach) key() string {
+	return fmt.Sprint(r.Clients, r.From, r.To, r.Port, r.Needs, r.Token, r.Only, r.Why, r.Because, r.Rules)
 }
 
 func (r *rows) list() []Reach {
 	var out []Reach
-	for _, g := range r.order {
-		at := map[string]int{}
-		for _, path := range g.paths {
-			methods := slices.Clone(g.methods[path])
-			slices.Sort(methods)
-			key := strings.Join(methods, " ")
-			i, ok := at[key]
-			if !ok {
-				i = len(out)
-				at[key] = i
-				row := g.row
-				row.Methods, row.Paths = methods, nil
-				out = append(out, row)
-			}
-			out[i].Paths = append(out[i].Paths, path)
-		}
-	}
-	for i := range out {
-		if slices.Equal(out[i].Paths, []string{""}) {
-			out[i].Paths, out[i].Methods = nil, nil
-		}
-	}
+	r.each(func(row Reach, methods, paths []string) {
+		row.Methods, row.Paths = methods, paths
+		out = append(out, row)
+	})
 	return out
 }

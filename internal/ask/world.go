@@ -42,8 +42,8 @@ type World struct {
 // is kept for documentation (RFC 5737).
 var outside = netip.MustParseAddrPort("203.0.113.10:40000")
 
-// elsewhere is the address of hosts that nothing in the mesh knows.
-var elsewhere = netip.MustParseAddr("198.51.100.80")
+// Elsewhere is the address of hosts that nothing in the mesh knows.
+var Elsewhere = netip.MustParseAddr("198.51.100.80")
 
 // WorkloadRef names a workload as people do: by its Service, pod, or account.
 type WorkloadRef struct {

@@ -19,6 +19,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/cli/can"
 	"github.com/trellis-mesh/trellis/internal/cli/cert"
 	"github.com/trellis-mesh/trellis/internal/cli/check"
+	"github.com/trellis-mesh/trellis/internal/cli/diff"
 	"github.com/trellis-mesh/trellis/internal/cli/dns"
 	"github.com/trellis-mesh/trellis/internal/cli/exit"
 	"github.com/trellis-mesh/trellis/internal/cli/explain"
@@ -61,7 +62,7 @@ that kubectl would ask.`,
 	root.SetIn(s.In)
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
-	root.AddCommand(can.New(s), cert.New(s), check.New(s), dns.New(s), explain.New(s), exposed.New(s), render.New(s), replay.New(s), test.New(s), version.New(s), who.New(s))
+	root.AddCommand(can.New(s), cert.New(s), check.New(s), diff.New(s), dns.New(s), explain.New(s), exposed.New(s), render.New(s), replay.New(s), test.New(s), version.New(s), who.New(s))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{err, cmd.CommandPath()} })
 	return root
 }

@@ -4,6 +4,8 @@
 package space
 
 import (
+	"fmt"
+	"hash/fnv"
 	"maps"
 	"slices"
 	"sort"
@@ -18,6 +20,7 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	networkrbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/trellis-mesh/trellis/internal/ask/atom"
@@ -32,6 +35,7 @@ type Rule struct {
 	Name      string
 	Action    rbacv3.RBAC_Action
 	condition condition
+	proto     *rbacv3.Policy
 }
 
 // rules are those of one filter, in the order in which they are asked.
@@ -56,6 +60,8 @@ type chain struct {
 	// clusters are those of a TCP proxy.
 	clusters []string
 	http     bool
+	// others are the filters that are not split, to be compared.
+	others string
 }
 
 // table is a route configuration.
@@ -81,13 +87,30 @@ type Reader struct {
 	listeners map[*listenerv3.Listener]*listener.Chains
 	chains    map[*listenerv3.FilterChain]*chain
 	tables    map[*routev3.RouteConfiguration]*table
+	digests   map[*listenerv3.Listener]string
+}
+
+// digest is a text that is the same for listeners that are.
+func (r *Reader) digest(l *listenerv3.Listener) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out, ok := r.digests[l]
+	if !ok {
+		raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(l)
+		h := fnv.New128a()
+		// Writing to a hash never fails.
+		_, _ = h.Write(raw)
+		out = fmt.Sprintf("%x %v\n", h.Sum(nil), err)
+		r.digests[l] = out
+	}
+	return out
 }
 
 // NewReader makes an empty one.
 func NewReader() *Reader {
 	return &Reader{
 		listeners: map[*listenerv3.Listener]*listener.Chains{}, chains: map[*listenerv3.FilterChain]*chain{},
-		tables: map[*routev3.RouteConfiguration]*table{},
+		tables: map[*routev3.RouteConfiguration]*table{}, digests: map[*listenerv3.Listener]string{},
 	}
 }
 
@@ -160,8 +183,16 @@ func (r *Reader) manager(config *xds.Config, m *hcmv3.HttpConnectionManager, out
 				typed = extension.GetTypedConfig()
 			}
 		}
-		out.filters = append(out.filters, filtersOf(typed)...)
+		read := filtersOf(typed)
+		if read == nil {
+			out.others += fmt.Sprintf("%s %v %x\n", f.GetName(), f.GetDisabled(), typed.GetValue())
+		}
+		out.filters = append(out.filters, read...)
 	}
+	rest := proto.CloneOf(m)
+	rest.HttpFilters, rest.RouteSpecifier, rest.AccessLog, rest.Tracing = nil, nil, nil, nil
+	raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(rest)
+	out.others += fmt.Sprintf("%x %v\n", raw, err)
 	routes, ok := config.RoutesOf(m)
 	if !ok {
 		return
@@ -194,7 +225,7 @@ func rulesOf(m *rbacv3.RBAC, shadow bool) *rules {
 	out := &rules{action: m.GetAction(), shadow: shadow}
 	// Envoy asks them by name.
 	for _, name := range slices.Sorted(maps.Keys(m.GetPolicies())) {
-		out.list = append(out.list, &Rule{Name: name, Action: m.GetAction(), condition: policyOf(m.GetPolicies()[name])})
+		out.list = append(out.list, &Rule{Name: name, Action: m.GetAction(), condition: policyOf(m.GetPolicies()[name]), proto: m.GetPolicies()[name]})
 	}
 	return out
 }

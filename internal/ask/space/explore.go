@@ -51,8 +51,9 @@ type Explorer struct {
 type Branching struct {
 	Dimension Dimension
 	Branches  []Branch
-	// Point is the class, where nothing splits it.
+	// Point is the class, where nothing splits it (Leaf).
 	Point *Point
+	Leaf  bool
 }
 
 // Branch is one class of a dimension.
@@ -118,7 +119,7 @@ func (e *Explorer) blind(what string) {
 func (e *Explorer) descend(p *Point, visit func(*Point)) *Branching {
 	if e.classes >= e.Limit {
 		e.notes[fmt.Sprintf("only %d classes were looked at", e.Limit)] = true
-		return &Branching{Point: p}
+		return &Branching{Point: p, Leaf: true}
 	}
 	d, patterns, found := e.next(p)
 	if !found {
@@ -127,7 +128,7 @@ func (e *Explorer) descend(p *Point, visit func(*Point)) *Branching {
 			e.meet(p)
 		}
 		visit(p)
-		return &Branching{Point: p}
+		return &Branching{Point: p, Leaf: true}
 	}
 	was, has := p.Value(d)
 	var preferred []string
@@ -200,19 +201,16 @@ func (d Dimension) String() string {
 	return name
 }
 
-// Find is the class that a request belongs to; nil where it is in none that was
+// Find is the class that a request belongs to; false where it is in none that was
 // visited. The path is taken as it is: normalised.
-func (b *Branching) Find(r Request) *Point {
-	for b != nil && b.Point == nil {
+func (b *Branching) Find(r Request) (*Point, bool) {
+	for !b.Leaf {
 		absent, texts := r.texts(b.Dimension)
 		at := slices.IndexFunc(b.Branches, func(one Branch) bool { return one.Value.Has(absent, texts...) })
 		if at < 0 {
-			return nil
+			return nil, false
 		}
 		b = b.Branches[at].Next
 	}
-	if b == nil {
-		return nil
-	}
-	return b.Point
+	return b.Point, true
 }
