@@ -125,7 +125,7 @@ func (c *compiler) permission(p *rbacv3.Permission, depth int) (condition, error
 	case *rbacv3.Permission_DestinationPortRange:
 		return portRange(r.DestinationPortRange)
 	case *rbacv3.Permission_Metadata:
-		return metadata(r.Metadata, rbacv3.MetadataSource_DYNAMIC)
+		return metadata(r.Metadata, rbacv3.MetadataSource_DYNAMIC) //nolint:staticcheck // Deprecated, and in use.
 	case *rbacv3.Permission_SourcedMetadata:
 		return metadata(r.SourcedMetadata.GetMetadataMatcher(), r.SourcedMetadata.GetMetadataSource())
 	case *rbacv3.Permission_RequestedServerName:
@@ -152,18 +152,18 @@ func (c *compiler) principal(p *rbacv3.Principal, depth int) (condition, error) 
 		return always(i.Any)
 	case *rbacv3.Principal_Authenticated_:
 		return authenticated(i.Authenticated)
-	case *rbacv3.Principal_SourceIp: //nolint:staticcheck // Deprecated, and in use.
-		return address(i.SourceIp, "client", func(c *stream.Connection) netip.Addr { return c.DirectRemote.Addr() })
+	case *rbacv3.Principal_SourceIp:
+		return address(i.SourceIp, "client", direct) //nolint:staticcheck // Deprecated, and in use.
 	case *rbacv3.Principal_DirectRemoteIp:
-		return address(i.DirectRemoteIp, "client", func(c *stream.Connection) netip.Addr { return c.DirectRemote.Addr() })
+		return address(i.DirectRemoteIp, "client", direct)
 	case *rbacv3.Principal_RemoteIp:
 		return address(i.RemoteIp, "client", c.remote)
 	case *rbacv3.Principal_Header:
 		return c.header(i.Header)
 	case *rbacv3.Principal_UrlPath:
 		return path(i.UrlPath)
-	case *rbacv3.Principal_Metadata: //nolint:staticcheck // Deprecated, and what Istio writes.
-		return metadata(i.Metadata, rbacv3.MetadataSource_DYNAMIC)
+	case *rbacv3.Principal_Metadata:
+		return metadata(i.Metadata, rbacv3.MetadataSource_DYNAMIC) //nolint:staticcheck // Deprecated, and what Istio writes.
 	case *rbacv3.Principal_SourcedMetadata:
 		return metadata(i.SourcedMetadata.GetMetadataMatcher(), i.SourcedMetadata.GetMetadataSource())
 	case *rbacv3.Principal_FilterState:
@@ -174,6 +174,9 @@ func (c *compiler) principal(p *rbacv3.Principal, depth int) (condition, error) 
 	}
 	return nil, fmt.Errorf("a principal: %w", errEmpty)
 }
+
+// direct is the address of the other end of the connection.
+func direct(connection *stream.Connection) netip.Addr { return connection.DirectRemote.Addr() }
 
 // remote is the client's address: of a connection no header has said another.
 func (c *compiler) remote(connection *stream.Connection) netip.Addr {

@@ -122,10 +122,13 @@ const (
 	Scheme    = ":scheme"
 )
 
-// Method, Path and Authority are the pseudo-headers; empty where they are
-// missing. Path includes the query.
-func (s *Stream) Method() string    { return s.first(Method) }
-func (s *Stream) Path() string      { return s.first(Path) }
+// Method is the pseudo-header; empty where it is missing.
+func (s *Stream) Method() string { return s.first(Method) }
+
+// Path is the pseudo-header with the query; empty where it is missing.
+func (s *Stream) Path() string { return s.first(Path) }
+
+// Authority is the pseudo-header; empty where it is missing.
 func (s *Stream) Authority() string { return s.first(Authority) }
 
 func (s *Stream) first(name string) string {

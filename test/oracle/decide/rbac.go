@@ -61,6 +61,10 @@ func (d dice) permission(depth int, network bool) *rbacv3.Permission {
 		}
 		return &rbacv3.Permission{Rule: &rbacv3.Permission_NotRule{NotRule: set.Rules[0]}}
 	}
+	return d.onePermission(network)
+}
+
+func (d dice) onePermission(network bool) *rbacv3.Permission {
 	kind := d.IntN(11)
 	if network && kind == 0 {
 		kind = 4
@@ -80,7 +84,7 @@ func (d dice) permission(depth int, network bool) *rbacv3.Permission {
 		start := d.Int32N(65000)
 		return &rbacv3.Permission{Rule: &rbacv3.Permission_DestinationPortRange{DestinationPortRange: &typev3.Int32Range{Start: start, End: start + 1 + d.Int32N(65536-start)}}}
 	case 6:
-		return &rbacv3.Permission{Rule: &rbacv3.Permission_Metadata{Metadata: d.metadata("test")}}
+		return &rbacv3.Permission{Rule: &rbacv3.Permission_Metadata{Metadata: d.metadata("test")}} //nolint:staticcheck // Deprecated, and in use.
 	case 7:
 		return &rbacv3.Permission{Rule: &rbacv3.Permission_SourcedMetadata{SourcedMetadata: d.sourced()}}
 	case 8:
@@ -114,6 +118,10 @@ func (d dice) principal(depth int, network bool) *rbacv3.Principal {
 		}
 		return &rbacv3.Principal{Identifier: &rbacv3.Principal_NotId{NotId: set.Ids[0]}}
 	}
+	return d.onePrincipal(network)
+}
+
+func (d dice) onePrincipal(network bool) *rbacv3.Principal {
 	kind := d.IntN(11)
 	if network && kind == 0 {
 		kind = 8
@@ -124,7 +132,7 @@ func (d dice) principal(depth int, network bool) *rbacv3.Principal {
 	case 1:
 		return &rbacv3.Principal{Identifier: &rbacv3.Principal_UrlPath{UrlPath: d.path()}}
 	case 2:
-		return &rbacv3.Principal{Identifier: &rbacv3.Principal_Metadata{Metadata: d.metadata("test")}}
+		return &rbacv3.Principal{Identifier: &rbacv3.Principal_Metadata{Metadata: d.metadata("test")}} //nolint:staticcheck // Deprecated, and in use.
 	case 3:
 		return &rbacv3.Principal{Identifier: &rbacv3.Principal_SourcedMetadata{SourcedMetadata: d.sourced()}}
 	case 4:
