@@ -3,7 +3,12 @@
 
 package jwt
 
-import "strings"
+import (
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/types/known/structpb"
+)
 
 // status is the result of verifying one token, in Envoy's words
 // (source/common/jwt/status.cc).
@@ -43,6 +48,24 @@ func notAnInteger(claim string) status {
 }
 func outOfRange(claim string) status {
 	return status("Jwt payload [" + claim + "] field is not a positive 64 bit integer")
+}
+
+// numbers are the statuses in the order of Envoy's enumeration, which
+// failed_status_in_metadata shows; the first is 1. Empty places are of statuses
+// that no request gets.
+var numbers = []status{
+	missing, notYetValid, expired, badFormat, badHeaderBase64, badHeaderJSON, badAlgorithm, unknownAlgorithm, badKeyID,
+	badPayloadBase64, badPayloadJSON, notAString("iss"), notAString("sub"), notAnInteger("iat"), outOfRange("iat"),
+	notAnInteger("nbf"), outOfRange("nbf"), notAnInteger("exp"), outOfRange("exp"), notAString("jti"), badAudience,
+	badSignatureBase64, badEd25519, unknownIssuer, audienceNotAllowed, notVerified, "", "", "", "", noKeys, noMatchingKey,
+}
+
+// failure is what failed_status_in_metadata shows of a status.
+func (s status) failure() *structpb.Struct {
+	return &structpb.Struct{Fields: map[string]*structpb.Value{
+		"code":    structpb.NewNumberValue(float64(slices.Index(numbers, s) + 1)),
+		"message": structpb.NewStringValue(string(s)),
+	}}
 }
 
 // details are the response code details of a request that is refused.

@@ -62,8 +62,17 @@ func (a *authenticator) verify(v *verification) status {
 	a.places.sanitize(&v.stream.Headers)
 	tokens := a.places.find(v.stream)
 	result := missing
+	at := a.only()
+	if len(tokens) == 0 {
+		v.fail(at, missing)
+	}
 	for i := len(tokens) - 1; i >= 0; i-- {
-		result = a.one(v, tokens[i])
+		if a.single != nil {
+			at = a.single
+		}
+		if result = a.one(v, tokens[i], &at); result != ok && result != undecided {
+			v.fail(at, result)
+		}
 		if result == undecided || result != ok && !a.allowMissing && !a.allowFailed {
 			break
 		}
@@ -74,7 +83,30 @@ func (a *authenticator) verify(v *verification) status {
 	return result
 }
 
-func (a *authenticator) one(v *verification, f found) status {
+// only is the filter's provider where it has no other: it is taken for the one of
+// a token that nothing is known of.
+func (a *authenticator) only() *provider {
+	if len(a.all) == 1 {
+		for _, p := range a.all {
+			return p
+		}
+	}
+	return nil
+}
+
+// fail writes down why a token was refused, for a provider that wants it.
+func (v *verification) fail(p *provider, s status) {
+	if p == nil {
+		return
+	}
+	if key := p.config.GetFailedStatusInMetadata(); key != "" {
+		v.add(key, s.failure())
+	}
+}
+
+// one verifies a token. at becomes the provider once that is known, and stays
+// that of the token before until then, as in Envoy.
+func (a *authenticator) one(v *verification, f found, at **provider) status {
 	t, s := parse(f.text, v.stream.Tokens[f.text])
 	switch {
 	case s == undecided:
@@ -86,8 +118,10 @@ func (a *authenticator) one(v *verification, f found) status {
 	}
 	p, s := a.provider(v, t)
 	if s != ok {
+		*at = a.only()
 		return s
 	}
+	*at = p
 	if s := a.claims(v, p, t); s != ok {
 		return s
 	}

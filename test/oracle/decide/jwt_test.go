@@ -61,6 +61,9 @@ func (d dice) provider(t testing.TB, s *signer, issuer string) *jwtv3.JwtProvide
 			p.NormalizePayloadInMetadata = &jwtv3.JwtProvider_NormalizePayload{SpaceDelimitedClaims: []string{"scope", "missing"}}
 		}
 	}
+	if d.chance(0.3) {
+		p.FailedStatusInMetadata = pick(d, []string{"failed", "why"})
+	}
 	if d.chance(0.2) {
 		p.HeaderInMetadata = "header"
 	}
