@@ -181,7 +181,7 @@ func (w *World) destination(node xds.Node, host string, port uint16) (netip.Addr
 		if w.Directory.local(host) {
 			return netip.AddrPort{}, fmt.Errorf("no Service is named %s for a client in namespace %s", host, node.Namespace)
 		}
-		return netip.AddrPortFrom(elsewhere, port), nil
+		return netip.AddrPortFrom(Elsewhere, port), nil
 	}
 	if _, ok := s.Port(port); !ok {
 		var ports []string
@@ -196,7 +196,7 @@ func (w *World) destination(node xds.Node, host string, port uint16) (netip.Addr
 	case len(s.Endpoints) > 0:
 		return netip.AddrPortFrom(s.Endpoints[0], port), nil
 	}
-	return netip.AddrPortFrom(elsewhere, port), nil
+	return netip.AddrPortFrom(Elsewhere, port), nil
 }
 
 // delivered is where a connection ends that no proxy of the client's takes: the

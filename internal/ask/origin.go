@@ -49,6 +49,14 @@ type Origins struct {
 
 type objectKey struct{ kind, namespace, name string }
 
+// Made is one rule of a generated object with the statement that it was made from.
+type Made struct {
+	// Object as Envoy's configuration names it; Rule counts from 0.
+	Object decide.Object
+	// Origin is nil where Trellis did not make it.
+	Origin *Origin
+}
+
 // NewOrigins reads the annotations of generated objects; other objects are left
 // out. Position may be nil.
 func NewOrigins(objects []runtime.Object, position func(object, field string) model.Position) *Origins {

@@ -5,6 +5,7 @@ package intent
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/model"
@@ -18,7 +19,7 @@ func (r *resolver) checkTests(a *Application) {
 		test := &a.Spec.Tests[i]
 		at := field(a.Origin, "spec.tests[%d]", i)
 		if test.From.Internet != nil {
-			if test.Request.Host == "" && !published(a) {
+			if test.Request.Host == "" && !slices.ContainsFunc(a.Publications, func(p *Publication) bool { return !p.Unpublished }) {
 				r.warn(field(at, "request"), refusal{"TestWithoutHost",
 					fmt.Sprintf("test %q comes from the internet and names no host, and %s is published at none", test.Name, a.Ref),
 					a.Ref.String(), "write request.host, or an exposure"})
@@ -36,16 +37,6 @@ func (r *resolver) checkTests(a *Application) {
 				a.Ref.String(), "correct the name, or take a serviceAccount"})
 		}
 	}
-}
-
-// published reports whether a host serves a route of the Application.
-func published(a *Application) bool {
-	for _, p := range a.Publications {
-		if !p.Unpublished {
-			return true
-		}
-	}
-	return false
 }
 
 // HTTPPorts are the ports of an Application that are not TCP.

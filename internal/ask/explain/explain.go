@@ -13,6 +13,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/ask"
 	"github.com/trellis-mesh/trellis/internal/ask/accesslog"
 	"github.com/trellis-mesh/trellis/internal/ask/replay"
+	"github.com/trellis-mesh/trellis/internal/ask/tell"
 	"github.com/trellis-mesh/trellis/internal/decide"
 )
 
@@ -28,18 +29,18 @@ type Explanation struct {
 	Request *ask.Request
 	Answer  *ask.Answer
 	// Told is Answer in words.
-	Told ask.Told
+	Told tell.Told
 	// Rules are the rules of Istio objects that it leads to.
 	Rules []ask.Made
 	// Held are the proxies that have those rules, Unread those that could not be
 	// looked at.
-	Held   []ask.Held
+	Held   []tell.Held
 	Unread []string
 	// Variants are requests that differ from the refused one in one thing, and
 	// pass.
 	Variants []string
 	// Change are the places where it can be changed, and by whom.
-	Change []ask.Place
+	Change []tell.Place
 	// Notes are what is to be known besides.
 	Notes []string
 }
@@ -71,7 +72,7 @@ func (w world) explainRequest(r *ask.Request) (*Explanation, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &Explanation{Of: "a request", Request: r, Answer: answer, Told: w.Tell(r, answer)}
+	out := &Explanation{Of: "a request", Request: r, Answer: answer, Told: tell.Tell(w.World, r, answer)}
 	out.Change = out.Told.Change
 	for _, step := range answer.Steps {
 		if step.Object == nil {
@@ -119,12 +120,12 @@ func (w world) addRule(out *Explanation, object decide.Object) {
 		origin = &ask.Origin{Object: fmt.Sprintf("%s %s/%s", object.Kind, object.Namespace, object.Name)}
 		out.Notes = append(out.Notes, origin.Object+" says nothing of where it came from: Trellis did not make it, or it is not among what was read")
 	}
-	place := ask.PlaceOf(*origin)
+	place := tell.PlaceOf(*origin)
 	if !slices.Contains(out.Change, place) {
 		out.Change = append(out.Change, place)
 	}
-	if why, do := ask.Because(origin.Reason); why != "" && out.Told.Do == "" {
-		out.Told = ask.Told{Why: origin.Object + ": " + why, Do: do, Decided: origin}
+	if why, do := tell.Because(origin.Reason); why != "" && out.Told.Do == "" {
+		out.Told = tell.Told{Why: origin.Object + ": " + why, Do: do, Decided: origin}
 	}
 }
 
@@ -175,11 +176,11 @@ func (w world) explainRoute(parts []string) (*Explanation, error) {
 			for _, r := range a.Spec.Routes {
 				names = append(names, string(r.Name))
 			}
-			return nil, fmt.Errorf("Application %s/%s has no route %s; it has %s", parts[0], parts[1], parts[2], strings.Join(names, ", "))
+			return nil, fmt.Errorf("the Application %s/%s has no route %s; it has %s", parts[0], parts[1], parts[2], strings.Join(names, ", "))
 		}
 		out.Of = "a route of an Application"
 		field := fmt.Sprintf("spec.routes[%d]", at)
-		out.Change = []ask.Place{ask.PlaceOf(w.Origins.Locate(ask.Origin{Object: fmt.Sprintf("Application %s/%s", parts[0], parts[1]), Field: field, Layer: "Application"}))}
+		out.Change = []tell.Place{tell.PlaceOf(w.Origins.Locate(ask.Origin{Object: fmt.Sprintf("Application %s/%s", parts[0], parts[1]), Field: field, Layer: "Application"}))}
 		keep := func(m ask.Made) bool {
 			if m.Origin == nil {
 				return false
@@ -209,21 +210,21 @@ func (w world) explainObject(o *decide.Object) (*Explanation, error) {
 			}
 		}
 		if len(out.Rules) > 1 {
-			out.Told = ask.Told{}
+			out.Told = tell.Told{}
 		}
 		w.down(out)
 		return out, nil
 	}
 	name := fmt.Sprintf("%s %s/%s", o.Kind, o.Namespace, o.Name)
 	out.Rules = w.Origins.MadeFrom(name)
-	switch {
-	case o.Kind == "Application" || o.Kind == "SecureIngress":
+	switch o.Kind {
+	case "Application", "SecureIngress":
 		if len(out.Rules) == 0 {
 			return nil, fmt.Errorf("there is no %s among what was read, or nothing was made from it", name)
 		}
 		out.Of = "a statement"
-		out.Change = []ask.Place{ask.PlaceOf(w.Origins.Locate(ask.Origin{Object: name, Layer: out.Rules[0].Origin.Layer}))}
-	case o.Kind == "AuthorizationPolicy":
+		out.Change = []tell.Place{tell.PlaceOf(w.Origins.Locate(ask.Origin{Object: name, Layer: out.Rules[0].Origin.Layer}))}
+	case "AuthorizationPolicy":
 		w.addRule(out, decide.Object{Kind: o.Kind, Namespace: o.Namespace, Name: o.Name, Rule: max(o.Rule, 0)})
 	default:
 		return nil, fmt.Errorf("%s says nothing of where it came from: Trellis did not make it, or it is not among what was read", name)
@@ -245,6 +246,6 @@ func (w world) down(out *Explanation) {
 	}
 	delete(names, "")
 	if len(names) > 0 {
-		out.Held, out.Unread = w.Holders(names)
+		out.Held, out.Unread = tell.Holders(w.World, names)
 	}
 }

@@ -72,17 +72,8 @@ func ParseThing(words []string, namespace string) (*Thing, error) {
 		return &Thing{Details: "rbac_access_denied_matched_policy[" + text + "]"}, nil
 	}
 	if len(words) == 1 {
-		if kind, name, ok := strings.Cut(text, "/"); ok {
-			if known, ok := kindNamed(kind); ok {
-				return parseObject(known, name, namespace)
-			}
-			if parts := strings.Split(text, "/"); len(parts) == 3 {
-				return &Thing{Route: parts}, nil
-			}
-		}
-		// One word may be anything; details that nobody knows are told by their form.
-		if detailsWord.MatchString(text) && (strings.ContainsAny(text, "[{") || accesslog.ParseDetails(text).Kind != accesslog.KindOther) {
-			return &Thing{Details: text}, nil
+		if thing, err := parseWord(text, namespace); thing != nil || err != nil {
+			return thing, err
 		}
 	}
 	if len(words) == 2 {
@@ -91,6 +82,23 @@ func ParseThing(words []string, namespace string) (*Thing, error) {
 		}
 	}
 	return nil, fmt.Errorf("%q is none of: a URL, response code details, a line of an access log, an object (KIND NAMESPACE/NAME), a route (NAMESPACE/APPLICATION/ROUTE)", text)
+}
+
+// parseWord takes one word; both results are nil where it is nothing.
+func parseWord(text, namespace string) (*Thing, error) {
+	if kind, name, ok := strings.Cut(text, "/"); ok {
+		if known, ok := kindNamed(kind); ok {
+			return parseObject(known, name, namespace)
+		}
+		if parts := strings.Split(text, "/"); len(parts) == 3 {
+			return &Thing{Route: parts}, nil
+		}
+	}
+	// One word may be anything; details that nobody knows are told by their form.
+	if detailsWord.MatchString(text) && (strings.ContainsAny(text, "[{") || accesslog.ParseDetails(text).Kind != accesslog.KindOther) {
+		return &Thing{Details: text}, nil
+	}
+	return nil, nil
 }
 
 // parseRequest takes URL, METHOD URL and URL METHOD.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/internal/ask"
 	"github.com/trellis-mesh/trellis/internal/ask/accesslog"
+	"github.com/trellis-mesh/trellis/internal/ask/tell"
 	"github.com/trellis-mesh/trellis/internal/compile"
 	"github.com/trellis-mesh/trellis/internal/decide"
 	"github.com/trellis-mesh/trellis/internal/decide/stream"
@@ -175,7 +176,7 @@ func (r *Replay) judge(number int, request *ask.Request, was string, refused boo
 		r.count(Unknown, number, request, group)
 		return
 	}
-	told := r.world.Tell(request, answer)
+	told := tell.Tell(r.world, request, answer)
 	group.Now, group.Why, group.Decided = string(answer.Outcome), told.Why, told.Decided
 	class := Same
 	switch {
@@ -204,7 +205,7 @@ func (r *Replay) withToken(request *ask.Request, was string, group *Group) Class
 			if string(answer.Outcome) == was {
 				return Same
 			}
-			told := r.world.Tell(&change, answer)
+			told := tell.Tell(r.world, &change, answer)
 			group.Now, group.Why, group.Decided = string(answer.Outcome), told.Why, told.Decided
 			if answer.Outcome == decide.Unknown {
 				return Unknown
@@ -223,7 +224,7 @@ func (r *Replay) withToken(request *ask.Request, was string, group *Group) Class
 }
 
 // asksToken reports whether a refusal is about the token.
-func asksToken(a *ask.Answer, told ask.Told) bool {
+func asksToken(a *ask.Answer, told tell.Told) bool {
 	if a.Outcome != decide.Deny {
 		return false
 	}

@@ -1,12 +1,13 @@
 // Copyright The Trellis Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package ask
+package tell
 
 import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
@@ -14,7 +15,7 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	networkrbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
 
-	"github.com/trellis-mesh/trellis/internal/decide"
+	"github.com/trellis-mesh/trellis/internal/ask"
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
@@ -92,26 +93,21 @@ func eachRule(c *xds.Config, f *listenerv3.Filter, part string, policies func(st
 
 // Holders finds the proxies that have rules of these names, in the order of the
 // nodes. Proxies whose configuration is not known are named in the second result.
-func (w *World) Holders(names map[string]bool) (held []Held, unread []string) {
+func Holders(w *ask.World, names map[string]bool) (held []Held, unread []string) {
 	for _, node := range w.Nodes {
 		config, err := w.Proxies.Config(node)
 		if err != nil {
 			unread = append(unread, fmt.Sprintf("%s: %v", node, err))
 			continue
 		}
-		for _, rule := range rulesOf(config) {
+		rules := rulesOf(config)
+		// Listeners come in no order.
+		slices.SortStableFunc(rules, func(a, b envoyRule) int { return strings.Compare(a.part, b.part) })
+		for _, rule := range rules {
 			if names[rule.name] {
 				held = append(held, Held{Proxy: node.String(), Part: rule.part, Rule: rule.name})
 			}
 		}
 	}
 	return held, unread
-}
-
-// Made is one rule of a generated object with the statement that it was made from.
-type Made struct {
-	// Object as Envoy's configuration names it; Rule counts from 0.
-	Object decide.Object
-	// Origin is nil where Trellis did not make it.
-	Origin *Origin
 }

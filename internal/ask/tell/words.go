@@ -1,7 +1,7 @@
 // Copyright The Trellis Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package ask
+package tell
 
 import (
 	"cmp"
@@ -11,6 +11,7 @@ import (
 
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 
+	"github.com/trellis-mesh/trellis/internal/ask"
 	"github.com/trellis-mesh/trellis/internal/ask/accesslog"
 	"github.com/trellis-mesh/trellis/internal/compile"
 	"github.com/trellis-mesh/trellis/internal/decide"
@@ -26,7 +27,7 @@ type Told struct {
 	Do string
 	// Decided is the statement behind the step at which the request ended, or that
 	// let it through; nil where it ended at no statement.
-	Decided *Origin
+	Decided *ask.Origin
 	// Change are the places where another outcome would be stated, the most likely
 	// one first.
 	Change []Place
@@ -34,14 +35,14 @@ type Told struct {
 
 // Place is where something can be changed, and by whom.
 type Place struct {
-	Origin
+	ask.Origin
 	// Whom says whose it is, by the layer; who may edit the object in a cluster is
 	// not known here.
 	Whom string
 }
 
 // PlaceOf is the place of a statement.
-func PlaceOf(o Origin) Place {
+func PlaceOf(o ask.Origin) Place {
 	out := Place{Origin: o, Whom: "whoever keeps " + o.Object}
 	switch o.Layer {
 	case model.LayerApplication:
@@ -55,12 +56,12 @@ func PlaceOf(o Origin) Place {
 }
 
 // Tell puts an answer into words.
-func (w *World) Tell(r *Request, a *Answer) Told {
-	out := Told{Decided: w.decided(a)}
+func Tell(w *ask.World, r *ask.Request, a *ask.Answer) Told {
+	out := Told{Decided: decided(w, a)}
 	switch a.Outcome {
 	case decide.Allow:
 		out.Why = "it reaches " + reachedName(a.Reached)
-		if a.Reached != nil && a.Reached.Address.Addr() == elsewhere {
+		if a.Reached != nil && a.Reached.Address.Addr() == ask.Elsewhere {
 			out.Why = "it leaves the mesh: nothing in it knows " + r.URL.Hostname()
 		}
 	case decide.Answered:
@@ -73,28 +74,32 @@ func (w *World) Tell(r *Request, a *Answer) Told {
 	case decide.NoRoute:
 		out.Why, out.Do = "nothing is published at "+r.URL.Host+r.URL.Path, "publish it with an exposure of an Application, or correct the URL"
 	case decide.Fails:
-		out.Why = cmp.Or(a.Why, "it cannot be delivered")
-		if a.Reply != nil && a.Reply.Details == "filter_chain_not_found" {
-			out.Why, out.Do = lastProxy(a)+" takes no such connection: "+a.Why, "where mutual TLS is demanded, call from a workload with a proxy"
-			if r.From == nil {
-				out.Why, out.Do = "no gateway serves "+r.URL.Host, "publish the host with an exposure of an Application, or correct the URL"
-			}
-		}
+		out.Why, out.Do = failed(r, a)
 	case decide.Unknown:
 		out.Why, out.Do = a.Why, "this cannot be told from what was given; nothing is guessed"
 	case decide.Deny:
-		out.Why, out.Do = w.denied(r, a, out.Decided)
+		out.Why, out.Do = denied(r, a, out.Decided)
 	}
 	if out.Decided != nil {
 		out.Change = append(out.Change, PlaceOf(*out.Decided))
 	} else if a.Outcome == decide.Deny {
-		out.Change = w.candidates(r, a)
+		out.Change = candidates(w, r, a)
 	}
 	return out
 }
 
+func failed(r *ask.Request, a *ask.Answer) (why, do string) {
+	switch {
+	case a.Reply == nil || a.Reply.Details != "filter_chain_not_found":
+		return cmp.Or(a.Why, "it cannot be delivered"), ""
+	case r.From == nil:
+		return "no gateway serves " + r.URL.Host, "publish the host with an exposure of an Application, or correct the URL"
+	}
+	return lastProxy(a) + " takes no such connection: " + a.Why, "where mutual TLS is demanded, call from a workload with a proxy"
+}
+
 // decided is the statement that an answer hangs on.
-func (w *World) decided(a *Answer) *Origin {
+func decided(w *ask.World, a *ask.Answer) *ask.Origin {
 	if len(a.Steps) == 0 {
 		return nil
 	}
@@ -137,7 +142,7 @@ var because = map[compile.Reason][2]string{
 // empty for a reason that refuses nothing.
 func Because(r compile.Reason) (why, do string) { return because[r][0], because[r][1] }
 
-func (w *World) denied(r *Request, a *Answer, by *Origin) (why, do string) {
+func denied(r *ask.Request, a *ask.Answer, by *ask.Origin) (why, do string) {
 	if by != nil {
 		if words, ok := because[by.Reason]; ok {
 			return by.Object + ": " + words[0], words[1]
@@ -167,7 +172,7 @@ func (w *World) denied(r *Request, a *Answer, by *Origin) (why, do string) {
 	return fmt.Sprintf("a proxy answers with %d (%s)", a.Reply.Code, cmp.Or(a.Reply.Details, "without details")), ""
 }
 
-func lastProxy(a *Answer) string {
+func lastProxy(a *ask.Answer) string {
 	for i := len(a.Steps) - 1; i >= 0; i-- {
 		if a.Steps[i].Proxy != "" {
 			return "the " + a.Steps[i].Proxy
@@ -183,7 +188,7 @@ const maxPlaces = 5
 // candidates are the places of rules that allow, on the proxy that refused: each
 // is one in which another outcome could be stated. Those of the request's host come
 // first.
-func (w *World) candidates(r *Request, a *Answer) []Place {
+func candidates(w *ask.World, r *ask.Request, a *ask.Answer) []Place {
 	proxy := strings.TrimPrefix(lastProxy(a), "the ")
 	at := slices.IndexFunc(w.Nodes, func(n xds.Node) bool { return n.String() == proxy })
 	if at < 0 || a.Reply == nil || accesslog.ParseDetails(a.Reply.Details).Kind != accesslog.KindRBAC {
@@ -199,7 +204,7 @@ func (w *World) candidates(r *Request, a *Answer) []Place {
 		if rule.route || rule.action != rbacv3.RBAC_ALLOW {
 			continue
 		}
-		origin := w.originOf(rule.name)
+		origin := originOf(w, rule.name)
 		if origin == nil {
 			continue
 		}
@@ -209,7 +214,7 @@ func (w *World) candidates(r *Request, a *Answer) []Place {
 			continue
 		}
 		seen[origin.Object+" "+list] = true
-		*origin = w.Origins.Locate(Origin{Object: origin.Object, Field: list, Layer: origin.Layer, Source: origin.Source})
+		*origin = w.Origins.Locate(ask.Origin{Object: origin.Object, Field: list, Layer: origin.Layer, Source: origin.Source})
 		if strings.Contains(rule.name, r.URL.Hostname()) {
 			first = append(first, PlaceOf(*origin))
 		} else {
@@ -222,7 +227,7 @@ func (w *World) candidates(r *Request, a *Answer) []Place {
 
 // originOf is the statement behind a rule of Envoy; of a rule that Trellis did not
 // make, the AuthorizationPolicy itself. Nil: it is no policy of Istio's.
-func (w *World) originOf(rule string) *Origin {
+func originOf(w *ask.World, rule string) *ask.Origin {
 	object := decide.PolicyOf(rule)
 	if object == nil {
 		return nil
@@ -230,5 +235,5 @@ func (w *World) originOf(rule string) *Origin {
 	if origin := w.Origins.Of(decide.Step{Object: object, Rule: rule}); origin != nil {
 		return origin
 	}
-	return &Origin{Object: fmt.Sprintf("AuthorizationPolicy %s/%s", object.Namespace, object.Name), Field: fmt.Sprintf("spec.rules[%d]", object.Rule)}
+	return &ask.Origin{Object: fmt.Sprintf("AuthorizationPolicy %s/%s", object.Namespace, object.Name), Field: fmt.Sprintf("spec.rules[%d]", object.Rule)}
 }

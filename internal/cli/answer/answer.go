@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/trellis-mesh/trellis/internal/ask"
+	"github.com/trellis-mesh/trellis/internal/ask/tell"
 	"github.com/trellis-mesh/trellis/internal/decide"
 )
 
@@ -102,7 +103,7 @@ type Branch struct {
 
 // Of is the view of an answer.
 func Of(w *ask.World, r *ask.Request, a *ask.Answer) *Answer {
-	told := w.Tell(r, a)
+	told := tell.Tell(w, r, a)
 	out := &Answer{
 		Request: RequestOf(r), Outcome: string(a.Outcome), Why: told.Why, Do: told.Do, Reached: reachedOf(a.Reached),
 		Decided: StatementOf(told.Decided), Change: PlacesOf(told.Change), Steps: stepsOf(w, a.Steps),
@@ -150,7 +151,7 @@ func StatementOf(o *ask.Origin) *Statement {
 }
 
 // PlacesOf is the view of places.
-func PlacesOf(places []ask.Place) []Place {
+func PlacesOf(places []tell.Place) []Place {
 	var out []Place
 	for i := range places {
 		out = append(out, Place{Statement: *StatementOf(&places[i].Origin), Whom: places[i].Whom})

@@ -1,7 +1,8 @@
 // Copyright The Trellis Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package can is the verb "can": what becomes of one request.
+// Package can is the verb "can": it says what becomes of one request, and by which
+// statement.
 package can
 
 import (

@@ -167,16 +167,16 @@ func follow(r *replay.Replay, name string, stdin io.Reader) (err error) {
 	for number := 1; ; number++ {
 		line, long, err := readLine(reader)
 		switch {
-		case err == io.EOF && line == "" && !long:
+		case errors.Is(err, io.EOF) && line == "" && !long:
 			return nil
-		case err != nil && err != io.EOF:
+		case err != nil && !errors.Is(err, io.EOF):
 			return err
 		case long:
 			r.Skip(number, accesslog.ErrTooLong.Error())
 		default:
 			r.Line(number, line)
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 	}
@@ -192,7 +192,7 @@ func readLine(from *bufio.Reader) (line string, long bool, err error) {
 		} else {
 			out = append(out, part...)
 		}
-		if err != bufio.ErrBufferFull {
+		if !errors.Is(err, bufio.ErrBufferFull) {
 			return strings.TrimRight(string(out), "\r\n"), long, err
 		}
 	}

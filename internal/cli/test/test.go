@@ -70,7 +70,7 @@ could not be told, and none failed.`,
   trellis test -f examples/bookinfo
 
   # And those that the platform keeps
-  trellis test -f examples/bookinfo --tests examples/access-tests/bookinfo.yaml -v
+  trellis test -f examples/bookinfo --tests examples/access-tests.yaml -v
 
   # In a pipeline
   trellis test -f examples/bookinfo -o junit > access.xml`,
