@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/trellis-mesh/trellis/internal/ask"
+	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
 func TestARequestIsInAClassThatIsDecidedAsItIs(t *testing.T) {
@@ -16,7 +17,13 @@ func TestARequestIsInAClassThatIsDecidedAsItIs(t *testing.T) {
 	}
 	for name, files := range folders {
 		t.Run(name, func(t *testing.T) {
-			asked := ask.AgreesWithRandomRequests(t, open(t, files...).World, 7, 1000)
+			m := open(t, files...)
+			for _, p := range m.Problems {
+				if p.Kind == xds.Refused {
+					t.Fatalf("Istio refuses %+v", p)
+				}
+			}
+			asked := ask.AgreesWithRandomRequests(t, m.World, 7, 1000)
 			t.Log(asked)
 			if asked["Allow"] < 50 || asked["Deny"] < 50 {
 				t.Errorf("the requests were too much alike: %v", asked)

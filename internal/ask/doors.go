@@ -175,10 +175,58 @@ func (w *World) workloadDoors(node xds.Node) []*door {
 			}
 		}
 	}
+	for _, target := range w.chainPorts(node) {
+		if !taken[target] {
+			taken[target] = true
+			add(w.serviceAt(node, target), target, target)
+		}
+	}
 	if !taken[anyOtherPort] {
 		add(nil, anyOtherPort, anyOtherPort)
 	}
 	return out
+}
+
+// inboundCapture is where connections arrive after they were redirected: Istio
+// refuses those that were meant for it.
+const inboundCapture = 15006
+
+// chainPorts are the ports that the filter chains of a workload name: also those
+// of workloads that no EndpointSlice knows, as WorkloadEntries.
+func (w *World) chainPorts(node xds.Node) []uint16 {
+	config, err := w.servers().Config(node)
+	if err != nil {
+		return nil
+	}
+	l, ok := config.Listener(xds.VirtualInbound)
+	if !ok {
+		return nil
+	}
+	var out []uint16
+	for _, c := range chainsOf(l) {
+		number := uint16(c.GetFilterChainMatch().GetDestinationPort().GetValue())
+		if number != 0 && number != inboundCapture && !slices.Contains(out, number) {
+			out = append(out, number)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// serviceAt is the Service in the workload's namespace that has a port with this
+// target, where there is only one.
+func (w *World) serviceAt(node xds.Node, target uint16) *Service {
+	var found *Service
+	for _, s := range w.Directory.Services() {
+		if s.Name.Namespace != node.Namespace || s.External || !slices.ContainsFunc(s.Ports, func(p Port) bool { return p.Target == target }) {
+			continue
+		}
+		if found != nil {
+			return nil
+		}
+		found = s
+	}
+	return found
 }
 
 // stranger is the address of a client inside of the mesh that no workload has.

@@ -28,6 +28,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/cli/replay"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
 	"github.com/trellis-mesh/trellis/internal/cli/test"
+	"github.com/trellis-mesh/trellis/internal/cli/unused"
 	"github.com/trellis-mesh/trellis/internal/cli/version"
 	"github.com/trellis-mesh/trellis/internal/cli/who"
 )
@@ -62,7 +63,7 @@ that kubectl would ask.`,
 	root.SetIn(s.In)
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
-	root.AddCommand(can.New(s), cert.New(s), check.New(s), diff.New(s), dns.New(s), explain.New(s), exposed.New(s), render.New(s), replay.New(s), test.New(s), version.New(s), who.New(s))
+	root.AddCommand(can.New(s), cert.New(s), check.New(s), diff.New(s), dns.New(s), explain.New(s), exposed.New(s), render.New(s), replay.New(s), test.New(s), unused.New(s), version.New(s), who.New(s))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{err, cmd.CommandPath()} })
 	return root
 }

@@ -35,9 +35,9 @@ type Explorer struct {
 	Identities []string
 	// Limit bounds the number of classes; zero is DefaultLimit.
 	Limit int
-	// Met, if it is there, is told of each rule that every request of a class
-	// takes, before the class is visited.
-	Met func(side int, proxy string, rule *Rule)
+	// Met, if it is there, is told of each rule that a class meets, and whether its
+	// requests take it, before the class is visited.
+	Met func(proxy string, rule *Rule, taken bool)
 
 	residuals map[residualKey][]*Rule
 	domains   map[domainKey]*domain
@@ -177,15 +177,13 @@ func (e *Explorer) next(p *Point) (Dimension, []atom.Pattern, bool) {
 
 // meet says which rules a class takes.
 func (e *Explorer) meet(p *Point) {
-	for i, s := range e.Sides {
+	for _, s := range e.Sides {
 		if !s.Door.To.IsValid() {
 			continue
 		}
 		w := &walker{Explorer: e, side: s, add: func(Dimension, atom.Pattern) {}}
 		w.met = func(proxy string, r *Rule, t truth) {
-			if t == yes {
-				e.Met(i, proxy, r)
-			}
+			e.Met(proxy, r, t == yes)
 		}
 		w.begin(p)
 	}

@@ -143,11 +143,24 @@ func (w *walker) ask(node xds.Node, r *rules, v *view) bool {
 			undecided = true
 			rule.condition.leaves(v, w.add)
 		case yes:
+			if w.met != nil {
+				w.meetRest(node, r, rule, v)
+			}
 			// A rule before it may be the one that decides.
 			return r.shadow || r.action != rbacv3.RBAC_DENY || undecided
 		}
 	}
 	return r.shadow || r.action != rbacv3.RBAC_ALLOW || undecided
+}
+
+// meetRest tells of the rules behind one that has decided.
+func (w *walker) meetRest(node xds.Node, r *rules, decided *Rule, v *view) {
+	at := slices.Index(r.list, decided)
+	for _, rule := range r.list[at+1:] {
+		if !r.shadow {
+			w.met(node.String(), rule, rule.condition.value(v))
+		}
+	}
 }
 
 // residual are the rules that the host does not rule out, remembered for each class

@@ -113,10 +113,8 @@ func (o *Options) compare(ctx context.Context, s *streams.Streams, args []string
 	if errs[0] == nil && errs[1] == nil {
 		changes = ask.Diff(sides[0].World, sides[1].World)
 		for i, side := range sides {
-			for _, p := range side.Problems {
-				if p.Kind == "Refused" {
-					changes.Notes = append(changes.Notes, fmt.Sprintf("%s: Istio refuses %s %s: %s", args[i], p.Type, p.Resource, p.Detail))
-				}
+			for _, refused := range side.Refused() {
+				changes.Notes = append(changes.Notes, args[i]+": "+refused)
 			}
 		}
 	}

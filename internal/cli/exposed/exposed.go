@@ -7,6 +7,7 @@ package exposed
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,7 +65,8 @@ func (o *Options) run(cmd *cobra.Command, s *streams.Streams) error {
 	if err != nil {
 		return err
 	}
-	answer := m.Exposed()
+	all := m.Exposed()
+	answer := &ask.Exposed{Exposures: all.Exposures, Notes: append(slices.Clone(all.Notes), m.Refused()...)}
 	if err := m.Close(); err != nil {
 		return err
 	}

@@ -39,6 +39,18 @@ type Mesh struct {
 	generator *generator.Generator
 }
 
+// Refused says which objects Istio would refuse, so that an answer about the mesh is
+// one without them.
+func (m *Mesh) Refused() []string {
+	var out []string
+	for _, p := range m.Problems {
+		if p.Kind == xds.Refused {
+			out = append(out, fmt.Sprintf("%s %s is left out: %s", p.Type, p.Resource, p.Detail))
+		}
+	}
+	return out
+}
+
 // Close lets the generator go.
 func (m *Mesh) Close() error { return m.generator.Close() }
 

@@ -85,6 +85,7 @@ func (o *Options) run(cmd *cobra.Command, s *streams.Streams, args []string) err
 	if err != nil {
 		return err
 	}
+	answer.Notes = append(answer.Notes, m.Refused()...)
 	return output.Write(s.Out, o.Output, answer, func(w io.Writer) error { return o.text(w, answer, s.OutColour) })
 }
 
