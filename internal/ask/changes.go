@@ -266,7 +266,7 @@ func (c *comparison) add(d *door, p *space.Point, effect Effect, at [2]*decided,
 		}
 	}
 	row.Because, row.Rules, row.Why = nil, nil, ""
-	key := fmt.Sprint(effect, row.Reach.key(), row.Before, row.After)
+	key := fmt.Sprint(effect, row.key(), row.Before, row.After)
 	c.grid.add(key, row, row.Methods, row.Paths)
 }
 

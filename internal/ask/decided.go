@@ -85,8 +85,3 @@ func (d *decided) same(o *decided) bool {
 	}
 	return d.host == o.host
 }
-
-// strange is a request that no proxy has a place for.
-func (d *decided) strange() bool {
-	return d.outcome == decide.NoRoute || d.details == "filter_chain_not_found"
-}

@@ -17,13 +17,13 @@ import (
 type Needs string
 
 const (
-	// Nothing: anybody may.
+	// Nothing is needed: anybody may.
 	Nothing Needs = "Nothing"
-	// Token: any valid token of an issuer.
+	// Token is any valid token of an issuer.
 	Token Needs = "Token"
-	// Claims: a token with certain claims.
+	// Claims are needed: a token with certain claims.
 	Claims Needs = "Claims"
-	// Undecided: what decides is not known (outcome Unknown).
+	// Undecided is where what decides is not known (outcome Unknown).
 	Undecided Needs = "Unknown"
 )
 
@@ -70,21 +70,16 @@ func (w *World) Exposed() *Exposed {
 		return w.sets.exposed
 	}
 	out := &Exposed{Notes: answer.notes, Exposures: []Exposure{}}
-	// First the methods of each path, then the paths with the same methods: every
-	// pair of a row is one that passes.
-	byPath := newMerged()
+	table := newGrid[Exposure]()
 	for _, l := range least(answer.leaves) {
 		e := exposureOf(l)
-		byPath.add(e, strings.Join(e.Paths, ""))
+		key := strings.Join(slices.Concat([]string{e.Gateway, e.Scheme, e.Host, e.Route, e.Reaches, string(e.Needs), e.Why}, e.Token, e.Only), "\x00")
+		table.add(key, e, e.Methods, e.Paths)
 	}
-	byMethods := newMerged()
-	for _, e := range byPath.rows {
-		slices.Sort(e.Methods)
-		byMethods.add(*e, strings.Join(e.Methods, " "))
-	}
-	for _, e := range byMethods.rows {
-		out.Exposures = append(out.Exposures, *e)
-	}
+	table.each(func(e Exposure, methods, paths []string) {
+		e.Methods, e.Paths = methods, paths
+		out.Exposures = append(out.Exposures, e)
+	})
 	w.sets.exposed = out
 	slices.SortStableFunc(out.Exposures, func(a, b Exposure) int {
 		return cmp.Or(strings.Compare(a.Host, b.Host), strings.Compare(a.Gateway, b.Gateway), strings.Compare(a.Scheme, b.Scheme))
@@ -92,40 +87,10 @@ func (w *World) Exposed() *Exposed {
 	return out
 }
 
-// merged are exposures that differ in methods and paths only.
-type merged struct {
-	at   map[string]*Exposure
-	rows []*Exposure
-}
-
-func newMerged() *merged { return &merged{at: map[string]*Exposure{}} }
-
-func (m *merged) add(e Exposure, extra string) {
-	key := strings.Join(slices.Concat([]string{e.Gateway, e.Scheme, e.Host, e.Route, e.Reaches, string(e.Needs), e.Why, extra}, e.Token, e.Only), "\x00")
-	known, ok := m.at[key]
-	if !ok {
-		m.at[key] = &e
-		m.rows = append(m.rows, &e)
-		return
-	}
-	known.Methods = mergeText(known.Methods, e.Methods)
-	known.Paths = mergeText(known.Paths, e.Paths)
-	known.Because = mergeOrigins(known.Because, e.Because)
-}
-
 func mergeText(a, b []string) []string {
 	for _, t := range b {
 		if !slices.Contains(a, t) {
 			a = append(a, t)
-		}
-	}
-	return a
-}
-
-func mergeOrigins(a, b []Origin) []Origin {
-	for _, o := range b {
-		if !slices.Contains(a, o) {
-			a = append(a, o)
 		}
 	}
 	return a

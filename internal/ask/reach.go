@@ -19,13 +19,13 @@ import (
 type Clients string
 
 const (
-	// Workloads: those of the mesh that are named, with their certificates.
+	// Workloads are those of the mesh that are named, with their certificates.
 	Workloads Clients = "Workloads"
-	// Nobody: a certificate that would do, and that no workload has today.
+	// Nobody has a certificate that would do, and that no workload has today.
 	Nobody Clients = "Nobody"
-	// Plaintext: any client that reaches the address, without a certificate.
+	// Plaintext is any client that reaches the address, without a certificate.
 	Plaintext Clients = "Plaintext"
-	// FromInternet: clients that come by a gateway.
+	// FromInternet are clients that come by a gateway.
 	FromInternet Clients = "Internet"
 )
 

@@ -68,6 +68,22 @@ func (t *tracer) gateway(p *Point) {
 	}
 	v := &view{point: p, port: uint32(to.Port()), tls: choice.Chain.GetTransportSocket() != nil, blind: func(string) {}}
 	t.write(choice.Chain.GetTransportSocket())
+	t.filters(ch, v)
+	t.parts.WriteString(ch.others)
+	at, found := t.domain(ch.table, v)
+	t.sure = true
+	if !found {
+		return
+	}
+	for _, r := range at.routes {
+		t.write(r.proto)
+		for _, name := range r.clusters {
+			t.cluster(config, name)
+		}
+	}
+}
+
+func (t *tracer) filters(ch *chain, v *view) {
 	for _, f := range ch.filters {
 		switch f := f.(type) {
 		case *rules:
@@ -82,18 +98,6 @@ func (t *tracer) gateway(p *Point) {
 			for _, provider := range f.providers {
 				t.write(provider)
 			}
-		}
-	}
-	t.parts.WriteString(ch.others)
-	at, found := t.domain(ch.table, v)
-	t.sure = true
-	if !found {
-		return
-	}
-	for _, r := range at.routes {
-		t.write(r.proto)
-		for _, name := range r.clusters {
-			t.cluster(config, name)
 		}
 	}
 }

@@ -187,14 +187,19 @@ func split(d Dimension, was Value, has bool, fresh []atom.Pattern, preferred []s
 		}
 	}
 	if len(out) == 0 && has {
-		// The witness is in its class, whatever the language says.
-		v := Value{Texts: was.Texts, Single: was.Single, Patterns: patterns}
-		for _, p := range patterns {
-			v.Signs = append(v.Signs, slices.ContainsFunc(was.Texts, p.Match))
-		}
-		out = append(out, v)
+		out = append(out, was.against(patterns))
 	}
 	return out, complete
+}
+
+// against is a class whose witness the language does not have: it is in its class
+// all the same.
+func (v Value) against(patterns []atom.Pattern) Value {
+	out := Value{Texts: v.Texts, Single: v.Single, Patterns: patterns}
+	for _, p := range patterns {
+		out.Signs = append(out.Signs, slices.ContainsFunc(v.Texts, p.Match))
+	}
+	return out
 }
 
 func optional(k Kind) bool { return k == Header || k == Parameter || k == Token || k == Claim }

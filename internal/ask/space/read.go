@@ -37,7 +37,7 @@ func policyOf(p *rbacv3.Policy) condition {
 	return out
 }
 
-//nolint:gocyclo // One line for each kind of Envoy's message reads better than any table.
+//nolint:staticcheck // Deprecated fields are in configurations that proxies have.
 func permissionOf(p *rbacv3.Permission, depth int) condition {
 	if depth > maxDepth {
 		return blind{"a condition that is nested too deep"}
@@ -73,7 +73,7 @@ func permissionOf(p *rbacv3.Permission, depth int) condition {
 	return blind{"an extension that decides on permissions"}
 }
 
-//nolint:gocyclo // As permissionOf.
+//nolint:staticcheck // As permissionOf.
 func principalOf(p *rbacv3.Principal, depth int) condition {
 	if depth > maxDepth {
 		return blind{"a condition that is nested too deep"}
@@ -92,7 +92,7 @@ func principalOf(p *rbacv3.Principal, depth int) condition {
 			return secured{}
 		}
 		return text(Dimension{Kind: Identity}, i.Authenticated.GetPrincipalName())
-	case *rbacv3.Principal_SourceIp: //nolint:staticcheck // Deprecated, and in use.
+	case *rbacv3.Principal_SourceIp:
 		return rangeOf(i.SourceIp)
 	case *rbacv3.Principal_DirectRemoteIp:
 		return rangeOf(i.DirectRemoteIp)
@@ -102,7 +102,7 @@ func principalOf(p *rbacv3.Principal, depth int) condition {
 		return headerOf(i.Header)
 	case *rbacv3.Principal_UrlPath:
 		return text(Dimension{Kind: Path}, i.UrlPath.GetPath())
-	case *rbacv3.Principal_Metadata: //nolint:staticcheck // Deprecated, and what Istio writes.
+	case *rbacv3.Principal_Metadata:
 		return metadataOf(i.Metadata)
 	case *rbacv3.Principal_SourcedMetadata:
 		return metadataOf(i.SourcedMetadata.GetMetadataMatcher())
@@ -168,6 +168,7 @@ func headerDimension(name string) Dimension {
 	return Dimension{Kind: Header, Name: name}
 }
 
+//nolint:staticcheck // Deprecated forms are what Istio writes in places.
 func headerOf(m *routev3.HeaderMatcher) condition {
 	d := headerDimension(m.GetName())
 	present := leaf{d, atom.Pattern{Kind: atom.Present}}
@@ -186,15 +187,15 @@ func headerOf(m *routev3.HeaderMatcher) condition {
 		c = present
 	case *routev3.HeaderMatcher_StringMatch:
 		c = text(d, s.StringMatch)
-	case *routev3.HeaderMatcher_ExactMatch: //nolint:staticcheck // Deprecated, and what Istio writes in places.
+	case *routev3.HeaderMatcher_ExactMatch:
 		c = leaf{d, atom.Pattern{Text: s.ExactMatch}}
-	case *routev3.HeaderMatcher_PrefixMatch: //nolint:staticcheck // As above.
+	case *routev3.HeaderMatcher_PrefixMatch:
 		c = leaf{d, atom.Pattern{Kind: atom.Prefix, Text: s.PrefixMatch}}
-	case *routev3.HeaderMatcher_SuffixMatch: //nolint:staticcheck // As above.
+	case *routev3.HeaderMatcher_SuffixMatch:
 		c = leaf{d, atom.Pattern{Kind: atom.Suffix, Text: s.SuffixMatch}}
-	case *routev3.HeaderMatcher_ContainsMatch: //nolint:staticcheck // As above.
+	case *routev3.HeaderMatcher_ContainsMatch:
 		c = leaf{d, atom.Pattern{Kind: atom.Contains, Text: s.ContainsMatch}}
-	case *routev3.HeaderMatcher_SafeRegexMatch: //nolint:staticcheck // As above.
+	case *routev3.HeaderMatcher_SafeRegexMatch:
 		c = leaf{d, atom.Pattern{Kind: atom.Regex, Text: s.SafeRegexMatch.GetRegex()}}
 	default:
 		return blind{"the number in header " + m.GetName()}

@@ -108,11 +108,8 @@ type rewriting struct {
 func (v *view) translate(d Dimension, p atom.Pattern) (Dimension, atom.Pattern, truth) {
 	switch d.Kind {
 	case Identity:
-		switch {
-		case !v.tls:
-			return d, p, no
-		case v.identity != nil:
-			return d, p, is(p.Match(*v.identity))
+		if !v.tls || v.identity != nil {
+			return d, p, is(v.tls && v.identity != nil && p.Match(*v.identity))
 		}
 	case Address:
 		if v.address.IsValid() {
@@ -135,15 +132,22 @@ func (v *view) translate(d Dimension, p atom.Pattern) (Dimension, atom.Pattern, 
 			return d, p, no
 		}
 		if d.Kind == Claim {
-			switch v.point.takes(Dimension{Kind: Token}, atom.Pattern{Kind: atom.Present}) {
-			case no:
-				return d, p, no
-			case open:
-				return Dimension{Kind: Token}, atom.Pattern{Kind: atom.Present}, open
-			case yes:
-			}
+			return v.claim(d, p)
 		}
 	case Method, Parameter:
+	}
+	return d, p, open
+}
+
+// claim waits until it is known whether there is a token.
+func (v *view) claim(d Dimension, p atom.Pattern) (Dimension, atom.Pattern, truth) {
+	token, present := Dimension{Kind: Token}, atom.Pattern{Kind: atom.Present}
+	switch v.point.takes(token, present) {
+	case no:
+		return d, p, no
+	case open:
+		return token, present, open
+	case yes:
 	}
 	return d, p, open
 }
