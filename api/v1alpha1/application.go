@@ -44,6 +44,7 @@ type ApplicationList struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.routes) || self.routes.all(r, self.ports.exists(p, p.name == r.port))",message="every route names one of spec.ports"
 // +kubebuilder:validation:XValidation:rule="!has(self.exposures) || self.exposures.all(e, has(self.routes) && e.routes.all(n, self.routes.exists(r, r.name == n)))",message="every exposure names routes that spec.routes declares"
 // +kubebuilder:validation:XValidation:rule="!has(self.access) || !has(self.access.callers) || self.access.callers.all(c, !has(c.routes) || (has(self.routes) && c.routes.all(n, self.routes.exists(r, r.name == n))))",message="every caller names routes that spec.routes declares"
+// +kubebuilder:validation:XValidation:rule="!has(self.tests) || self.tests.all(t, !has(t.request.port) || self.ports.exists(p, p.name == t.request.port && p.protocol != 'TCP'))",message="every test names a port of spec.ports that is not TCP"
 type ApplicationSpec struct {
 	// Service is the name of a Kubernetes Service with a selector in the
 	// Application's namespace. It names the workload.
@@ -88,6 +89,17 @@ type ApplicationSpec struct {
 	//
 	// +optional
 	Access *Access `json:"access,omitempty"`
+
+	// Tests are requests and what must become of them. They are run by
+	// `trellis test` on these files; a cluster does not run them yet, and its
+	// condition TestsPassed says so.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	Tests []AccessTest `json:"tests,omitempty"`
 }
 
 // Protocol is the application protocol of a port. It must equal what the

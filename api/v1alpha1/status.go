@@ -175,3 +175,7 @@ const (
 	// ConditionDNSReady is true when every entry is in its zone.
 	ConditionDNSReady = "DNSReady"
 )
+
+// ConditionTestsPassed is about spec.tests of an Application, and absent without
+// them. No other condition depends on it: it is not part of Ready.
+const ConditionTestsPassed = "TestsPassed"

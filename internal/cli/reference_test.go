@@ -23,7 +23,8 @@ func TestTheReferenceIsWhatHelpSays(t *testing.T) {
 		"`PATH`, and `kubectl trellis check` is `trellis check`. `trellis completion --help` says how\n" +
 		"to complete commands and flags in bash, zsh, fish and PowerShell.\n\n" +
 		"Every command exits with 0 when there is nothing wrong, with 1 when it could not do what it\n" +
-		"was asked, and with 2 when what it read has errors.\n")
+		"was asked, with 2 when what it read has errors or what was asked for is not so, and with 3 when\n" +
+		"the answer is that it cannot be told.\n")
 	walk(cli.New("trellis", &streams.Streams{}), func(cmd *cobra.Command) {
 		fmt.Fprintf(&page, "\n## %s\n\n%s\n\n```\n%s\n```\n", cmd.CommandPath(), cmd.Long, cmd.UseLine())
 		if cmd.Example != "" {

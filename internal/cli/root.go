@@ -16,13 +16,21 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/trellis-mesh/trellis/internal/cli/can"
 	"github.com/trellis-mesh/trellis/internal/cli/cert"
 	"github.com/trellis-mesh/trellis/internal/cli/check"
+	"github.com/trellis-mesh/trellis/internal/cli/diff"
 	"github.com/trellis-mesh/trellis/internal/cli/dns"
 	"github.com/trellis-mesh/trellis/internal/cli/exit"
+	"github.com/trellis-mesh/trellis/internal/cli/explain"
+	"github.com/trellis-mesh/trellis/internal/cli/exposed"
 	"github.com/trellis-mesh/trellis/internal/cli/render"
+	"github.com/trellis-mesh/trellis/internal/cli/replay"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
+	"github.com/trellis-mesh/trellis/internal/cli/test"
+	"github.com/trellis-mesh/trellis/internal/cli/unused"
 	"github.com/trellis-mesh/trellis/internal/cli/version"
+	"github.com/trellis-mesh/trellis/internal/cli/who"
 )
 
 // New is the root command. program is the name that it was called by: as a
@@ -55,7 +63,7 @@ that kubectl would ask.`,
 	root.SetIn(s.In)
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
-	root.AddCommand(cert.New(s), check.New(s), dns.New(s), render.New(s), version.New(s))
+	root.AddCommand(can.New(s), cert.New(s), check.New(s), diff.New(s), dns.New(s), explain.New(s), exposed.New(s), render.New(s), replay.New(s), test.New(s), unused.New(s), version.New(s), who.New(s))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{err, cmd.CommandPath()} })
 	return root
 }
@@ -82,7 +90,7 @@ func Main(ctx context.Context, args []string, s *streams.Streams) (code int) {
 	err := root.ExecuteContext(ctx)
 	var usage usageError
 	switch {
-	case err == nil || errors.Is(err, exit.ErrFindings):
+	case err == nil || errors.Is(err, exit.ErrFindings) || errors.Is(err, exit.ErrUnknown):
 	case errors.As(err, &usage):
 		fmt.Fprintf(s.Err, "error: %v\nSee '%s --help'.\n", err, usage.command)
 	default:

@@ -40,6 +40,8 @@ type facts struct {
 	// certificates and records are the Ready conditions of what is kept for the
 	// owner outside of the mesh, nil for one that nobody has looked at yet.
 	certificates, records []kept
+	// tests is how many tests the statement has.
+	tests int
 }
 
 // kept is one certificate or entry that a controller of its own keeps.
@@ -232,6 +234,11 @@ func conditions(f *facts) []metav1.Condition {
 			out = append(out, condition(k.condition, judged))
 		}
 	}
+	if f.tests > 0 {
+		// It is no part of readiness: nothing here runs them, and what was stated is
+		// in force all the same.
+		out = append(out, condition(v1alpha1.ConditionTestsPassed, notRun(f.tests)))
+	}
 	ready := readiness(f, parts)
 	out = append(out, condition(v1alpha1.ConditionReady, ready))
 	switch {
@@ -244,6 +251,11 @@ func conditions(f *facts) []metav1.Condition {
 		out[i].ObservedGeneration = f.generation
 	}
 	return out
+}
+
+// notRun says of tests that nobody has run them, and who would.
+func notRun(tests int) judgement {
+	return unknown("NotRun", fmt.Sprintf("this operator runs no tests; `trellis test -f FILES` runs the %d of spec.tests, before a change is applied", tests))
 }
 
 // readiness is the first thing that is wrong, or else the first that is not known.

@@ -57,6 +57,8 @@ func TestConditionsFollowFromFacts(t *testing.T) {
 			f.certificates = []kept{{name: "ManagedCertificate a"}, {name: "ManagedCertificate b", ready: &metav1.Condition{Status: metav1.ConditionFalse, Reason: "RateLimited", Message: "wait"}}}
 			f.records = []kept{{name: "ManagedRecord a", ready: &metav1.Condition{Status: metav1.ConditionTrue}}}
 		}, "Accepted=True/Accepted Programmed=True/Acknowledged Enforced=True/Probed CertificatesReady=False/RateLimited DNSReady=True/Kept Ready=False/RateLimited"},
+		"tests are there, and nobody runs them": {func(f *facts) { f.tests = 2 },
+			"Accepted=True/Accepted Programmed=True/Acknowledged Enforced=True/Probed TestsPassed=Unknown/NotRun Ready=True/Ready"},
 		"not exposed": {func(f *facts) { f.exposed = false },
 			"Accepted=True/Accepted Programmed=True/Acknowledged Ready=True/Ready"},
 		"exposed without a probe": {func(f *facts) { f.probes = nil },

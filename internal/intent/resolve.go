@@ -57,6 +57,7 @@ func Resolve(s *model.Snapshot) *Graph {
 	for _, app := range r.graph.Applications {
 		r.resolveProviders(app)
 		r.resolveAccess(app)
+		r.checkTests(app)
 	}
 	r.reportIngresses()
 	r.graph.Findings = model.SortFindings(r.findings)

@@ -58,21 +58,32 @@ type session struct {
 
 // dial makes a session; nothing is sent until the first question.
 func dial(ctx context.Context, replica Replica, config Config) (*session, error) {
-	roots, err := config.Roots(ctx)
+	conn, err := Connect(ctx, replica, config.Roots, config.ServerName, config.Token)
+	if err != nil {
+		return nil, err
+	}
+	return &session{replica: replica, identity: config.Identity, cluster: config.Cluster, conn: conn}, nil
+}
+
+// Connect makes a connection to the authenticated xDS port of a replica, whose
+// streams carry the token; nothing is sent before the first stream. ctx bounds
+// reading the roots.
+func Connect(ctx context.Context, replica Replica, roots Roots, serverName string, token Token) (*grpc.ClientConn, error) {
+	pool, err := roots(ctx)
 	if err != nil {
 		return nil, err
 	}
 	conn, err := grpc.NewClient("passthrough:///"+replica.Address,
 		grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{
-			RootCAs: roots, ServerName: config.ServerName, MinVersion: tls.VersionTLS12,
+			RootCAs: pool, ServerName: serverName, MinVersion: tls.VersionTLS12,
 		})),
-		grpc.WithPerRPCCredentials(bearer{config.Token}),
+		grpc.WithPerRPCCredentials(bearer{token}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maximumAnswer)),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to %s: %w", replica.Name, err)
 	}
-	return &session{replica: replica, identity: config.Identity, cluster: config.Cluster, conn: conn}, nil
+	return conn, nil
 }
 
 // close ends the stream and the connection.

@@ -15,7 +15,6 @@ import (
 // notInThisVersion are fields that the documentation of other versions shows, by
 // path without indexes, and what to do without them.
 var notInThisVersion = map[string]string{
-	"spec.tests":              "take spec.tests out",
 	"spec.tls.engine":         "leave it out: secretName stands for a certificate that you bring, email or builtIn for one that Trellis gets, and certManager for one that cert-manager gets",
 	"spec.dns.engine":         "leave it out: providerRef stands for entries that Trellis writes, and externalDNS for those that ExternalDNS does",
 	"spec.gateway.gatewayRef": "name the Service of the gateway's pods in spec.gateway.service",
@@ -29,9 +28,13 @@ var formats = map[string]string{
 	`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`:                                   "use lower-case letters, digits and dashes, beginning and ending with a letter or digit",
 	`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`: "use the name of the object: lower-case letters, digits, dashes and dots",
 	`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+$`: "use an API group, such as awspca.cert-manager.io",
-	`^[A-Z][A-Za-z0-9]*$`:          "use the kind of the issuer, such as ClusterIssuer",
-	`^[^@\s]+@[^@\s]+$`:            "use an e-mail address, such as ops@example.com",
-	`^https://`:                    "use an https URL, such as https://service.example.com/path",
+	`^[A-Z][A-Za-z0-9]*$`: "use the kind of the issuer, such as ClusterIssuer",
+	`^[^@\s]+@[^@\s]+$`:   "use an e-mail address, such as ops@example.com",
+	`^https://`:           "use an https URL, such as https://service.example.com/path",
+	`^/[!-~]*$`:           "use a path as it is sent, beginning with a slash; write other characters and blanks percent-encoded, such as %20",
+	`^[ -~]*$`:            "use printable ASCII",
+	`^[^\s\x00-\x1f\x7f]+( [^\s\x00-\x1f\x7f]+)*$`:                                "use one line of words with single blanks between them",
+	`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$`: "use a host name in lower case, without port and without a dot at its end",
 	`^https?://`:                   "use the URL of the service",
 	`^.+:[0-9]{1,5}$`:              "use host and port, such as ns1.example.com:53",
 	`^[a-z]([-a-z0-9]*[a-z0-9])?$`: "use the name of a Kubernetes Service: lower-case letters, digits and dashes, beginning with a letter",

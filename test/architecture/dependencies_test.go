@@ -89,6 +89,29 @@ func TestOperatorLinksNoneOfIstiosOwnPackages(t *testing.T) {
 	}
 }
 
+// A pure package may not reach Istio's generator through a friend either, and of
+// ours only one package has it.
+func TestOnlyTheGeneratorLinksIstiosOwnPackages(t *testing.T) {
+	const generator = modulePath + "/internal/xds/generator"
+	linked := false
+	for line := range strings.Lines(run(t, "go", "list", "-f", `{{.ImportPath}}{{range .Deps}} {{.}}{{end}}`, modulePath+"/internal/...")) {
+		fields := strings.Fields(line)
+		name, dependencies := fields[0], fields[1:]
+		at := slices.IndexFunc(dependencies, func(d string) bool { return below(d, "istio.io/istio") })
+		if at < 0 {
+			continue
+		}
+		linked = linked || name == generator
+		_, isPure := purePackage(strings.TrimPrefix(name, modulePath+"/"))
+		if isPure || name != generator && !slices.Contains(dependencies, generator) {
+			t.Errorf("%s links %s: only %s may, and what is above it", name, dependencies[at], generator)
+		}
+	}
+	if !linked {
+		t.Errorf("%s does not link Istio: the test looks at the wrong package", generator)
+	}
+}
+
 // run returns the standard output of a command run in this package's folder.
 func run(t *testing.T, name string, args ...string) string {
 	t.Helper()

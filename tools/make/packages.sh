@@ -6,7 +6,8 @@
 #   packages.sh long   has tests that are too long for the race detector: those of
 #                      files with the build constraint !race
 #   packages.sh istio  links Istio's own packages, which are not race-clean
-#   packages.sh e2e    starts the real stack
+#   packages.sh e2e    starts the real stack, or an Envoy by itself
+#   packages.sh e2e-istio  does both
 # The list follows the imports, so nobody has to keep it. Prints nothing when
 # there is none, and fails when the tree cannot be listed: no tests found and
 # tests that cannot be found are different things.
@@ -35,6 +36,7 @@ printf '%s\n' "$tree" | awk -v want="$1" '
 		kind = "unit"
 		if (name ~ /\/internal\/(model|intent|compile|decide|ask)(\/|$)/) kind = "pure"
 		if ($0 ~ / istio\.io\/istio\//) kind = "istio"
-		if (name ~ /\/test\/(e2e|stack|demo)(\/|$)/) kind = "e2e"
+		if (name ~ /\/test\/(e2e|stack|demo|envoy|oracle\/(decide|listener|route))(\/|$)/) kind = "e2e"
+		if (name ~ /\/test\/oracle\/xds(\/|$)/) kind = "e2e-istio"
 		if (kind == want) print name
 	}' | sort -u | sed 's,^github.com/trellis-mesh/trellis,.,'

@@ -55,6 +55,8 @@ var ErrNoFiles = errors.New("nothing to read: name files or directories with -f,
 // Compiled is what became of the files.
 type Compiled struct {
 	Outcome *compile.Outcome
+	// Applications are those that the compiler saw.
+	Applications []*v1alpha1.Application
 	// Report has all findings, those of the outcome included, in order.
 	Report *report.Report
 }
@@ -74,8 +76,14 @@ func (o *Options) Compile(ctx context.Context, stdin io.Reader) (*Compiled, erro
 	if err != nil {
 		return nil, err
 	}
+	compiled, _, err := o.compile(ctx, checker, set)
+	return compiled, err
+}
+
+// compile does what Compile does once the files are read.
+func (o *Options) compile(ctx context.Context, checker *schema.Checker, set *document.Set) (*Compiled, model.Mesh, error) {
 	objects, refused := checker.Read(ctx, set)
-	builder := load.NewBuilder(mesh)
+	builder := load.NewBuilder(o.mesh())
 	for _, object := range objects {
 		builder.Add(object.Value)
 	}
@@ -84,10 +92,12 @@ func (o *Options) Compile(ctx context.Context, stdin io.Reader) (*Compiled, erro
 	in.Positions = set.Position
 	outcome := compile.Compile(model.NewSnapshot(in))
 	if outcome.Err != nil {
-		return nil, fmt.Errorf("compiling: %w", outcome.Err)
+		return nil, in.Mesh, fmt.Errorf("compiling: %w", outcome.Err)
 	}
 	findings := slices.Concat(set.Findings, refused, becauseOf(refusedObjects(set, objects), outcome.Findings))
-	return &Compiled{Outcome: outcome, Report: summarise(set, model.SortFindings(findings))}, nil
+	return &Compiled{
+		Outcome: outcome, Applications: in.Applications, Report: summarise(set, model.SortFindings(findings)),
+	}, in.Mesh, nil
 }
 
 // refusedObjects are those that were read and that the compiler never saw.

@@ -1,0 +1,110 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package ask_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/trellis-mesh/trellis/internal/ask"
+	"github.com/trellis-mesh/trellis/internal/cli/mesh"
+	"github.com/trellis-mesh/trellis/internal/cli/source"
+	"github.com/trellis-mesh/trellis/test/fleet"
+)
+
+// moment is when tokens of the questions are looked at.
+var moment = time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
+
+// open reads files and gives a World to be asked.
+func open(t testing.TB, files ...string) *mesh.Mesh {
+	t.Helper()
+	m, err := mesh.Open(t.Context(), &source.Options{Files: files}, nil, moment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
+
+// platform writes a platform with so many services into a folder.
+func platform(t testing.TB, applications int) string {
+	t.Helper()
+	objects, err := fleet.Objects(fleet.Options{Applications: applications, Routes: 4, Ingresses: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	out, err := os.Create(filepath.Join(folder, "all.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := json.NewEncoder(out)
+	for _, object := range objects {
+		if _, err := out.WriteString("---\n"); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Encode(object); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := out.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return folder
+}
+
+// BenchmarkExposed asks what the internet can reach of 1,000 services: the first
+// time, with what the proxies are sent, and again.
+func BenchmarkExposed(b *testing.B) {
+	folder := platform(b, services)
+	b.Run("cold", func(b *testing.B) {
+		for b.Loop() {
+			b.StopTimer()
+			m := open(b, folder)
+			b.StartTimer()
+			if got := len(m.Exposed().Exposures); got < services {
+				b.Fatalf("%d exposures", got)
+			}
+		}
+	})
+	b.Run("warm", func(b *testing.B) {
+		m := open(b, folder)
+		m.Exposed()
+		for b.Loop() {
+			m.Exposed()
+		}
+	})
+}
+
+// BenchmarkWho asks who can reach one of 1,000 services.
+func BenchmarkWho(b *testing.B) {
+	m := open(b, platform(b, services))
+	target := ask.Target{Workload: ask.WorkloadRef{Namespace: "team-0001", Name: "app-00010"}}
+	b.Run("cold", func(b *testing.B) {
+		for b.Loop() {
+			fresh := &ask.World{
+				Evaluator: m.Evaluator, Proxies: m.Proxies, Servers: m.Servers, Nodes: m.Nodes, Directory: m.Directory, Origins: m.Origins, At: m.At,
+			}
+			if _, err := fresh.Who(target); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("warm", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := m.Who(target); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+const services = 1000

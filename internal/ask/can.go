@@ -1,0 +1,273 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package ask
+
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/trellis-mesh/trellis/internal/decide"
+	"github.com/trellis-mesh/trellis/internal/decide/hcm"
+	"github.com/trellis-mesh/trellis/internal/decide/stream"
+	"github.com/trellis-mesh/trellis/internal/xds"
+)
+
+// Request is one request in people's words.
+type Request struct {
+	// From is a workload of the mesh; nil is the internet.
+	From *WorkloadRef
+	// Address is the client's, for a request from the internet; invalid: one of
+	// nobody.
+	Address netip.Addr
+	// Method of HTTP; empty is GET.
+	Method string
+	// URL is what is asked for: scheme http, https or tcp, host, port and path.
+	URL *url.URL
+	// Target replaces path and query of the URL as they are sent, for those that
+	// no URL can have.
+	Target  string
+	Headers []stream.Header
+	// Bearer is a real token; Claims are those of one that exists in the question
+	// only. At most one of them.
+	Bearer string
+	Claims *structpb.Struct
+	// HTTP2 is spoken; without it HTTP/1.1.
+	HTTP2 bool
+	// Authorizers as in decide.Question.
+	Authorizers map[string]bool
+}
+
+// Answer is what becomes of a Request.
+type Answer struct {
+	decide.Verdict
+	// Entrance is the Service of the gateway that it came in by; nil where it came
+	// from inside.
+	Entrance *Service
+	// Because are the statements behind the steps that decided, the last one
+	// first, without repetition.
+	Because []Origin
+}
+
+// imagined is the text that stands for a token of the question.
+const imagined = "a-token-of-this-question"
+
+// Can decides one request. An error is about the question: a workload or host that
+// nobody knows, a scheme that is none.
+func (w *World) Can(r *Request) (*Answer, error) {
+	q, err := w.question(r)
+	if err != nil {
+		return nil, err
+	}
+	if r.From != nil {
+		return w.fromInside(r, q)
+	}
+	return w.fromOutside(r, q)
+}
+
+func (w *World) question(r *Request) (*decide.Question, error) {
+	if r.URL == nil || r.URL.Hostname() == "" {
+		return nil, fmt.Errorf("reading the request: it has no host; write a URL such as https://shop.example.com/cart")
+	}
+	q := &decide.Question{At: w.At, Authorizers: r.Authorizers}
+	switch r.URL.Scheme {
+	case "tcp":
+	case "https", "http":
+		q.Request = w.message(r)
+	default:
+		return nil, fmt.Errorf("reading the request: scheme %q is none of https, http and tcp", r.URL.Scheme)
+	}
+	if r.URL.Scheme == "https" {
+		q.TLS = &stream.TLS{ServerName: r.URL.Hostname(), Offered: []string{"http/1.1"}}
+		if r.HTTP2 {
+			q.TLS.Offered = []string{"h2", "http/1.1"}
+		}
+		if _, err := netip.ParseAddr(r.URL.Hostname()); err == nil {
+			// A name that is an address is not sent (RFC 6066 §3).
+			q.TLS.ServerName = ""
+		}
+	}
+	if r.Claims != nil {
+		q.Tokens = map[string]*stream.Token{imagined: {Claims: r.Claims}}
+	}
+	return q, nil
+}
+
+// message is the request as a client sends it.
+func (w *World) message(r *Request) *hcm.Request {
+	out := &hcm.Request{Method: r.Method, Target: r.Target}
+	if out.Method == "" {
+		out.Method = "GET"
+	}
+	if out.Target == "" {
+		out.Target = r.URL.RequestURI()
+	}
+	authority := r.URL.Host
+	if port := r.URL.Port(); port == defaultPort(r.URL.Scheme) {
+		authority = strings.TrimSuffix(authority, ":"+port)
+	}
+	var fields []stream.Header
+	if r.HTTP2 {
+		out.Version, out.Authority, out.Scheme = hcm.HTTP2, authority, r.URL.Scheme
+	} else {
+		fields = append(fields, stream.Header{Name: "host", Value: authority})
+	}
+	fields = append(fields, r.Headers...)
+	switch {
+	case r.Bearer != "":
+		fields = append(fields, stream.Header{Name: "authorization", Value: "Bearer " + r.Bearer})
+	case r.Claims != nil:
+		fields = append(fields, stream.Header{Name: "authorization", Value: "Bearer " + imagined})
+	}
+	out.Headers = stream.Raw(fields...)
+	return out
+}
+
+func defaultPort(scheme string) string {
+	switch scheme {
+	case "https":
+		return "443"
+	case "http":
+		return "80"
+	}
+	return ""
+}
+
+func portOf(u *url.URL) (uint16, error) {
+	text := u.Port()
+	if text == "" {
+		text = defaultPort(u.Scheme)
+	}
+	port, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || port == 0 {
+		return 0, fmt.Errorf("reading the request: %q is no port; write it after the host, such as tcp://db.shop:5432", text)
+	}
+	return uint16(port), nil
+}
+
+// fromInside asks the client's own proxy.
+func (w *World) fromInside(r *Request, q *decide.Question) (*Answer, error) {
+	node, err := w.Workload(*r.From)
+	if err != nil {
+		return nil, err
+	}
+	key := node.Key()
+	q.From.Workload = &key
+	port, err := portOf(r.URL)
+	if err != nil {
+		return nil, err
+	}
+	q.To, err = w.destination(node, r.URL.Hostname(), port)
+	if err != nil {
+		return nil, err
+	}
+	q.To = w.delivered(node, q.To)
+	return w.answer(w.Evaluator.Decide(q), nil), nil
+}
+
+// destination is where a workload connects to for a host and port.
+func (w *World) destination(node xds.Node, host string, port uint16) (netip.AddrPort, error) {
+	if address, err := netip.ParseAddr(host); err == nil {
+		return netip.AddrPortFrom(address, port), nil
+	}
+	s := w.Directory.Find(host, node.Namespace)
+	if s == nil {
+		if w.Directory.local(host) {
+			return netip.AddrPort{}, fmt.Errorf("no Service is named %s for a client in namespace %s", host, node.Namespace)
+		}
+		return netip.AddrPortFrom(Elsewhere, port), nil
+	}
+	if _, ok := s.Port(port); !ok {
+		var ports []string
+		for _, p := range s.Ports {
+			ports = append(ports, strconv.Itoa(int(p.Number)))
+		}
+		return netip.AddrPort{}, fmt.Errorf("%s has no port %d; its ports are %s", s.Host, port, strings.Join(ports, ", "))
+	}
+	switch {
+	case len(s.Addresses) > 0:
+		return netip.AddrPortFrom(s.Addresses[0], port), nil
+	case len(s.Endpoints) > 0:
+		return netip.AddrPortFrom(s.Endpoints[0], port), nil
+	}
+	return netip.AddrPortFrom(Elsewhere, port), nil
+}
+
+// delivered is where a connection ends that no proxy of the client's takes: the
+// node's own network gives one to a virtual address to an endpoint.
+func (w *World) delivered(node xds.Node, to netip.AddrPort) netip.AddrPort {
+	config, err := w.Proxies.Config(node)
+	if err != nil {
+		return to
+	}
+	if _, taken := config.Outbound(to); taken {
+		return to
+	}
+	if l, ok := config.ListenerAt(to); ok && xds.Binds(l) {
+		return to
+	}
+	for _, s := range w.Directory.Services() {
+		if !slices.Contains(s.Addresses, to.Addr()) || len(s.Endpoints) == 0 {
+			continue
+		}
+		if p, ok := s.Port(to.Port()); ok && p.Target != 0 {
+			return netip.AddrPortFrom(s.Endpoints[0], p.Target)
+		}
+	}
+	return to
+}
+
+// fromOutside asks every gateway that has the port, and takes the first that
+// knows the host: a client comes to the one that DNS gives it.
+func (w *World) fromOutside(r *Request, q *decide.Question) (*Answer, error) {
+	port, err := portOf(r.URL)
+	if err != nil {
+		return nil, err
+	}
+	q.From.Address = outside
+	if r.Address.IsValid() {
+		q.From.Address = netip.AddrPortFrom(r.Address, outside.Port())
+	}
+	ways := w.entrances(port)
+	if len(ways) == 0 {
+		return nil, fmt.Errorf("no gateway has port %d: no Service with that port is in front of a gateway proxy", port)
+	}
+	var first *Answer
+	for _, way := range ways {
+		q.To = way.to
+		v := w.Evaluator.Decide(q)
+		answer := w.answer(v, way.service)
+		if !strange(v) {
+			return answer, nil
+		}
+		if first == nil {
+			first = answer
+		}
+	}
+	return first, nil
+}
+
+// strange reports whether a gateway knows nothing of the host.
+func strange(v decide.Verdict) bool {
+	return v.Outcome == decide.NoRoute || v.Reply != nil && v.Reply.Details == "filter_chain_not_found"
+}
+
+// answer joins a verdict with the statements behind it.
+func (w *World) answer(v decide.Verdict, entrance *Service) *Answer {
+	out := &Answer{Verdict: v, Entrance: entrance}
+	seen := map[Origin]bool{}
+	for i := len(v.Steps) - 1; i >= 0; i-- {
+		origin := w.Origins.Of(v.Steps[i])
+		if origin != nil && !seen[*origin] {
+			seen[*origin] = true
+			out.Because = append(out.Because, *origin)
+		}
+	}
+	return out
+}

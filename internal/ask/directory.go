@@ -1,0 +1,203 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package ask
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strings"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/trellis-mesh/trellis/internal/model"
+)
+
+// Directory knows the names of a mesh: which addresses and ports a host has for a
+// client inside of it. It is immutable and safe for concurrent use.
+type Directory struct {
+	domain   string
+	services map[model.Name]*Service
+	// hosts are those of ServiceEntries.
+	hosts map[string]*Service
+	order []*Service
+}
+
+// Service is a Kubernetes Service or one host of a ServiceEntry.
+type Service struct {
+	Name model.Name
+	// Host is the name that it is found by.
+	Host string
+	// Addresses are virtual IPs; none for a headless Service.
+	Addresses []netip.Addr
+	Ports     []Port
+	// Endpoints are the addresses of its workloads.
+	Endpoints []netip.Addr
+	// External is true for hosts of ServiceEntries.
+	External bool
+}
+
+// Port is a port of a Service.
+type Port struct {
+	Name   string
+	Number uint16
+	// Target is the port of its workloads; 0 where it is not known.
+	Target uint16
+	// Protocol is as the Service says it: appProtocol, or the part of the name
+	// before the dash; empty for none.
+	Protocol string
+}
+
+// NewDirectory reads Services, EndpointSlices and ServiceEntries; other objects
+// are left out. Domain is the DNS suffix of Services; empty is cluster.local.
+func NewDirectory(objects []runtime.Object, domain string) *Directory {
+	d := &Directory{domain: cmp.Or(domain, "cluster.local"), services: map[model.Name]*Service{}, hosts: map[string]*Service{}}
+	for _, object := range objects {
+		switch o := object.(type) {
+		case *corev1.Service:
+			d.addService(o)
+		case *networkingv1.ServiceEntry:
+			d.addEntry(o)
+		}
+	}
+	for _, object := range objects {
+		if slice, ok := object.(*discoveryv1.EndpointSlice); ok {
+			d.addEndpoints(slice)
+		}
+	}
+	slices.SortFunc(d.order, func(a, b *Service) int {
+		return cmp.Or(strings.Compare(a.Name.Namespace, b.Name.Namespace), strings.Compare(a.Host, b.Host))
+	})
+	return d
+}
+
+func (d *Directory) addService(o *corev1.Service) {
+	if o.Spec.Type == corev1.ServiceTypeExternalName {
+		return
+	}
+	s := &Service{Name: model.Name{Namespace: o.Namespace, Name: o.Name}}
+	s.Host = o.Name + "." + o.Namespace + ".svc." + d.domain
+	for _, ip := range append([]string{o.Spec.ClusterIP}, o.Spec.ClusterIPs...) {
+		if address, err := netip.ParseAddr(ip); err == nil && !slices.Contains(s.Addresses, address) {
+			s.Addresses = append(s.Addresses, address)
+		}
+	}
+	for _, p := range o.Spec.Ports {
+		port := Port{Name: p.Name, Number: uint16(p.Port), Target: uint16(p.TargetPort.IntValue())}
+		if p.TargetPort.IntValue() == 0 && p.TargetPort.StrVal == "" {
+			port.Target = port.Number
+		}
+		port.Protocol, _, _ = strings.Cut(p.Name, "-")
+		if p.AppProtocol != nil {
+			port.Protocol = *p.AppProtocol
+		}
+		s.Ports = append(s.Ports, port)
+	}
+	d.services[s.Name] = s
+	d.order = append(d.order, s)
+}
+
+func (d *Directory) addEntry(o *networkingv1.ServiceEntry) {
+	for _, host := range o.Spec.GetHosts() {
+		s := &Service{Name: model.Name{Namespace: o.Namespace, Name: o.Name}, Host: strings.ToLower(host), External: true}
+		for _, ip := range o.Spec.GetAddresses() {
+			if address, err := netip.ParseAddr(ip); err == nil {
+				s.Addresses = append(s.Addresses, address)
+			}
+		}
+		for _, a := range o.Status.GetAddresses() {
+			if address, err := netip.ParseAddr(a.GetValue()); err == nil && len(o.Spec.GetAddresses()) == 0 {
+				s.Addresses = append(s.Addresses, address)
+			}
+		}
+		for _, p := range o.Spec.GetPorts() {
+			s.Ports = append(s.Ports, Port{
+				Name: p.GetName(), Number: uint16(p.GetNumber()), Target: uint16(cmp.Or(p.GetTargetPort(), p.GetNumber())),
+				Protocol: strings.ToLower(p.GetProtocol()),
+			})
+		}
+		d.hosts[s.Host] = s
+		d.order = append(d.order, s)
+	}
+}
+
+// addEndpoints fills in addresses, and the ports that Services have by name.
+func (d *Directory) addEndpoints(o *discoveryv1.EndpointSlice) {
+	s := d.services[model.Name{Namespace: o.Namespace, Name: o.Labels[discoveryv1.LabelServiceName]}]
+	if s == nil {
+		return
+	}
+	for _, e := range o.Endpoints {
+		for _, ip := range e.Addresses {
+			if address, err := netip.ParseAddr(ip); err == nil && !slices.Contains(s.Endpoints, address) {
+				s.Endpoints = append(s.Endpoints, address)
+			}
+		}
+	}
+	for _, p := range o.Ports {
+		for i := range s.Ports {
+			if p.Port != nil && p.Name != nil && *p.Name == s.Ports[i].Name && s.Ports[i].Target == 0 {
+				s.Ports[i].Target = uint16(*p.Port)
+			}
+		}
+	}
+}
+
+// Services are all, in order of namespace and host. Read only.
+func (d *Directory) Services() []*Service { return d.order }
+
+// Find finds what a host means to a client in a namespace: "cart", "cart.shop",
+// "cart.shop.svc", the whole name, or the host of a ServiceEntry, wildcards
+// included. Nil: nothing in the mesh has that name.
+func (d *Directory) Find(host, namespace string) *Service {
+	host = strings.TrimSuffix(strings.ToLower(host), ".")
+	if s, ok := d.hosts[host]; ok {
+		return s
+	}
+	short := strings.TrimSuffix(strings.TrimSuffix(host, ".svc."+d.domain), ".svc")
+	switch parts := strings.Split(short, "."); len(parts) {
+	case 1:
+		if s, ok := d.services[model.Name{Namespace: namespace, Name: parts[0]}]; ok {
+			return s
+		}
+	case 2:
+		if s, ok := d.services[model.Name{Namespace: parts[1], Name: parts[0]}]; ok {
+			return s
+		}
+	}
+	for rest := host; ; {
+		_, after, found := strings.Cut(rest, ".")
+		if !found {
+			return nil
+		}
+		if s, ok := d.hosts["*."+after]; ok {
+			return s
+		}
+		rest = after
+	}
+}
+
+// Port finds a port by its number or name.
+func (s *Service) Port(number uint16) (Port, bool) {
+	for _, p := range s.Ports {
+		if p.Number == number {
+			return p, true
+		}
+	}
+	return Port{}, false
+}
+
+// local reports whether a host can only be a name of a Service: one label, a name
+// below the domain of Services, or one in a namespace that has Services.
+func (d *Directory) local(host string) bool {
+	host = strings.TrimSuffix(strings.ToLower(host), ".")
+	parts := strings.Split(host, ".")
+	if len(parts) == 1 || strings.HasSuffix(host, ".svc."+d.domain) || strings.HasSuffix(host, ".svc") {
+		return true
+	}
+	return len(parts) == 2 && slices.ContainsFunc(d.order, func(s *Service) bool { return !s.External && s.Name.Namespace == parts[1] })
+}

@@ -1,0 +1,197 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package ask
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/trellis-mesh/trellis/internal/compile"
+	"github.com/trellis-mesh/trellis/internal/decide"
+	"github.com/trellis-mesh/trellis/internal/model"
+)
+
+// Origin is the statement that a rule was made from.
+type Origin struct {
+	// Object is whose statement it is: "Application shop/cart".
+	Object string `json:"object"`
+	// Field is the path of the statement, such as spec.routes[1].authentication;
+	// empty for the whole object.
+	Field string `json:"field,omitempty"`
+	// Source is where the object is kept: what its annotation trellis.dev/source
+	// says, or file:line.
+	Source string `json:"source,omitempty"`
+	// Layer is who made the statement.
+	Layer model.Layer `json:"layer,omitempty"`
+	// Reason is the one thing that the rule checks.
+	Reason compile.Reason `json:"reason,omitempty"`
+}
+
+// Origins knows the statements behind generated objects, by what the objects say
+// of themselves. It is immutable and safe for concurrent use.
+type Origins struct {
+	objects map[objectKey]compile.Provenance
+	// routes are the places of a VirtualService's routes by their names.
+	routes map[objectKey]map[string]int
+	// position finds the line of a field of an object that was read from a file;
+	// nil where nothing was.
+	position func(object, field string) model.Position
+}
+
+type objectKey struct{ kind, namespace, name string }
+
+// Made is one rule of a generated object with the statement that it was made from.
+type Made struct {
+	// Object as Envoy's configuration names it; Rule counts from 0.
+	Object decide.Object
+	// Origin is nil where Trellis did not make it.
+	Origin *Origin
+}
+
+// NewOrigins reads the annotations of generated objects; other objects are left
+// out. Position may be nil.
+func NewOrigins(objects []runtime.Object, position func(object, field string) model.Position) *Origins {
+	o := &Origins{objects: map[objectKey]compile.Provenance{}, routes: map[objectKey]map[string]int{}, position: position}
+	elsewhere := map[objectKey]string{}
+	for _, object := range objects {
+		if c, ok := object.(*corev1.ConfigMap); ok {
+			elsewhere[objectKey{"ConfigMap", c.Namespace, c.Name}] = c.Data["origin"]
+		}
+	}
+	for _, object := range objects {
+		accessor, err := meta.Accessor(object)
+		if err != nil {
+			continue
+		}
+		text, ok := accessor.GetAnnotations()[compile.AnnotationOrigin]
+		if !ok {
+			continue
+		}
+		key := objectKey{object.GetObjectKind().GroupVersionKind().Kind, accessor.GetNamespace(), accessor.GetName()}
+		var p compile.Provenance
+		// An annotation that somebody has damaged says nothing.
+		if json.Unmarshal([]byte(text), &p) != nil {
+			continue
+		}
+		if p.ConfigMap != "" {
+			if json.Unmarshal([]byte(elsewhere[objectKey{"ConfigMap", key.namespace, p.ConfigMap}]), &p) != nil {
+				continue
+			}
+		}
+		o.objects[key] = p
+		if service, ok := object.(*networkingv1.VirtualService); ok {
+			o.routes[key] = map[string]int{}
+			for i, route := range service.Spec.GetHttp() {
+				o.routes[key][route.GetName()] = i
+			}
+		}
+	}
+	return o
+}
+
+// Of finds the statement behind a step of a verdict; nil where nothing generated
+// is behind it.
+func (o *Origins) Of(step decide.Step) *Origin {
+	if o == nil || step.Object == nil {
+		return nil
+	}
+	key := objectKey{step.Object.Kind, step.Object.Namespace, step.Object.Name}
+	rule := step.Object.Rule
+	if rule < 0 {
+		at, ok := o.routes[key][step.Rule]
+		if !ok {
+			return nil
+		}
+		rule = at
+	}
+	p, ok := o.objects[key]
+	if !ok {
+		return nil
+	}
+	object, field, reason, ok := p.Rule(rule)
+	if !ok {
+		return nil
+	}
+	out := &Origin{Object: object, Field: field, Reason: reason, Layer: p.Rules[rule].Layer}
+	if at := p.Rules[rule].Source; at >= 0 && at < len(p.Sources) {
+		out.Source = p.Sources[at]
+	}
+	if o.position != nil {
+		if position := o.position(object, field); position.File != "" {
+			out.Source = fmt.Sprintf("%s:%d", position.File, position.Line)
+		}
+	}
+	return out
+}
+
+// Locate fills in where the source of a statement is, for one that was read from a
+// file.
+func (o *Origins) Locate(of Origin) Origin {
+	if o.position != nil {
+		if position := o.position(of.Object, of.Field); position.File != "" {
+			of.Source = fmt.Sprintf("%s:%d", position.File, position.Line)
+		}
+	}
+	return of
+}
+
+// RouteOf is the place of a step's route in its VirtualService.
+func (o *Origins) RouteOf(step decide.Step) (int, bool) {
+	if o == nil || step.Object.Rule >= 0 {
+		return 0, false
+	}
+	at, ok := o.routes[objectKey{step.Object.Kind, step.Object.Namespace, step.Object.Name}][step.Rule]
+	return at, ok
+}
+
+// RouteNamed is the name of a route of a VirtualService, by its place.
+func (o *Origins) RouteNamed(of decide.Object) string {
+	for name, at := range o.routes[objectKey{of.Kind, of.Namespace, of.Name}] {
+		if at == of.Rule {
+			return name
+		}
+	}
+	return ""
+}
+
+// MadeFrom are the rules that were made from an object, in the order of kind,
+// namespace, name and rule.
+func (o *Origins) MadeFrom(object string) []Made {
+	var out []Made
+	for key, p := range o.objects {
+		for i := range p.Rules {
+			if from, _, _, ok := p.Rule(i); !ok || from != object {
+				continue
+			}
+			made := Made{Object: decide.Object{Kind: key.kind, Namespace: key.namespace, Name: key.name, Rule: i}}
+			made.Origin = o.Of(decide.Step{Object: &made.Object})
+			out = append(out, made)
+		}
+	}
+	slices.SortFunc(out, func(a, b Made) int {
+		return cmp.Or(strings.Compare(a.Object.Kind, b.Object.Kind), strings.Compare(a.Object.Namespace, b.Object.Namespace),
+			strings.Compare(a.Object.Name, b.Object.Name), cmp.Compare(a.Object.Rule, b.Object.Rule))
+	})
+	return out
+}
+
+// Count is how many rules a generated object has; false where it is none.
+func (o *Origins) Count(kind, namespace, name string) (int, bool) {
+	p, ok := o.objects[objectKey{kind, namespace, name}]
+	return len(p.Rules), ok
+}
+
+// PolicyName is Envoy's name of a rule of an AuthorizationPolicy
+// (pilot/pkg/security/authz/builder/builder.go, policyName).
+func PolicyName(o decide.Object) string {
+	return fmt.Sprintf("ns[%s]-policy[%s]-rule[%d]", o.Namespace, o.Name, o.Rule)
+}

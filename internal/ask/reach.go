@@ -1,0 +1,305 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package ask
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/trellis-mesh/trellis/internal/ask/space"
+	"github.com/trellis-mesh/trellis/internal/decide"
+	"github.com/trellis-mesh/trellis/internal/xds"
+)
+
+// Clients are what kind of clients a row is about.
+type Clients string
+
+const (
+	// Workloads are those of the mesh that are named, with their certificates.
+	Workloads Clients = "Workloads"
+	// Nobody has a certificate that would do, and that no workload has today.
+	Nobody Clients = "Nobody"
+	// Plaintext is any client that reaches the address, without a certificate.
+	Plaintext Clients = "Plaintext"
+	// FromInternet are clients that come by a gateway.
+	FromInternet Clients = "Internet"
+)
+
+// Reach is one kind of requests that pass from some clients to a workload.
+type Reach struct {
+	Clients Clients `json:"clients"`
+	// From are the clients by namespace/account, or the gateway.
+	From []string `json:"from,omitempty"`
+	// To is the workload or host that is reached.
+	To      string   `json:"to"`
+	Port    uint16   `json:"port,omitempty"`
+	Methods []string `json:"methods,omitempty"`
+	Paths   []string `json:"paths,omitempty"`
+	Needs   Needs    `json:"needs"`
+	Token   []string `json:"token,omitempty"`
+	Only    []string `json:"only,omitempty"`
+	Why     string   `json:"why,omitempty"`
+	Because []Origin `json:"because,omitempty"`
+	Rules   []string `json:"rules,omitempty"`
+	Witness Witness  `json:"witness"`
+}
+
+// Reached is the answer to who can reach a workload, and to what one can reach.
+type Reached struct {
+	Rows  []Reach  `json:"rows"`
+	Notes []string `json:"notes,omitempty"`
+}
+
+// Target is a workload, or a part of what it serves.
+type Target struct {
+	Workload WorkloadRef
+	// Port of the Service or the workload; 0 is all.
+	Port uint16
+	// Method and Path are of one kind of requests; empty is all. A path as it is
+	// after normalisation.
+	Method, Path string
+}
+
+// wants reports whether a class is among what is asked about.
+func (t Target) wants(p *space.Point) bool {
+	for _, one := range []struct {
+		kind space.Kind
+		text string
+	}{{space.Method, t.Method}, {space.Path, t.Path}} {
+		if v, ok := p.Value(space.Dimension{Kind: one.kind}); one.text != "" && ok && !v.Has(false, one.text) {
+			return false
+		}
+	}
+	return true
+}
+
+// Who finds all who can reach a target: from inside of the mesh, as the target's
+// own proxy decides, and from the internet through gateways.
+func (w *World) Who(t Target) (*Reached, error) {
+	node, err := w.Workload(t.Workload)
+	if err != nil {
+		return nil, err
+	}
+	out := &Reached{Rows: []Reach{}}
+	rows := newRows()
+	found := t.Port == 0
+	for _, d := range w.workloadDoors(node) {
+		if t.Port != 0 && d.port != t.Port && d.To.Port() != t.Port {
+			continue
+		}
+		found = true
+		e := &space.Explorer{
+			Sides:      []*space.Side{{Reader: w.reader(), Proxies: w.servers(), Door: &d.Door}},
+			Identities: w.identities(),
+		}
+		var leaves []outsideLeaf
+		_, notes := e.Explore(func(p *space.Point) {
+			if r := d.Witness(p); t.wants(p) {
+				leaves = append(leaves, outsideLeaf{d, p, r, w.decide(d, r)})
+			}
+		})
+		for _, l := range least(leaves) {
+			rows.add(w.insideRow(d, l.point, l.request, l.decided))
+		}
+		out.Notes = mergeText(out.Notes, notes)
+	}
+	if !found {
+		return nil, fmt.Errorf("%s has no port %d", t.Workload, t.Port)
+	}
+	w.throughGateways(t, node, rows)
+	out.Notes = mergeText(out.Notes, w.fromInternet().notes)
+	out.Rows = append(out.Rows, rows.list()...)
+	return out, nil
+}
+
+// throughGateways adds what reaches the target from the internet.
+func (w *World) throughGateways(t Target, node xds.Node, rows *rows) {
+	answer := w.fromInternet()
+	var leaves []outsideLeaf
+	for _, l := range answer.leaves {
+		if l.decided.reached != nil && w.alike(*l.decided.reached, node) && t.wants(l.point) {
+			leaves = append(leaves, l)
+		}
+	}
+	for _, l := range least(leaves) {
+		e := exposureOf(l)
+		rows.add(Reach{
+			Clients: FromInternet, From: []string{e.Scheme + "://" + e.Host}, To: e.Reaches, Methods: e.Methods, Paths: e.Paths, Needs: e.Needs,
+			Token: e.Token, Only: e.Only, Why: e.Why, Because: e.Because, Rules: e.Rules, Witness: e.Witness,
+		})
+	}
+}
+
+// alike reports whether a proxy is the same workload as another.
+func (w *World) alike(key xds.Key, node xds.Node) bool {
+	if key == node.Key() {
+		return true
+	}
+	other, ok := w.Proxies.Node(key)
+	return ok && other.Namespace == node.Namespace && other.ServiceAccount == node.ServiceAccount && len(other.Addresses) > 0 &&
+		slices.ContainsFunc(w.Directory.Services(), func(s *Service) bool {
+			return slices.Contains(s.Endpoints, other.Addresses[0]) && slices.Contains(s.Endpoints, node.Addresses[0])
+		})
+}
+
+// identities are the SPIFFE IDs of all workloads, each once.
+func (w *World) identities() []string {
+	var out []string
+	for _, n := range w.Nodes {
+		out = append(out, spiffe(n))
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func spiffe(n xds.Node) string { return "spiffe://" + n.Identity().Principal() }
+
+// members are the workloads of the mesh in a class, as namespace/account.
+func (w *World) members(p *space.Point) (members []string, first xds.Node) {
+	identity, named := p.Value(space.Dimension{Kind: space.Identity})
+	address, placed := p.Value(space.Dimension{Kind: space.Address})
+	for _, n := range w.Nodes {
+		if named && !identity.Has(false, spiffe(n)) {
+			continue
+		}
+		if placed && (len(n.Addresses) == 0 || !address.Has(false, n.Addresses[0].String())) {
+			continue
+		}
+		if len(members) == 0 {
+			first = n
+		}
+		members = mergeText(members, []string{n.Namespace + "/" + cmp.Or(n.ServiceAccount, n.Name)})
+	}
+	return members, first
+}
+
+func (w *World) insideRow(d *door, p *space.Point, r space.Request, verdict *decided) Reach {
+	out := Reach{To: d.node.Namespace + "/" + d.node.Name, Port: d.To.Port(), Needs: Nothing, Because: verdict.because, Rules: verdict.objects(), Why: verdict.why}
+	from := ""
+	switch {
+	case !d.Mutual:
+		out.Clients, from = Plaintext, "a client without certificate"
+	default:
+		members, first := w.members(p)
+		if out.Clients, out.From = Workloads, members; len(members) == 0 {
+			out.Clients, from = Nobody, "a client that does not exist today"
+			out.From = []string{r.Identity}
+		} else {
+			from = first.Namespace + "/" + first.Name
+			r.Identity = spiffe(first)
+		}
+	}
+	if d.HTTP {
+		out.Methods, out.Paths = []string{r.Method}, []string{r.Path}
+	}
+	out.Needs, out.Token = needsOf(p, r, verdict)
+	out.Only = onlyOf(p, d.Mutual)
+	out.Witness = d.witness(from, r)
+	return out
+}
+
+// needsOf is what of a token a class has.
+func needsOf(p *space.Point, r space.Request, verdict *decided) (Needs, []string) {
+	needs := tokenNeeds(p)
+	switch {
+	case verdict.outcome == decide.Unknown:
+		return Undecided, nil
+	case r.Claims == nil:
+		return Nothing, nil
+	case len(needs) == 1:
+		return Token, needs
+	}
+	return Claims, needs
+}
+
+// onlyOf are the other conditions of a class.
+func onlyOf(p *space.Point, host bool) []string {
+	var out []string
+	p.Each(func(d space.Dimension, v space.Value) {
+		switch {
+		case v.Absent || !slices.Contains(v.Signs, true):
+		case d.Kind == space.Header || d.Kind == space.Parameter || d.Kind == space.Address || d.Kind == space.Host && host:
+			out = append(out, d.String()+" "+v.Text())
+		}
+	})
+	return out
+}
+
+// Reaches finds all that a workload can reach through its own proxy: every port of
+// every Service and ServiceEntry that it has a name for.
+func (w *World) Reaches(ref WorkloadRef) (*Reached, error) {
+	node, err := w.Workload(ref)
+	if err != nil {
+		return nil, err
+	}
+	key := node.Key()
+	proxies := mixed{w.servers(), w.Proxies, key}
+	evaluator := decide.New(proxies)
+	out, rows := &Reached{Rows: []Reach{}}, newRows()
+	for _, s := range w.Directory.Services() {
+		for _, port := range s.Ports {
+			to, err := w.destination(node, s.Host, port.Number)
+			if err != nil || !to.Addr().IsValid() {
+				continue
+			}
+			d := w.clientDoor(node, s, port, to)
+			d.Workload = &key
+			within := space.Settled(space.Dimension{Kind: space.Host}, s.Host)
+			e := &space.Explorer{Sides: []*space.Side{{Reader: w.reader(), Proxies: proxies, Door: &d.Door}}, Within: within}
+			var leaves []outsideLeaf
+			_, notes := e.Explore(func(p *space.Point) {
+				r := d.Witness(p)
+				leaves = append(leaves, outsideLeaf{d, p, r, w.compact(evaluator.Decide(d.Ask(r)))})
+			})
+			for _, l := range least(leaves) {
+				rows.add(w.outgoingRow(d, node, l.point, l.request, l.decided))
+			}
+			out.Notes = mergeText(out.Notes, notes)
+		}
+	}
+	out.Rows = append(out.Rows, rows.list()...)
+	return out, nil
+}
+
+// mixed are servers, but one client with all that it has.
+type mixed struct {
+	decide.Proxies
+	whole  decide.Proxies
+	client xds.Key
+}
+
+// Config implements decide.Proxies.
+func (m mixed) Config(node xds.Node) (*xds.Config, error) {
+	if node.Key() == m.client {
+		return m.whole.Config(node)
+	}
+	return m.Proxies.Config(node)
+}
+
+// tcpProtocols are those of Services that are not HTTP.
+var tcpProtocols = []string{"tcp", "tls", "mongo", "mysql", "redis", "https"}
+
+func (w *World) clientDoor(node xds.Node, s *Service, port Port, to netip.AddrPort) *door {
+	d := &door{service: s, port: port.Number, node: node}
+	d.To, d.At = to, w.At
+	d.HTTP = !slices.Contains(tcpProtocols, strings.ToLower(port.Protocol))
+	return d
+}
+
+func (w *World) outgoingRow(d *door, node xds.Node, p *space.Point, r space.Request, verdict *decided) Reach {
+	out := Reach{
+		Clients: Workloads, From: []string{node.Namespace + "/" + node.Name}, To: cmp.Or(verdict.place(), d.service.Host), Port: d.port,
+		Because: verdict.because, Rules: verdict.objects(), Why: verdict.why,
+	}
+	if d.HTTP {
+		out.Methods, out.Paths = []string{r.Method}, []string{r.Path}
+	}
+	out.Needs, out.Token = needsOf(p, r, verdict)
+	out.Only = onlyOf(p, false)
+	out.Witness = d.witness(out.From[0], r)
+	return out
+}

@@ -1,0 +1,339 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package space
+
+import (
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	jwtv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
+	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	networkrbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
+	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/trellis-mesh/trellis/internal/ask/atom"
+	"github.com/trellis-mesh/trellis/internal/decide/listener"
+	"github.com/trellis-mesh/trellis/internal/decide/stream"
+	"github.com/trellis-mesh/trellis/internal/xds"
+)
+
+// Rule is one policy of an RBAC filter.
+type Rule struct {
+	// Name is Envoy's.
+	Name      string
+	Action    rbacv3.RBAC_Action
+	condition condition
+	proto     *rbacv3.Policy
+}
+
+// rules are those of one filter, in the order in which they are asked.
+type rules struct {
+	list   []*Rule
+	action rbacv3.RBAC_Action
+	// shadow rules refuse nothing.
+	shadow bool
+}
+
+// tokens are what a JWT filter looks for.
+type tokens struct {
+	providers []*jwtv3.JwtProvider
+}
+
+// chain is a filter chain as far as it is split.
+type chain struct {
+	network []*rules
+	// filters are *rules and *tokens in order.
+	filters []any
+	table   *table
+	// clusters are those of a TCP proxy.
+	clusters []string
+	http     bool
+	// others are the filters that are not split, to be compared.
+	others string
+}
+
+// table is a route configuration.
+type table struct {
+	domains []domain
+}
+
+type domain struct {
+	pattern atom.Pattern
+	name    string
+	routes  []route
+}
+
+type route struct {
+	condition condition
+	proto     *routev3.Route
+	clusters  []string
+}
+
+// Reader compiles configurations once. It is safe for concurrent use.
+type Reader struct {
+	mu        sync.Mutex
+	listeners map[*listenerv3.Listener]*listener.Chains
+	chains    map[*listenerv3.FilterChain]*chain
+	tables    map[*routev3.RouteConfiguration]*table
+	digests   map[*listenerv3.Listener]string
+}
+
+// digest is a text that is the same for listeners that are.
+func (r *Reader) digest(l *listenerv3.Listener) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out, ok := r.digests[l]
+	if !ok {
+		raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(l)
+		h := fnv.New128a()
+		// Writing to a hash never fails.
+		_, _ = h.Write(raw)
+		out = fmt.Sprintf("%x %v\n", h.Sum(nil), err)
+		r.digests[l] = out
+	}
+	return out
+}
+
+// NewReader makes an empty one.
+func NewReader() *Reader {
+	return &Reader{
+		listeners: map[*listenerv3.Listener]*listener.Chains{}, chains: map[*listenerv3.FilterChain]*chain{},
+		tables: map[*routev3.RouteConfiguration]*table{}, digests: map[*listenerv3.Listener]string{},
+	}
+}
+
+func (r *Reader) listener(l *listenerv3.Listener) *listener.Chains {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out, ok := r.listeners[l]
+	if !ok {
+		out = listener.Compile(l)
+		r.listeners[l] = out
+	}
+	return out
+}
+
+func (r *Reader) chain(config *xds.Config, c *listenerv3.FilterChain) *chain {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out, ok := r.chains[c]
+	if !ok {
+		out = r.compile(config, c)
+		r.chains[c] = out
+	}
+	return out
+}
+
+// compile is called with the lock held. What cannot be read is left out: package
+// decide says of it that it is Unknown.
+func (r *Reader) compile(config *xds.Config, c *listenerv3.FilterChain) *chain {
+	out := &chain{}
+	for _, f := range c.GetFilters() {
+		any := f.GetTypedConfig()
+		switch {
+		case any.MessageIs((*networkrbacv3.RBAC)(nil)):
+			m := &networkrbacv3.RBAC{}
+			if any.UnmarshalTo(m) == nil {
+				out.network = append(out.network, rulesOf(m.GetShadowRules(), true), rulesOf(m.GetRules(), false))
+			}
+		case any.MessageIs((*tcpv3.TcpProxy)(nil)):
+			m := &tcpv3.TcpProxy{}
+			if any.UnmarshalTo(m) == nil {
+				out.clusters = tcpClusters(m)
+			}
+		case any.MessageIs((*hcmv3.HttpConnectionManager)(nil)):
+			m := &hcmv3.HttpConnectionManager{}
+			if any.UnmarshalTo(m) == nil {
+				out.http = true
+				r.manager(config, m, out)
+			}
+		}
+	}
+	return out
+}
+
+func tcpClusters(m *tcpv3.TcpProxy) []string {
+	if weighted := m.GetWeightedClusters(); weighted != nil {
+		var out []string
+		for _, c := range weighted.GetClusters() {
+			out = append(out, c.GetName())
+		}
+		return out
+	}
+	return []string{m.GetCluster()}
+}
+
+func (r *Reader) manager(config *xds.Config, m *hcmv3.HttpConnectionManager, out *chain) {
+	for _, f := range m.GetHttpFilters() {
+		typed := f.GetTypedConfig()
+		if f.GetConfigDiscovery() != nil {
+			if extension, ok := config.Extension(f.GetName()); ok {
+				typed = extension.GetTypedConfig()
+			}
+		}
+		read := filtersOf(typed)
+		if read == nil {
+			out.others += fmt.Sprintf("%s %v %x\n", f.GetName(), f.GetDisabled(), typed.GetValue())
+		}
+		out.filters = append(out.filters, read...)
+	}
+	rest := proto.CloneOf(m)
+	rest.HttpFilters, rest.RouteSpecifier, rest.AccessLog, rest.Tracing = nil, nil, nil, nil
+	raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(rest)
+	out.others += fmt.Sprintf("%x %v\n", raw, err)
+	routes, ok := config.RoutesOf(m)
+	if !ok {
+		return
+	}
+	if out.table, ok = r.tables[routes]; !ok {
+		out.table = tableOf(routes)
+		r.tables[routes] = out.table
+	}
+}
+
+func filtersOf(typed *anypb.Any) []any {
+	rbac, jwt := &httprbacv3.RBAC{}, &jwtv3.JwtAuthentication{}
+	switch {
+	case typed.MessageIs(rbac) && typed.UnmarshalTo(rbac) == nil:
+		return []any{rulesOf(rbac.GetShadowRules(), true), rulesOf(rbac.GetRules(), false)}
+	case typed.MessageIs(jwt) && typed.UnmarshalTo(jwt) == nil:
+		out := &tokens{}
+		for _, name := range slices.Sorted(maps.Keys(jwt.GetProviders())) {
+			out.providers = append(out.providers, jwt.GetProviders()[name])
+		}
+		return []any{out}
+	}
+	return nil
+}
+
+func rulesOf(m *rbacv3.RBAC, shadow bool) *rules {
+	if m == nil {
+		return nil
+	}
+	out := &rules{action: m.GetAction(), shadow: shadow}
+	// Envoy asks them by name.
+	for _, name := range slices.Sorted(maps.Keys(m.GetPolicies())) {
+		out.list = append(out.list, &Rule{Name: name, Action: m.GetAction(), condition: policyOf(m.GetPolicies()[name]), proto: m.GetPolicies()[name]})
+	}
+	return out
+}
+
+func tableOf(c *routev3.RouteConfiguration) *table {
+	out := &table{}
+	for _, v := range c.GetVirtualHosts() {
+		var routes []route
+		for _, r := range v.GetRoutes() {
+			routes = append(routes, route{routeCondition(r.GetMatch()), r, clustersOf(r)})
+		}
+		for _, name := range v.GetDomains() {
+			out.domains = append(out.domains, domain{domainPattern(strings.ToLower(name)), name, routes})
+		}
+	}
+	// As Envoy looks: whole names, the longest ends, the longest beginnings, the star.
+	rank := map[atom.Kind]int{atom.Exact: 0, atom.Suffix: 1, atom.Prefix: 2, atom.Present: 3}
+	sort.SliceStable(out.domains, func(i, j int) bool {
+		a, b := out.domains[i].pattern, out.domains[j].pattern
+		if rank[a.Kind] != rank[b.Kind] {
+			return rank[a.Kind] < rank[b.Kind]
+		}
+		return a.Kind != atom.Exact && len(a.Text) > len(b.Text)
+	})
+	return out
+}
+
+func domainPattern(name string) atom.Pattern {
+	switch {
+	case name == "*":
+		return atom.Pattern{Kind: atom.Present}
+	case strings.HasPrefix(name, "*"):
+		return atom.Pattern{Kind: atom.Suffix, Text: name[1:]}
+	case strings.HasSuffix(name, "*"):
+		return atom.Pattern{Kind: atom.Prefix, Text: strings.TrimSuffix(name, "*")}
+	}
+	return atom.Pattern{Text: name, Fold: true}
+}
+
+func routeCondition(m *routev3.RouteMatch) condition {
+	fold := m.GetCaseSensitive() != nil && !m.GetCaseSensitive().GetValue()
+	path := Dimension{Kind: Path}
+	var out all
+	switch p := m.GetPathSpecifier().(type) {
+	case *routev3.RouteMatch_Prefix:
+		if p.Prefix != "/" {
+			out = append(out, leaf{path, atom.Pattern{Kind: atom.Prefix, Text: p.Prefix, Fold: fold}})
+		}
+	case *routev3.RouteMatch_Path:
+		out = append(out, leaf{path, atom.Pattern{Text: p.Path, Fold: fold}})
+	case *routev3.RouteMatch_PathSeparatedPrefix:
+		out = append(out, some{leaf{path, atom.Pattern{Text: p.PathSeparatedPrefix, Fold: fold}},
+			leaf{path, atom.Pattern{Kind: atom.Prefix, Text: p.PathSeparatedPrefix + "/", Fold: fold}}})
+	case *routev3.RouteMatch_SafeRegex:
+		out = append(out, leaf{path, atom.Pattern{Kind: atom.Regex, Text: p.SafeRegex.GetRegex()}})
+	case *routev3.RouteMatch_PathMatchPolicy:
+		out = append(out, templateOf(p.PathMatchPolicy))
+	default:
+		out = append(out, blind{"a route for CONNECT"})
+	}
+	for _, h := range m.GetHeaders() {
+		out = append(out, headerOf(h))
+	}
+	for _, q := range m.GetQueryParameters() {
+		d := Dimension{Kind: Parameter, Name: q.GetName()}
+		if s := q.GetStringMatch(); s != nil {
+			out = append(out, text(d, s))
+			continue
+		}
+		out = append(out, leaf{d, atom.Pattern{Kind: atom.Present}})
+	}
+	for _, d := range m.GetDynamicMetadata() {
+		out = append(out, metadataOf(d))
+	}
+	if len(m.GetFilterState()) > 0 {
+		out = append(out, blind{"filter state that chooses a route"})
+	}
+	return out
+}
+
+func clustersOf(r *routev3.Route) []string {
+	action := r.GetRoute()
+	if weighted := action.GetWeightedClusters(); weighted != nil {
+		var out []string
+		for _, c := range weighted.GetClusters() {
+			if c.GetName() != "" {
+				out = append(out, c.GetName())
+			}
+		}
+		return out
+	}
+	if action.GetCluster() != "" {
+		return []string{action.GetCluster()}
+	}
+	return nil
+}
+
+// TakesHTTP reports whether a listener takes a door's connections for HTTP.
+func (r *Reader) TakesHTTP(l *listenerv3.Listener, d *Door) bool {
+	q := d.Question(nil)
+	choice := r.listener(l).Choose(&stream.Connection{DirectRemote: q.From.Address, Local: q.To, TLS: q.TLS}, "http/1.1")
+	if choice.Chain == nil {
+		return false
+	}
+	for _, f := range choice.Chain.GetFilters() {
+		if f.GetTypedConfig().MessageIs((*hcmv3.HttpConnectionManager)(nil)) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,264 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package space
+
+import (
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/trellis-mesh/trellis/internal/decide"
+	"github.com/trellis-mesh/trellis/internal/decide/hcm"
+	"github.com/trellis-mesh/trellis/internal/decide/stream"
+	"github.com/trellis-mesh/trellis/internal/xds"
+)
+
+// Door is where requests come to: an address and port, and how its clients talk.
+type Door struct {
+	// To is what clients connect to.
+	To netip.AddrPort
+	// Address is where they come from; a class may say otherwise.
+	Address netip.Addr
+	// Workload is the client's own proxy, where requests begin there.
+	Workload *xds.Key
+	// Mutual: clients have certificates of the mesh. TLS: they have none, and know
+	// the server by its name. Neither: plaintext.
+	Mutual, TLS bool
+	// Names are what a filter chain of a gateway takes for TLS: exact names and
+	// "*.example.com". Clients ask for their host where that is among them, else
+	// for the first.
+	Names []string
+	// HTTP is spoken.
+	HTTP bool
+	// Places are where tokens are sent, by issuer. It is filled while a door is
+	// explored.
+	Places map[string]Place
+	// At is the moment of the requests.
+	At time.Time
+}
+
+// Place is where a token is sent: one of a header, a parameter and a cookie.
+type Place struct {
+	Header, Prefix, Parameter, Cookie string
+}
+
+// AnyToken is the text that stands for a token of a class in its request.
+const AnyToken = "a-token-of-this-question"
+
+// Request is the witness of a class in plain words.
+type Request struct {
+	Host, Path, Method string
+	// Query of the URL, without its question mark.
+	Query   string
+	Headers []stream.Header
+	// Claims are those of its token; nil: it has none.
+	Claims *structpb.Struct
+	// Place is where the token is sent.
+	Place Place
+	// Identity is the SPIFFE ID of the client's certificate, where the class says.
+	Identity string
+	// Address of the client; invalid: the door's.
+	Address netip.Addr
+}
+
+// Witness is one request of a class.
+func (d *Door) Witness(p *Point) Request {
+	out := Request{Host: "any-other.example", Path: "/", Method: "GET"}
+	query, claims := url.Values{}, map[string]*structpb.Value{}
+	p.Each(func(at Dimension, v Value) {
+		if v.Absent {
+			return
+		}
+		switch at.Kind {
+		case Host:
+			out.Host = v.Text()
+		case Path:
+			out.Path = v.Text()
+		case Method:
+			out.Method = v.Text()
+		case Identity:
+			out.Identity = v.Text()
+		case Address:
+			out.Address, _ = netip.ParseAddr(v.Text())
+		case Header:
+			out.Headers = append(out.Headers, stream.Header{Name: at.Name, Value: v.Text()})
+		case Parameter:
+			query.Set(at.Name, v.Text())
+		case Token:
+			claims["iss"] = structpb.NewStringValue(v.Text())
+			claims["sub"] = structpb.NewStringValue("somebody")
+		case Claim:
+			setClaim(claims, strings.Split(at.Name, "\x00"), v.Texts)
+		}
+	})
+	// A subject that is settled to be missing is.
+	if v, ok := p.Value(Dimension{Kind: Claim, Name: "sub"}); ok && v.Absent {
+		delete(claims, "sub")
+	}
+	if claims["iss"] != nil {
+		out.Claims = &structpb.Struct{Fields: claims}
+		at, known := d.Places[claims["iss"].GetStringValue()]
+		if !known {
+			at = Place{Header: "authorization", Prefix: "Bearer "}
+		}
+		out.Place = at
+	}
+	out.Query = query.Encode()
+	return out
+}
+
+// spaceDelimited are claims that are one text with spaces in tokens (RFC 8693 §4.2).
+var spaceDelimited = []string{"scope", "permission"}
+
+func setClaim(claims map[string]*structpb.Value, path, texts []string) {
+	if len(path) > 1 {
+		inside := claims[path[0]].GetStructValue()
+		if inside == nil {
+			inside = &structpb.Struct{Fields: map[string]*structpb.Value{}}
+			claims[path[0]] = structpb.NewStructValue(inside)
+		}
+		setClaim(inside.Fields, path[1:], texts)
+		return
+	}
+	if len(texts) == 1 || slices.Contains(spaceDelimited, path[0]) {
+		claims[path[0]] = structpb.NewStringValue(strings.Join(texts, " "))
+		return
+	}
+	list := &structpb.ListValue{}
+	for _, t := range texts {
+		list.Values = append(list.Values, structpb.NewStringValue(t))
+	}
+	claims[path[0]] = structpb.NewListValue(list)
+}
+
+// Question is the witness of a class, ready to be decided.
+func (d *Door) Question(p *Point) *decide.Question { return d.Ask(d.Witness(p)) }
+
+// Ask is a request at this door, ready to be decided.
+func (d *Door) Ask(r Request) *decide.Question {
+	q := &decide.Question{To: d.To, At: d.At}
+	q.From.Workload = d.Workload
+	from := d.Address
+	if r.Address.IsValid() {
+		from = r.Address
+	}
+	if from.IsValid() {
+		q.From.Address = netip.AddrPortFrom(from, 40000)
+	}
+	switch {
+	case d.Mutual:
+		identity := r.Identity
+		if identity == "" {
+			identity = "spiffe://cluster.local/ns/any-other/sa/any-other"
+		}
+		q.TLS = &stream.TLS{ServerName: "outbound_.any", Offered: slices.Clone(meshProtocols), Peer: &stream.Certificate{URIs: []string{identity}}}
+		if !d.HTTP {
+			q.TLS.Offered = []string{"istio-peer-exchange", "istio"}
+		}
+	case d.TLS:
+		q.TLS = &stream.TLS{ServerName: d.serverName(r.Host), Offered: []string{"http/1.1"}}
+	}
+	if d.HTTP {
+		q.Request = r.message()
+	}
+	if r.Claims != nil {
+		q.Tokens = map[string]*stream.Token{AnyToken: {Claims: r.Claims}}
+	}
+	return q
+}
+
+// serverName is what a client asks for in TLS.
+func (d *Door) serverName(host string) string {
+	if len(d.Names) == 0 {
+		return host
+	}
+	for _, name := range d.Names {
+		if rest, wild := strings.CutPrefix(name, "*"); name == host || wild && strings.HasSuffix(host, rest) && len(host) > len(rest) {
+			return host
+		}
+	}
+	return strings.Replace(d.Names[0], "*", "any-other", 1)
+}
+
+func (r Request) message() *hcm.Request {
+	out := &hcm.Request{Method: r.Method, Target: r.Path}
+	query := r.Query
+	out.Headers.Add("host", r.Host)
+	for _, h := range r.Headers {
+		if r.Claims == nil || h.Name != r.Place.Header {
+			out.Headers.Add(h.Name, h.Value)
+		}
+	}
+	if r.Claims != nil {
+		switch {
+		case r.Place.Header != "":
+			out.Headers.Add(r.Place.Header, r.Place.Prefix+AnyToken)
+		case r.Place.Parameter != "":
+			query = strings.TrimPrefix(query+"&"+r.Place.Parameter+"="+AnyToken, "&")
+		case r.Place.Cookie != "":
+			out.Headers.Add("cookie", r.Place.Cookie+"="+AnyToken)
+		}
+	}
+	if query != "" {
+		out.Target += "?" + query
+	}
+	return out
+}
+
+// texts are what a request has in a dimension.
+func (r Request) texts(d Dimension) (absent bool, texts []string) {
+	switch d.Kind {
+	case Host:
+		return false, []string{r.Host}
+	case Path:
+		return false, []string{r.Path}
+	case Method:
+		return false, []string{r.Method}
+	case Identity:
+		return false, []string{r.Identity}
+	case Address:
+		return false, []string{r.Address.String()}
+	case Header:
+		for _, h := range r.Headers {
+			if h.Name == d.Name {
+				texts = append(texts, h.Value)
+			}
+		}
+	case Parameter:
+		if values, err := url.ParseQuery(r.Query); err == nil {
+			texts = values[d.Name]
+		}
+	case Token:
+		texts = claimTexts(r.Claims, []string{"iss"})
+	case Claim:
+		texts = claimTexts(r.Claims, strings.Split(d.Name, "\x00"))
+	}
+	return len(texts) == 0, texts
+}
+
+func claimTexts(claims *structpb.Struct, path []string) []string {
+	value := claims.GetFields()[path[0]]
+	if len(path) > 1 {
+		return claimTexts(value.GetStructValue(), path[1:])
+	}
+	if list := value.GetListValue(); list != nil {
+		var out []string
+		for _, v := range list.GetValues() {
+			out = append(out, v.GetStringValue())
+		}
+		return out
+	}
+	text := value.GetStringValue()
+	switch {
+	case value == nil:
+		return nil
+	case slices.Contains(spaceDelimited, path[0]):
+		return strings.Fields(text)
+	}
+	return []string{text}
+}

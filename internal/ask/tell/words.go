@@ -1,0 +1,239 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package tell
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
+
+	"github.com/trellis-mesh/trellis/internal/ask"
+	"github.com/trellis-mesh/trellis/internal/ask/accesslog"
+	"github.com/trellis-mesh/trellis/internal/compile"
+	"github.com/trellis-mesh/trellis/internal/decide"
+	"github.com/trellis-mesh/trellis/internal/model"
+	"github.com/trellis-mesh/trellis/internal/xds"
+)
+
+// Told is an Answer in people's words.
+type Told struct {
+	// Why is one sentence without a period.
+	Why string
+	// Do says what to do about it; empty where nothing needs doing.
+	Do string
+	// Decided is the statement behind the step at which the request ended, or that
+	// let it through; nil where it ended at no statement.
+	Decided *ask.Origin
+	// Change are the places where another outcome would be stated, the most likely
+	// one first.
+	Change []Place
+}
+
+// Place is where something can be changed, and by whom.
+type Place struct {
+	ask.Origin
+	// Whom says whose it is, by the layer; who may edit the object in a cluster is
+	// not known here.
+	Whom string
+}
+
+// PlaceOf is the place of a statement.
+func PlaceOf(o ask.Origin) Place {
+	out := Place{Origin: o, Whom: "whoever keeps " + o.Object}
+	switch o.Layer {
+	case model.LayerApplication:
+		out.Whom = "the developers of " + o.Object
+	case model.LayerPlatform:
+		out.Whom = "the platform's operators, who keep " + o.Object
+	case model.LayerDefault, model.LayerMandatory:
+		out.Whom = "the security officers, who keep " + o.Object
+	}
+	return out
+}
+
+// Tell puts an answer into words.
+func Tell(w *ask.World, r *ask.Request, a *ask.Answer) Told {
+	out := Told{Decided: decided(w, a)}
+	switch a.Outcome {
+	case decide.Allow:
+		out.Why = "it reaches " + reachedName(a.Reached)
+		if a.Reached != nil && a.Reached.Address.Addr() == ask.Elsewhere {
+			out.Why = "it leaves the mesh: nothing in it knows " + r.URL.Hostname()
+		}
+	case decide.Answered:
+		out.Why = "a proxy answers in the application's place"
+		if a.Reply != nil {
+			if to, ok := a.Reply.Headers.Get("location"); ok {
+				out.Why = "a proxy redirects it to " + to
+			}
+		}
+	case decide.NoRoute:
+		out.Why, out.Do = "nothing is published at "+r.URL.Host+r.URL.Path, "publish it with an exposure of an Application, or correct the URL"
+	case decide.Fails:
+		out.Why, out.Do = failed(r, a)
+	case decide.Unknown:
+		out.Why, out.Do = a.Why, "this cannot be told from what was given; nothing is guessed"
+	case decide.Deny:
+		out.Why, out.Do = denied(r, a, out.Decided)
+	}
+	if out.Decided != nil {
+		out.Change = append(out.Change, PlaceOf(*out.Decided))
+	} else if a.Outcome == decide.Deny {
+		out.Change = candidates(w, r, a)
+	}
+	return out
+}
+
+func failed(r *ask.Request, a *ask.Answer) (why, do string) {
+	switch {
+	case a.Reply == nil || a.Reply.Details != "filter_chain_not_found":
+		return cmp.Or(a.Why, "it cannot be delivered"), ""
+	case r.From == nil:
+		return "no gateway serves " + r.URL.Host, "publish the host with an exposure of an Application, or correct the URL"
+	}
+	return lastProxy(a) + " takes no such connection: " + a.Why, "where mutual TLS is demanded, call from a workload with a proxy"
+}
+
+// decided is the statement that an answer hangs on.
+func decided(w *ask.World, a *ask.Answer) *ask.Origin {
+	if len(a.Steps) == 0 {
+		return nil
+	}
+	if last := a.Steps[len(a.Steps)-1]; last.Stops {
+		return w.Origins.Of(last)
+	}
+	if a.Outcome == decide.Allow && len(a.Because) > 0 {
+		return &a.Because[0]
+	}
+	return nil
+}
+
+func reachedName(d *decide.Destination) string {
+	switch {
+	case d == nil:
+		return "its destination"
+	case d.Workload != nil:
+		return "the workload " + d.Workload.Namespace + "/" + d.Workload.Name
+	case d.Host != "":
+		return d.Host + ", which is outside of the mesh"
+	}
+	return d.Address.String() + ", which has no proxy"
+}
+
+// because are the sentences for the reasons of generated rules, and what to do.
+var because = map[compile.Reason][2]string{
+	compile.ReasonNoToken:  {"a token is needed there, and the request has none that was accepted", "send a token of the ingress's identity provider"},
+	compile.ReasonIssuer:   {"its token is of an issuer that is not accepted there", "send a token of an identity provider that the SecureIngress names"},
+	compile.ReasonAudience: {"its token is meant for somebody else: it has none of the audiences that are asked for", "ask the identity provider for a token with the right audience"},
+	compile.ReasonScope:    {"its token lacks a scope that is asked for", "ask the identity provider for a token with that scope"},
+	compile.ReasonClaim:    {"its token lacks a claim that is asked for", "ask the identity provider who has that claim"},
+	compile.ReasonMethod:   {"the route of this path does not serve the method", "use another method, or add it to the route's methods"},
+	compile.ReasonCaller:   {"the sender is none of the callers that may call it there", "add the sender to the callers"},
+	compile.ReasonPolicy:   {"a policy forbids it", "ask the policy's owner"},
+	compile.ReasonPath:     {"the path is written in a way that a gateway and an application may read differently", "write the path without encoded slashes, double slashes, dot segments and semicolons"},
+	compile.ReasonPlain:    {"plain HTTP is not served there", "use https"},
+}
+
+// Because says in words why a rule of a reason refuses, and what to do about it;
+// empty for a reason that refuses nothing.
+func Because(r compile.Reason) (why, do string) { return because[r][0], because[r][1] }
+
+func denied(r *ask.Request, a *ask.Answer, by *ask.Origin) (why, do string) {
+	if by != nil {
+		if words, ok := because[by.Reason]; ok {
+			return by.Object + ": " + words[0], words[1]
+		}
+	}
+	if a.Reply == nil {
+		return "a proxy refuses it", ""
+	}
+	details := accesslog.ParseDetails(a.Reply.Details)
+	switch {
+	case details.Kind == accesslog.KindRBAC && details.Policy == "":
+		sender := "the internet"
+		if r.From != nil {
+			sender = r.From.String()
+		}
+		return fmt.Sprintf("it is stated who may pass %s, and no rule fits %s %s from %s", lastProxy(a), cmp.Or(r.Method, "GET"), r.URL.Path, sender),
+			"correct the request, or state it in one of the places below"
+	case details.Kind == accesslog.KindRBAC:
+		if object := decide.PolicyOf(details.Policy); object != nil {
+			return fmt.Sprintf("%s refuses it, which Trellis did not make", object), "ask whoever keeps it"
+		}
+	case details.Kind == accesslog.KindToken:
+		return details.Means, "get another token from the identity provider"
+	case details.Means != "":
+		return details.Means, ""
+	}
+	return fmt.Sprintf("a proxy answers with %d (%s)", a.Reply.Code, cmp.Or(a.Reply.Details, "without details")), ""
+}
+
+func lastProxy(a *ask.Answer) string {
+	for i := len(a.Steps) - 1; i >= 0; i-- {
+		if a.Steps[i].Proxy != "" {
+			return "the " + a.Steps[i].Proxy
+		}
+	}
+	return "there"
+}
+
+// maxPlaces bounds how many candidates are named: a shared gateway has rules of
+// hundreds of Applications.
+const maxPlaces = 5
+
+// candidates are the places of rules that allow, on the proxy that refused: each
+// is one in which another outcome could be stated. Those of the request's host come
+// first.
+func candidates(w *ask.World, r *ask.Request, a *ask.Answer) []Place {
+	proxy := strings.TrimPrefix(lastProxy(a), "the ")
+	at := slices.IndexFunc(w.Nodes, func(n xds.Node) bool { return n.String() == proxy })
+	if at < 0 || a.Reply == nil || accesslog.ParseDetails(a.Reply.Details).Kind != accesslog.KindRBAC {
+		return nil
+	}
+	config, err := w.Proxies.Config(w.Nodes[at])
+	if err != nil {
+		return nil
+	}
+	var first, rest []Place
+	seen := map[string]bool{}
+	for _, rule := range rulesOf(config) {
+		if rule.route || rule.action != rbacv3.RBAC_ALLOW {
+			continue
+		}
+		origin := originOf(w, rule.name)
+		if origin == nil {
+			continue
+		}
+		// One place for a list is enough: its items are beside each other.
+		list, _, _ := strings.Cut(origin.Field, "[")
+		if seen[origin.Object+" "+list] {
+			continue
+		}
+		seen[origin.Object+" "+list] = true
+		*origin = w.Origins.Locate(ask.Origin{Object: origin.Object, Field: list, Layer: origin.Layer, Source: origin.Source})
+		if strings.Contains(rule.name, r.URL.Hostname()) {
+			first = append(first, PlaceOf(*origin))
+		} else {
+			rest = append(rest, PlaceOf(*origin))
+		}
+	}
+	all := append(first, rest...)
+	return all[:min(len(all), maxPlaces)]
+}
+
+// originOf is the statement behind a rule of Envoy; of a rule that Trellis did not
+// make, the AuthorizationPolicy itself. Nil: it is no policy of Istio's.
+func originOf(w *ask.World, rule string) *ask.Origin {
+	object := decide.PolicyOf(rule)
+	if object == nil {
+		return nil
+	}
+	if origin := w.Origins.Of(decide.Step{Object: object, Rule: rule}); origin != nil {
+		return origin
+	}
+	return &ask.Origin{Object: fmt.Sprintf("AuthorizationPolicy %s/%s", object.Namespace, object.Name), Field: fmt.Sprintf("spec.rules[%d]", object.Rule)}
+}

@@ -1,0 +1,145 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package ask
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/trellis-mesh/trellis/internal/ask/space"
+)
+
+// Witness is one request that shows an answer.
+type Witness struct {
+	// From is who sends it: "internet", a workload "shop/cart", or words for a client
+	// that does not exist today.
+	From string `json:"from"`
+	// Identity is the client's SPIFFE ID; empty for none.
+	Identity string `json:"identity,omitempty"`
+	// Address is the client's, where it matters.
+	Address string `json:"address,omitempty"`
+	Method  string `json:"method,omitempty"`
+	URL     string `json:"url"`
+	// Headers are "name: value".
+	Headers []string `json:"headers,omitempty"`
+	// Claims are those of its token; empty: it has none.
+	Claims json.RawMessage `json:"claims,omitempty"`
+
+	request space.Request
+	// unaskable says why it cannot be asked alone; empty where it can.
+	unaskable string
+}
+
+// anyHost is the host of requests whose host makes no difference.
+const anyHost = "any-other.example"
+
+// Internet is where requests from outside of the mesh come from.
+const Internet = "internet"
+
+func (d *door) witness(from string, r space.Request) Witness {
+	out := Witness{From: from, Identity: r.Identity, URL: d.url(r), request: r}
+	if r.Address.IsValid() {
+		out.Address = r.Address.String()
+	}
+	switch {
+	case from != Internet && strings.Contains(from, " "):
+		out.unaskable = "there is no such workload"
+	case d.Mutual && r.Host != anyHost:
+		out.unaskable = "it names another host than it goes to"
+	}
+	if !d.HTTP {
+		return out
+	}
+	out.Method = r.Method
+	for _, h := range r.Headers {
+		out.Headers = append(out.Headers, h.Name+": "+h.Value)
+	}
+	out.Claims = claimsJSON(r.Claims)
+	return out
+}
+
+// claimsJSON is the same text each time: protojson varies its spaces.
+func claimsJSON(claims *structpb.Struct) json.RawMessage {
+	if claims == nil {
+		return nil
+	}
+	raw, err := protojson.Marshal(claims)
+	if err != nil {
+		return nil
+	}
+	var value any
+	if json.Unmarshal(raw, &value) != nil {
+		return nil
+	}
+	if raw, err = json.Marshal(value); err != nil {
+		return nil
+	}
+	return raw
+}
+
+func (d *door) url(r space.Request) string {
+	host := r.Host
+	if d.Mutual || d.Workload != nil || !d.TLS && !d.HTTP {
+		if d.service != nil {
+			host = d.service.Host
+		}
+	}
+	if fmt.Sprint(d.port) != defaultPort(d.scheme()) {
+		host += fmt.Sprintf(":%d", d.port)
+	}
+	out := d.scheme() + "://" + host
+	if !d.HTTP {
+		return out
+	}
+	out += r.Path
+	if r.Query != "" {
+		out += "?" + r.Query
+	}
+	return out
+}
+
+// Arguments are those of "trellis can" for this request, without the files.
+func (w Witness) Arguments() []string {
+	var out []string
+	switch {
+	case w.Address != "":
+		out = append(out, "--from", w.Address)
+	case w.From != Internet && !strings.Contains(w.From, " "):
+		out = append(out, "--from", w.From)
+	}
+	if len(w.Claims) > 0 {
+		out = append(out, "--claims", string(w.Claims))
+	}
+	for _, h := range w.Headers {
+		out = append(out, "-H", h)
+	}
+	if w.Method != "" {
+		out = append(out, w.Method)
+	}
+	return append(out, w.URL)
+}
+
+// Request is the same request, to be asked about alone. An error: it cannot be
+// asked so, since its client does not exist.
+func (w Witness) Request() (*Request, error) {
+	u, err := url.Parse(w.URL)
+	if err != nil {
+		return nil, fmt.Errorf("reading the URL of a witness: %w", err)
+	}
+	out := &Request{Method: w.Method, URL: u, Headers: w.request.Headers, Claims: w.request.Claims, Address: w.request.Address}
+	if w.unaskable != "" {
+		return nil, fmt.Errorf("asking in the name of %s: %s", w.From, w.unaskable)
+	}
+	if w.From == Internet {
+		return out, nil
+	}
+	namespace, name, _ := strings.Cut(w.From, "/")
+	out.From = &WorkloadRef{Namespace: namespace, Name: name}
+	return out, nil
+}

@@ -1,0 +1,116 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package ask
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/decide"
+	"github.com/trellis-mesh/trellis/internal/model"
+	"github.com/trellis-mesh/trellis/internal/xds"
+)
+
+// World is one moment of a mesh, to be asked about. It is safe for concurrent
+// use; nothing in it may be changed after the first question.
+type World struct {
+	Evaluator *decide.Evaluator
+	Proxies   decide.Proxies
+	// Servers are the same, but their sidecars may have only what concerns
+	// connections to them; nil: they are Proxies. Questions about all workloads are
+	// much faster by it.
+	Servers decide.Proxies
+	// Nodes are all proxies.
+	Nodes     []xds.Node
+	Directory *Directory
+	// Origins may be nil: nothing is said then of the statements behind rules.
+	Origins *Origins
+	// Applications are those that people stated; read only.
+	Applications []*v1alpha1.Application
+	// At is the moment that tokens are looked at.
+	At time.Time
+
+	sets sets
+}
+
+// outside is the client that a question about the internet has: an address that
+// is kept for documentation (RFC 5737).
+var outside = netip.MustParseAddrPort("203.0.113.10:40000")
+
+// Elsewhere is the address of hosts that nothing in the mesh knows.
+var Elsewhere = netip.MustParseAddr("198.51.100.80")
+
+// WorkloadRef names a workload as people do: by its Service, pod, or account.
+type WorkloadRef struct {
+	Namespace, Name string
+}
+
+func (r WorkloadRef) String() string { return r.Namespace + "/" + r.Name }
+
+// Workload finds the proxy of a workload: of the pod of that name, else of one
+// behind the Service of that name, else of one with that ServiceAccount. Of
+// several the first is taken: those of one Service have the same configuration.
+func (w *World) Workload(ref WorkloadRef) (xds.Node, error) {
+	inNamespace := func(keep func(xds.Node) bool) (xds.Node, bool) {
+		at := slices.IndexFunc(w.Nodes, func(n xds.Node) bool { return n.Namespace == ref.Namespace && keep(n) })
+		if at < 0 {
+			return xds.Node{}, false
+		}
+		return w.Nodes[at], true
+	}
+	if n, ok := inNamespace(func(n xds.Node) bool { return n.Name == ref.Name }); ok {
+		return n, nil
+	}
+	if s, ok := w.Directory.services[model.Name{Namespace: ref.Namespace, Name: ref.Name}]; ok {
+		for _, address := range s.Endpoints {
+			if nodes := w.Proxies.At(address); len(nodes) > 0 {
+				return nodes[0], nil
+			}
+		}
+		return xds.Node{}, fmt.Errorf("the workloads of Service %s have no proxy: Istio's sidecar is not injected there", ref)
+	}
+	if n, ok := inNamespace(func(n xds.Node) bool { return n.ServiceAccount == ref.Name }); ok {
+		return n, nil
+	}
+	var known []string
+	for _, n := range w.Nodes {
+		if n.Namespace == ref.Namespace {
+			known = append(known, n.Name)
+		}
+	}
+	if len(known) == 0 {
+		return xds.Node{}, fmt.Errorf("there is no workload %s: no proxy is known in namespace %s", ref, ref.Namespace)
+	}
+	return xds.Node{}, fmt.Errorf("there is no workload %s; in that namespace there are %s", ref, strings.Join(known[:min(len(known), 5)], ", "))
+}
+
+// entrance is one way into the mesh for a request from outside.
+type entrance struct {
+	service *Service
+	to      netip.AddrPort
+}
+
+// entrances are the gateways that have a port: the first proxy of each Service in
+// front of gateway proxies.
+func (w *World) entrances(port uint16) []entrance {
+	var out []entrance
+	for _, s := range w.Directory.Services() {
+		p, ok := s.Port(port)
+		if !ok || p.Target == 0 {
+			continue
+		}
+		for _, address := range s.Endpoints {
+			nodes := w.Proxies.At(address)
+			if len(nodes) > 0 && nodes[0].Type == xds.Router {
+				out = append(out, entrance{s, netip.AddrPortFrom(address, p.Target)})
+				break
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,171 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package diff is the verb "diff": what a change does to access.
+package diff
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/trellis-mesh/trellis/internal/ask"
+	"github.com/trellis-mesh/trellis/internal/cli/exit"
+	"github.com/trellis-mesh/trellis/internal/cli/mesh"
+	"github.com/trellis-mesh/trellis/internal/cli/source"
+	"github.com/trellis-mesh/trellis/internal/cli/streams"
+)
+
+// Options are the flags.
+type Options struct {
+	source.Options
+	Format string
+	FailOn []string
+}
+
+var (
+	formats = []string{"text", "json", "markdown", "github", "gitlab", "sarif"}
+	failOn  = []string{"allowed", "denied", "unknown", "rule", "never"}
+)
+
+// New is the command.
+func New(s *streams.Streams) *cobra.Command {
+	o := &Options{}
+	cmd := &cobra.Command{
+		Use:   "diff BEFORE AFTER",
+		Short: "Say which requests a change allows or denies, and by which line",
+		Long: `diff reads two folders and finds the requests to which the difference between
+them makes a difference: newly allowed, newly denied, of which it is not known, and
+those that pass as before by another statement. Each has a request that shows it,
+and the line on either side. Files that -f names belong to both sides.
+
+It says that access does not change only where everything was computed.
+
+The exit code is 0 when access does not change, 2 when it does (--fail-on says
+which changes count) or when something could not be computed, and 1 when the
+question cannot be answered at all.`,
+		Example: `  # Does a change of the files change access? Here nothing does.
+  trellis diff examples/bookinfo examples/bookinfo
+
+  # The comment of a pull request
+  trellis diff examples/bookinfo examples/bookinfo --format github --fail-on never`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, s, args) },
+	}
+	o.AddFlags(cmd)
+	flags := cmd.Flags()
+	flags.StringVar(&o.Format, "format", "text", "format: "+strings.Join(formats, ", "))
+	flags.StringSliceVar(&o.FailOn, "fail-on", []string{"allowed", "denied", "unknown"}, "changes that make the exit code 2: "+strings.Join(failOn, ", "))
+	// Cobra's registration fails only for a flag that is not there.
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(slices.Clone(formats), cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("fail-on", cobra.FixedCompletions(slices.Clone(failOn), cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+func (o *Options) run(cmd *cobra.Command, s *streams.Streams, args []string) error {
+	if !slices.Contains(formats, o.Format) {
+		return fmt.Errorf("reading --format: %q is none of %s", o.Format, strings.Join(formats, ", "))
+	}
+	for _, f := range o.FailOn {
+		if !slices.Contains(failOn, f) {
+			return fmt.Errorf("reading --fail-on: %q is none of %s", f, strings.Join(failOn, ", "))
+		}
+	}
+	changes, err := o.compare(cmd.Context(), s, args)
+	if err != nil {
+		return err
+	}
+	if err := o.write(s.Out, changes); err != nil {
+		return err
+	}
+	if o.fails(changes) {
+		return exit.ErrFindings
+	}
+	return nil
+}
+
+// compare opens both sides at the same time: most of the work is Istio's.
+func (o *Options) compare(ctx context.Context, s *streams.Streams, args []string) (*ask.Changes, error) {
+	var sides [2]*mesh.Mesh
+	var errs [2]error
+	now := time.Now()
+	done := make(chan struct{})
+	open := func(i int) {
+		own := o.Options
+		own.Files = append(slices.Clone(o.Files), args[i])
+		if sides[i], errs[i] = mesh.Open(ctx, &own, s.In, now); errs[i] != nil {
+			errs[i] = fmt.Errorf("reading %s: %w", args[i], errs[i])
+		}
+	}
+	go func() {
+		defer close(done)
+		open(1)
+	}()
+	open(0)
+	<-done
+	var changes *ask.Changes
+	if errs[0] == nil && errs[1] == nil {
+		changes = ask.Diff(sides[0].World, sides[1].World)
+		for i, side := range sides {
+			for _, refused := range side.Refused() {
+				changes.Notes = append(changes.Notes, args[i]+": "+refused)
+			}
+		}
+	}
+	for i, side := range sides {
+		if side != nil {
+			if err := side.Close(); err != nil && errs[i] == nil {
+				errs[i] = err
+			}
+		}
+	}
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return changes, nil
+}
+
+func (o *Options) fails(c *ask.Changes) bool {
+	if slices.Contains(o.FailOn, "never") {
+		return false
+	}
+	effects := map[string]ask.Effect{"allowed": ask.NewlyAllowed, "denied": ask.NewlyDenied, "unknown": ask.NotKnown, "rule": ask.ByAnotherRule}
+	for _, f := range o.FailOn {
+		if c.Has(effects[f]) {
+			return true
+		}
+	}
+	return slices.Contains(o.FailOn, "unknown") && !c.Complete()
+}
+
+func (o *Options) write(w io.Writer, c *ask.Changes) error {
+	var err error
+	switch o.Format {
+	case "json":
+		e := json.NewEncoder(w)
+		e.SetEscapeHTML(false)
+		e.SetIndent("", "  ")
+		err = e.Encode(c)
+	case "sarif":
+		err = sarif(w, c)
+	case "text":
+		_, err = io.WriteString(w, text(c))
+	case "markdown":
+		_, err = io.WriteString(w, markdown(c, "", false))
+	case "github", "gitlab":
+		// Who posts the comment finds its last one by the first line.
+		_, err = io.WriteString(w, markdown(c, "<!-- trellis diff -->\n", true))
+	}
+	if err != nil {
+		return fmt.Errorf("writing the changes: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,155 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package test
+
+import (
+	"encoding/xml"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/trellis-mesh/trellis/internal/ask"
+	"github.com/trellis-mesh/trellis/internal/ask/trial"
+	"github.com/trellis-mesh/trellis/internal/cli/answer"
+	"github.com/trellis-mesh/trellis/internal/cli/output"
+)
+
+// View is what came of the tests, as JSON and YAML have it. Fields are added and
+// never change their meaning.
+type View struct {
+	Tests   []Test  `json:"tests"`
+	Summary Summary `json:"summary"`
+}
+
+// Summary counts tests.
+type Summary struct {
+	Passed  int `json:"passed"`
+	Failed  int `json:"failed"`
+	Unknown int `json:"unknown"`
+}
+
+// Test is one test that was run.
+type Test struct {
+	Name string `json:"name"`
+	// Of is the object or file that states it, Field its place there, Source its
+	// line.
+	Of     string `json:"of"`
+	Field  string `json:"field"`
+	Source string `json:"source,omitempty"`
+	// Status is Passed, Failed or Unknown.
+	Status string `json:"status"`
+	// Says is why it did not pass.
+	Says string `json:"says,omitempty"`
+	// Answer is that of the request which it hangs on.
+	Answer *answer.Answer `json:"answer,omitempty"`
+}
+
+func (v *View) add(w *ask.World, r trial.Result) {
+	one := Test{Name: r.Name, Of: r.Of, Field: r.Field, Source: r.Source, Status: string(r.Status), Says: r.Says}
+	if r.Answer != nil {
+		one.Answer = answer.Of(w, r.Request, r.Answer)
+	}
+	switch r.Status {
+	case trial.Passed:
+		v.Summary.Passed++
+	case trial.Failed:
+		v.Summary.Failed++
+	case trial.Unknown:
+		v.Summary.Unknown++
+	}
+	v.Tests = append(v.Tests, one)
+}
+
+// text shows what did not pass, with the witness and the statement that decided.
+func (v *View) text(w io.Writer, colour, verbose bool) error {
+	var b strings.Builder
+	for i := range v.Tests {
+		t := &v.Tests[i]
+		if t.Status == string(trial.Passed) && !verbose {
+			continue
+		}
+		tint, reset := "", ""
+		if colour {
+			tint, reset = map[string]string{"Passed": "\x1b[32m", "Failed": "\x1b[31m", "Unknown": "\x1b[33m"}[t.Status], "\x1b[0m"
+		}
+		where := t.Source
+		if where == "" {
+			where = t.Of
+		}
+		fmt.Fprintf(&b, "%s%s%s: %s (%s %s)\n", tint, strings.ToLower(t.Status), reset, output.Printable(t.Name), output.Printable(where), t.Field)
+		if t.Status == string(trial.Passed) {
+			continue
+		}
+		fmt.Fprintf(&b, "  %s\n", output.Printable(t.Says))
+		for _, line := range t.details() {
+			fmt.Fprintf(&b, "  %s\n", output.Printable(line))
+		}
+	}
+	fmt.Fprintf(&b, "%d passed, %d failed, %d not known\n", v.Summary.Passed, v.Summary.Failed, v.Summary.Unknown)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// details are the witness and the statement.
+func (t *Test) details() []string {
+	if t.Answer == nil {
+		return nil
+	}
+	r := t.Answer.Request
+	out := []string{fmt.Sprintf("request: %s %s from %s", r.Method, r.URL, r.From), "why:     " + t.Answer.Why}
+	if t.Answer.Decided != nil {
+		out = append(out, "by:      "+t.Answer.Decided.String())
+	}
+	return out
+}
+
+type suites struct {
+	XMLName  xml.Name `xml:"testsuites"`
+	Tests    int      `xml:"tests,attr"`
+	Failures int      `xml:"failures,attr"`
+	Suite    suite    `xml:"testsuite"`
+}
+
+type suite struct {
+	Name     string      `xml:"name,attr"`
+	Tests    int         `xml:"tests,attr"`
+	Failures int         `xml:"failures,attr"`
+	Cases    []suiteCase `xml:"testcase"`
+}
+
+type suiteCase struct {
+	Class   string   `xml:"classname,attr"`
+	Name    string   `xml:"name,attr"`
+	Failure *failure `xml:"failure,omitempty"`
+}
+
+type failure struct {
+	Type    string `xml:"type,attr"`
+	Message string `xml:"message,attr"`
+	Text    string `xml:",chardata"`
+}
+
+// junit writes one case for each test. What is not known fails, as it does not
+// pass.
+func (v *View) junit(w io.Writer) error {
+	out := suite{Name: "trellis test", Tests: len(v.Tests), Failures: v.Summary.Failed + v.Summary.Unknown}
+	for i := range v.Tests {
+		t := &v.Tests[i]
+		one := suiteCase{Class: t.Of, Name: t.Name}
+		if t.Status != string(trial.Passed) {
+			one.Failure = &failure{Type: t.Status, Message: t.Says, Text: strings.Join(append([]string{t.Source + " " + t.Field}, t.details()...), "\n")}
+		}
+		out.Cases = append(out.Cases, one)
+	}
+	if _, err := io.WriteString(w, xml.Header); err != nil {
+		return fmt.Errorf("writing the report: %w", err)
+	}
+	encoder := xml.NewEncoder(w)
+	encoder.Indent("", "  ")
+	if err := encoder.Encode(suites{Tests: out.Tests, Failures: out.Failures, Suite: out}); err != nil {
+		return fmt.Errorf("writing the report: %w", err)
+	}
+	_, err := io.WriteString(w, "\n")
+	return err
+}

@@ -1,0 +1,89 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package unused is the verb "unused": rules that never decide, and workloads that
+// nothing protects.
+package unused
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/trellis-mesh/trellis/internal/ask"
+	"github.com/trellis-mesh/trellis/internal/cli/mesh"
+	"github.com/trellis-mesh/trellis/internal/cli/output"
+	"github.com/trellis-mesh/trellis/internal/cli/source"
+	"github.com/trellis-mesh/trellis/internal/cli/streams"
+)
+
+// Options are the flags.
+type Options struct {
+	source.Options
+	Output string
+}
+
+// New is the command.
+func New(s *streams.Streams) *cobra.Command {
+	o := &Options{}
+	cmd := &cobra.Command{
+		Use:   "unused",
+		Short: "Say which rules never decide, and which workloads nothing protects",
+		Long: `unused finds the rules of authorization that no request takes (unused), those
+that are taken only by requests that an earlier rule decides (shadowed), and the
+requests that workloads let in from anybody in the network, without a certificate
+and without a token (unprotected).
+
+A rule that another one backs up is shadowed too: that is not always a mistake.`,
+		Example: `  # Which rules make no difference?
+  trellis unused -f examples/bookinfo`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := output.CheckFormat(o.Output); err != nil {
+				return err
+			}
+			m, err := mesh.Open(cmd.Context(), &o.Options, s.In, time.Now())
+			if err != nil {
+				return err
+			}
+			answer := m.Unused()
+			answer.Notes = append(answer.Notes, m.Refused()...)
+			if err := m.Close(); err != nil {
+				return err
+			}
+			return output.Write(s.Out, o.Output, answer, func(w io.Writer) error { return text(w, answer) })
+		},
+	}
+	o.AddFlags(cmd)
+	output.AddFlag(cmd, &o.Output)
+	return cmd
+}
+
+func text(w io.Writer, a *ask.Idleness) error {
+	var b strings.Builder
+	list(&b, "unused", a.Unused)
+	list(&b, "shadowed", a.Shadowed)
+	for i := range a.Unprotected {
+		r := &a.Unprotected[i]
+		fmt.Fprintf(&b, "unprotected: %s port %d: %s %s\n", r.To, r.Port, output.Short(r.Methods, 3), output.Short(r.Paths, 3))
+	}
+	fmt.Fprintf(&b, "%d unused, %d shadowed, %d unprotected\n", len(a.Unused), len(a.Shadowed), len(a.Unprotected))
+	output.Notes(&b, a.Notes)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func list(b *strings.Builder, title string, rules []ask.Idle) {
+	for _, r := range rules {
+		fmt.Fprintf(b, "%s: %s in %s\n", title, r.Object, r.Proxy)
+		if r.Origin != nil {
+			fmt.Fprintf(b, "  stated by %s\n", output.Origin(*r.Origin))
+		}
+		if len(r.By) > 0 {
+			fmt.Fprintf(b, "  decided by %s\n", output.Printable(output.Short(r.By, 2)))
+		}
+	}
+}

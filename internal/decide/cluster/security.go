@@ -1,0 +1,113 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cluster
+
+import (
+	"fmt"
+	"strings"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	upstreamhttpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
+)
+
+// Security is how a connection to an endpoint is secured.
+type Security struct {
+	// TLS is nil for plaintext.
+	TLS *tlsv3.UpstreamTlsContext
+	// Match is the name of the transport socket match that was chosen; empty for
+	// the cluster's own socket.
+	Match string
+	// Unknown says why nobody can tell.
+	Unknown string
+}
+
+// SecurityTo is how a cluster talks to an endpoint: the first transport socket
+// match whose values the endpoint's metadata have, else the cluster's own
+// transport socket, else plaintext.
+func SecurityTo(c *clusterv3.Cluster, metadata *structpb.Struct) Security {
+	if c.GetTransportSocketMatcher() != nil {
+		return Security{Unknown: "cluster " + c.GetName() + " chooses its transport socket by a matcher tree"}
+	}
+	for _, m := range c.GetTransportSocketMatches() {
+		if within(m.GetMatch(), metadata) {
+			out := readSocket(c, m.GetTransportSocket())
+			out.Match = m.GetName()
+			return out
+		}
+	}
+	return readSocket(c, c.GetTransportSocket())
+}
+
+// within reports whether all values wanted are there.
+func within(wanted, there *structpb.Struct) bool {
+	for k, v := range wanted.GetFields() {
+		if !proto.Equal(v, there.GetFields()[k]) {
+			return false
+		}
+	}
+	return true
+}
+
+func readSocket(c *clusterv3.Cluster, socket *corev3.TransportSocket) Security {
+	config := socket.GetTypedConfig()
+	if config == nil {
+		return Security{}
+	}
+	context := &tlsv3.UpstreamTlsContext{}
+	switch {
+	case strings.HasSuffix(config.GetTypeUrl(), ".raw_buffer.v3.RawBuffer"):
+		return Security{}
+	case config.MessageIs(context):
+		if err := proto.Unmarshal(config.GetValue(), context); err != nil {
+			return Security{Unknown: fmt.Sprintf("the TLS settings of cluster %s cannot be read: %v", c.GetName(), err)}
+		}
+		return Security{TLS: context}
+	}
+	return Security{Unknown: "cluster " + c.GetName() + " has the transport socket " + socket.GetName() + ", which is not one that is known here"}
+}
+
+// Protocol is which HTTP a cluster speaks to its endpoints.
+type Protocol int8
+
+const (
+	HTTP1 Protocol = iota
+	HTTP2
+	HTTP3
+	// Same is the one that the client spoke.
+	Same
+	// Negotiated is what TLS settles on, HTTP/1.1 where it settles on nothing.
+	Negotiated
+)
+
+const httpOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+// ProtocolOf reads a cluster's options. Without any it is HTTP/1.1.
+func ProtocolOf(c *clusterv3.Cluster) (Protocol, error) {
+	config := c.GetTypedExtensionProtocolOptions()[httpOptions]
+	if config == nil {
+		if c.GetHttp2ProtocolOptions() != nil { //nolint:staticcheck // the older form still works
+			return HTTP2, nil
+		}
+		return HTTP1, nil
+	}
+	options := &upstreamhttpv3.HttpProtocolOptions{}
+	if err := config.UnmarshalTo(options); err != nil {
+		return HTTP1, fmt.Errorf("reading the HTTP options of cluster %s: %w", c.GetName(), err)
+	}
+	switch {
+	case options.GetUseDownstreamProtocolConfig() != nil:
+		return Same, nil
+	case options.GetAutoConfig() != nil:
+		return Negotiated, nil
+	case options.GetExplicitHttpConfig().GetHttp2ProtocolOptions() != nil:
+		return HTTP2, nil
+	case options.GetExplicitHttpConfig().GetHttp3ProtocolOptions() != nil:
+		return HTTP3, nil
+	}
+	return HTTP1, nil
+}

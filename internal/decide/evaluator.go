@@ -1,0 +1,147 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package decide
+
+import (
+	"fmt"
+	"net/netip"
+	"sync"
+
+	"github.com/trellis-mesh/trellis/internal/decide/stream"
+	"github.com/trellis-mesh/trellis/internal/xds"
+)
+
+// Evaluator answers questions about the proxies of one moment.
+type Evaluator struct {
+	proxies Proxies
+
+	mu       sync.Mutex
+	compiled map[*xds.Config]*proxy
+}
+
+// New makes an Evaluator. It compiles the configuration of a proxy when it is
+// first passed.
+func New(proxies Proxies) *Evaluator {
+	return &Evaluator{proxies: proxies, compiled: map[*xds.Config]*proxy{}}
+}
+
+// maxHops bounds how many proxies a request may pass: configuration may send it
+// in a circle.
+const maxHops = 16
+
+// walk is one request on its way.
+type walk struct {
+	*Evaluator
+	q    *Question
+	hops int
+	// steps are those until here.
+	steps []Step
+}
+
+// Decide follows one request to its end.
+func (e *Evaluator) Decide(q *Question) Verdict {
+	w := &walk{Evaluator: e, q: q}
+	connection := &stream.Connection{DirectRemote: q.From.Address, Local: q.To, TLS: q.TLS}
+	if q.From.Workload == nil {
+		return w.arrive(connection, payloadOf(q), "")
+	}
+	node, ok := e.proxies.Node(*q.From.Workload)
+	if !ok {
+		return w.unknown("", "there is no proxy %s/%s", q.From.Workload.Namespace, q.From.Workload.Name)
+	}
+	if !connection.DirectRemote.IsValid() && len(node.Addresses) > 0 {
+		connection.DirectRemote = netip.AddrPortFrom(node.Addresses[0], 0)
+	}
+	p, why := w.proxy(node)
+	if p == nil {
+		return w.unknown(node.String(), "%s", why)
+	}
+	l, ok := p.config.Outbound(q.To)
+	if !ok {
+		// Nothing is intercepted: the client talks to a listener that its proxy
+		// binds, or past the proxy.
+		if l, ok = p.config.ListenerAt(q.To); !ok || !xds.Binds(l) {
+			return w.arrive(connection, payloadOf(q), "")
+		}
+	}
+	return w.pass(p, l, connection, payloadOf(q))
+}
+
+// proxy compiles a node's configuration once.
+func (e *Evaluator) proxy(node xds.Node) (*proxy, string) {
+	config, err := e.proxies.Config(node)
+	if err != nil {
+		return nil, "its configuration is not known: " + err.Error()
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	p, ok := e.compiled[config]
+	if !ok {
+		p = newProxy(node, config)
+		e.compiled[config] = p
+	}
+	return p, ""
+}
+
+// arrive is a connection at an address: of a workload with a proxy, or of
+// anything else.
+func (w *walk) arrive(c *stream.Connection, p payload, cluster string) Verdict {
+	nodes := w.proxies.At(c.Local.Addr())
+	if len(nodes) == 0 {
+		to := &Destination{Address: c.Local, Cluster: cluster}
+		return w.reached(to, "%s is no workload with a proxy", c.Local)
+	}
+	var branches []Branch
+	for _, node := range nodes {
+		own := w.fork()
+		branches = append(branches, Branch{1 / float64(len(nodes)), own.enter(node, c, p)})
+	}
+	return join(branches)
+}
+
+func (w *walk) enter(node xds.Node, c *stream.Connection, p payload) Verdict {
+	proxy, why := w.proxy(node)
+	if proxy == nil {
+		return w.unknown(node.String(), "%s", why)
+	}
+	l, ok := proxy.config.Inbound(c.Local)
+	if !ok {
+		w.add(Step{Proxy: node.String(), Stage: StageListener, Says: fmt.Sprintf("nothing listens on %s", c.Local), Stops: true})
+		return w.end(Verdict{Outcome: Fails, Why: fmt.Sprintf("%s does not listen on %s", node, c.Local)})
+	}
+	return w.pass(proxy, l, c, p)
+}
+
+// fork is the same way with an end of its own.
+func (w *walk) fork() *walk {
+	out := *w
+	out.steps = append([]Step(nil), w.steps...)
+	return &out
+}
+
+func (w *walk) add(s Step) { w.steps = append(w.steps, s) }
+
+// end is the verdict of this way.
+func (w *walk) end(v Verdict) Verdict {
+	v.Steps = w.steps
+	return v
+}
+
+func (w *walk) unknown(proxy, format string, arguments ...any) Verdict {
+	why := fmt.Sprintf(format, arguments...)
+	if proxy != "" {
+		why = proxy + ": " + why
+	}
+	return w.end(Verdict{Outcome: Unknown, Why: why})
+}
+
+func (w *walk) reached(to *Destination, format string, arguments ...any) Verdict {
+	w.add(Step{Stage: StageApplication, Rule: to.Cluster, Says: fmt.Sprintf(format, arguments...)})
+	return w.end(Verdict{Outcome: Allow, Reached: to})
+}
+
+// fails is for a connection that comes to nothing.
+func (w *walk) fails(reply *stream.Reply, why string) Verdict {
+	return w.end(Verdict{Outcome: Fails, Reply: reply, Why: why})
+}

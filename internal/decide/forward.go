@@ -1,0 +1,229 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package decide
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+
+	"github.com/trellis-mesh/trellis/internal/decide/cluster"
+	"github.com/trellis-mesh/trellis/internal/decide/hcm"
+	"github.com/trellis-mesh/trellis/internal/decide/listener"
+	"github.com/trellis-mesh/trellis/internal/decide/match"
+	"github.com/trellis-mesh/trellis/internal/decide/stream"
+	"github.com/trellis-mesh/trellis/internal/xds"
+)
+
+// forwarding is what a proxy sends on.
+type forwarding struct {
+	// connection is the one that it came on: clusters of the original destination
+	// go where that meant to go.
+	connection *stream.Connection
+	load       payload
+	// alpn replaces the cluster's application protocols; nil: it does not.
+	alpn map[hcm.Version][]string
+}
+
+// local are the clusters of Istio's sidecars that lead into the application
+// beside them (pilot/pkg/model/push_context.go, BuildSubsetKey; InboundPassthroughCluster).
+func local(node xds.Node, name string) bool {
+	return node.Type == xds.Sidecar && (strings.HasPrefix(name, "inbound|") || strings.HasPrefix(name, "InboundPassthroughCluster"))
+}
+
+// forward sends a request, or the bytes of a connection, to a cluster.
+func (w *walk) forward(p *proxy, name string, f forwarding) Verdict {
+	c, ok := p.config.Cluster(name)
+	if !ok {
+		why := fmt.Sprintf("cluster %q does not exist", name)
+		w.add(Step{Proxy: p.name, Stage: StageCluster, Rule: name, Says: why, Stops: true})
+		return w.fails(&stream.Reply{Code: 503, Details: "cluster_not_found", Flags: []string{"NC"}}, why)
+	}
+	w.add(Step{Proxy: p.name, Stage: StageCluster, Rule: name, Object: objectOf(c.GetMetadata()), Says: "sends it to " + name})
+	if local(p.node, name) {
+		key := p.node.Key()
+		return w.reached(&Destination{Workload: &key, Address: f.connection.Local, Cluster: name}, "reaches the application %s/%s", p.node.Namespace, p.node.Name)
+	}
+	if c.GetType() == clusterv3.Cluster_ORIGINAL_DST {
+		return w.send(p, c, cluster.Endpoint{Address: f.connection.Local, Port: uint32(f.connection.Local.Port()), Share: 1}, f)
+	}
+	if c.GetClusterType() != nil {
+		return w.unknown(p.name, "cluster %s finds its endpoints by the extension %s", name, c.GetClusterType().GetName())
+	}
+	assignment, ok := p.config.Endpoints(name)
+	if !ok && c.GetType() == clusterv3.Cluster_EDS {
+		return w.unknown(p.name, "the endpoints of cluster %s are not known", name)
+	}
+	endpoints := cluster.Endpoints(assignment)
+	if len(endpoints) == 0 {
+		why := fmt.Sprintf("cluster %s has no healthy endpoint", name)
+		w.add(Step{Proxy: p.name, Stage: StageEndpoint, Rule: name, Says: why, Stops: true})
+		return w.fails(&stream.Reply{Code: 503, Details: "no_healthy_upstream", Flags: []string{"UH"}}, why)
+	}
+	total := 0.0
+	for _, e := range endpoints {
+		total += e.Share
+	}
+	var branches []Branch
+	for _, e := range endpoints {
+		own := w.fork()
+		branches = append(branches, Branch{e.Share / total, own.send(p, c, e, f)})
+	}
+	return join(branches)
+}
+
+// send opens a connection to one endpoint.
+func (w *walk) send(p *proxy, c *clusterv3.Cluster, e cluster.Endpoint, f forwarding) Verdict {
+	if e.Unknown != "" {
+		return w.unknown(p.name, "cluster %s: %s", c.GetName(), e.Unknown)
+	}
+	security := cluster.SecurityTo(c, e.Metadata)
+	if security.Unknown != "" {
+		return w.unknown(p.name, "%s", security.Unknown)
+	}
+	load, protocol, err := upstreamLoad(c, f.load)
+	if err != nil {
+		return w.unknown(p.name, "%v", err)
+	}
+	out := &stream.Connection{Local: e.Address}
+	if len(p.node.Addresses) > 0 {
+		out.DirectRemote = netip.AddrPortFrom(p.node.Addresses[0], 0)
+	}
+	step := Step{Proxy: p.name, Stage: StageEndpoint, Rule: security.Match, Says: fmt.Sprintf("to %s in plaintext", endpointName(e))}
+	if load.inner != nil && security.TLS == nil {
+		out.TLS, load.inner = load.inner, nil
+		step.Says = fmt.Sprintf("to %s with the client's own TLS", endpointName(e))
+	}
+	if security.TLS != nil {
+		out.TLS = w.offer(p, c, security, f, protocol)
+		step.Says = fmt.Sprintf("to %s by TLS", endpointName(e))
+		if out.TLS.Peer != nil {
+			step.Says = fmt.Sprintf("to %s by mutual TLS", endpointName(e))
+		}
+	}
+	w.add(step)
+	if !e.Address.IsValid() {
+		return w.reached(&Destination{Host: e.Host, Cluster: c.GetName()}, "reaches %s, which is found by DNS", endpointName(e))
+	}
+	if why := w.mistrust(security, e); why.Truth != match.True {
+		return w.untrusted(p, why)
+	}
+	return upstreamFailure(w.arrive(out, load, c.GetName()), out)
+}
+
+// upstreamFailure is what a proxy answers where the connection that it opened
+// comes to nothing: the other end says nothing to the client.
+func upstreamFailure(v Verdict, c *stream.Connection) Verdict {
+	for i := range v.Branches {
+		v.Branches[i].Verdict = upstreamFailure(v.Branches[i].Verdict, c)
+	}
+	// An answer in plaintext to a handshake is no answer.
+	garbled := c.TLS != nil && v.Reply != nil && v.Reply.Details == codecError
+	if v.Outcome != Fails || v.Reply != nil && v.Reply.Code != 0 && !garbled {
+		return v
+	}
+	reply := &stream.Reply{Code: 503, Details: "upstream_reset_before_response_started{connection_termination}", Flags: []string{"UC"}}
+	if c.TLS != nil || v.Reply == nil {
+		reply.Details, reply.Flags = "upstream_reset_before_response_started{remote_connection_failure}", []string{"UF"}
+	}
+	v.Reply = reply
+	return v
+}
+
+func endpointName(e cluster.Endpoint) string {
+	if e.Address.IsValid() {
+		return e.Address.String()
+	}
+	return fmt.Sprintf("%s:%d", e.Host, e.Port)
+}
+
+// upstreamLoad is the request in the version of HTTP that the cluster speaks.
+func upstreamLoad(c *clusterv3.Cluster, load payload) (payload, cluster.Protocol, error) {
+	if load.request == nil {
+		return load, cluster.HTTP1, nil
+	}
+	protocol, err := cluster.ProtocolOf(c)
+	if err != nil {
+		return load, protocol, err
+	}
+	own := *load.request
+	switch protocol {
+	case cluster.HTTP1, cluster.Negotiated:
+		own.Version = hcm.HTTP11
+	case cluster.HTTP2:
+		own.Version = hcm.HTTP2
+	case cluster.HTTP3:
+		return load, protocol, fmt.Errorf("cluster %s speaks HTTP/3, which is not decided here", c.GetName())
+	case cluster.Same:
+		if own.Version != hcm.HTTP2 {
+			own.Version = hcm.HTTP11
+		}
+	}
+	load.request = &own
+	return load, protocol, nil
+}
+
+// offer is the TLS handshake that a proxy begins.
+func (w *walk) offer(p *proxy, c *clusterv3.Cluster, s cluster.Security, f forwarding, protocol cluster.Protocol) *stream.TLS {
+	common := s.TLS.GetCommonTlsContext()
+	out := &stream.TLS{ServerName: s.TLS.GetSni(), Offered: common.GetAlpnProtocols()}
+	if f.load.request != nil && f.alpn != nil && meshTLS(c, s) {
+		version := hcm.HTTP11
+		if protocol == cluster.HTTP2 || protocol == cluster.Same && f.load.request.Version == hcm.HTTP2 {
+			version = hcm.HTTP2
+		}
+		if override, ok := f.alpn[version]; ok {
+			out.Offered = override
+		}
+	}
+	for _, secret := range common.GetTlsCertificateSdsSecretConfigs() {
+		if secret.GetName() == listener.WorkloadCertificate {
+			out.Peer = p.identity()
+		}
+	}
+	if out.Peer == nil && (len(common.GetTlsCertificateSdsSecretConfigs()) > 0 || len(common.GetTlsCertificates()) > 0) {
+		// Some certificate, of which no name is known.
+		out.Peer = &stream.Certificate{}
+	}
+	return out
+}
+
+// meshTLS reports whether Istio's ALPN filter replaces what a cluster offers: it
+// does unless the cluster says "istio.alpn_override": "false"
+// (pilot/pkg/networking/core/cluster_tls.go).
+func meshTLS(c *clusterv3.Cluster, s cluster.Security) bool {
+	return c.GetMetadata().GetFilterMetadata()["istio"].GetFields()["alpn_override"].GetStringValue() != "false" && s.TLS != nil
+}
+
+// mistrust is whether the client's proxy will accept the certificate of the
+// workload that it talks to: yes where it does not look, or where all workloads at
+// that address have a name that it accepts.
+func (w *walk) mistrust(s cluster.Security, e cluster.Endpoint) match.Answer {
+	if s.TLS == nil {
+		return match.Yes
+	}
+	roots, settings := listener.Roots(s.TLS.GetCommonTlsContext())
+	if roots != listener.MeshRoots {
+		return match.Yes
+	}
+	return match.And(w.proxies.At(e.Address.Addr()), func(node xds.Node) match.Answer {
+		if node.ServiceAccount == "" {
+			return match.Yes
+		}
+		server := &proxy{node: node}
+		return listener.Verify(settings, server.identity())
+	})
+}
+
+// untrusted ends where the server's certificate is not accepted.
+func (w *walk) untrusted(p *proxy, a match.Answer) Verdict {
+	if a.Truth == match.Unknown {
+		return w.unknown(p.name, "%s", a.Why)
+	}
+	why := "the server's certificate has none of the names that the client's proxy accepts"
+	w.add(Step{Proxy: p.name, Stage: StageTLS, Says: why, Stops: true})
+	return w.fails(&stream.Reply{Code: 503, Details: "upstream_reset_before_response_started{remote_connection_failure|TLS_error:CERTIFICATE_VERIFY_FAILED}", Flags: []string{"UF"}}, why)
+}

@@ -1,0 +1,57 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package hcm
+
+import (
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+
+	"github.com/trellis-mesh/trellis/internal/decide/stream"
+)
+
+// decode2 is the codec for HTTP/2. What is no valid HTTP/2 resets the stream or
+// ends the connection; which of them is not decided here.
+func (m *Manager) decode2(r *Request) (stream.Headers, *stream.Reply, string) {
+	const invalid = "this is no valid HTTP/2 request"
+	out, ok := pseudoHeaders(r)
+	if !ok {
+		return out, nil, invalid
+	}
+	for _, f := range r.Headers.All() {
+		switch {
+		case !validName(f.Name) || !validValue(f.Value) || f.Name == "connection" || f.Name == "transfer-encoding":
+			return out, nil, invalid
+		case f.Name == "host" && r.Authority != "":
+			// :authority is the one that counts (RFC 9113 §8.3.1).
+		case !strings.Contains(f.Name, "_") || m.underscores == corev3.HttpProtocolOptions_ALLOW:
+			addField(&out, f.Name, f.Value)
+		case m.underscores == corev3.HttpProtocolOptions_REJECT_REQUEST:
+			return out, malformed(0, "http2.unexpected_underscore"), ""
+		}
+	}
+	if len(out.All()) > m.maxHeaders {
+		return out, malformed(0, "http2.too_many_headers"), ""
+	}
+	if !validHost(r.Authority) {
+		return out, malformed(0, "http.invalid_authority"), ""
+	}
+	return out, nil, m.size(r)
+}
+
+// pseudoHeaders are the first ones of a request; false where they are not valid
+// (RFC 9113 §8.3.1).
+func pseudoHeaders(r *Request) (stream.Headers, bool) {
+	var out stream.Headers
+	if r.Method == "" || r.Target == "" && r.Method != connect || !validValue(r.Target) || !validValue(r.Method) {
+		return out, false
+	}
+	out.Add(stream.Method, r.Method)
+	for _, pseudo := range [...]stream.Header{{Name: stream.Path, Value: r.Target}, {Name: stream.Scheme, Value: r.Scheme}, {Name: stream.Authority, Value: r.Authority}} {
+		if pseudo.Value != "" {
+			out.Add(pseudo.Name, pseudo.Value)
+		}
+	}
+	return out, true
+}

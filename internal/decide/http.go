@@ -1,0 +1,228 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package decide
+
+import (
+	"fmt"
+	"strings"
+
+	alpnv2 "istio.io/api/envoy/config/filter/http/alpn/v2alpha1"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+
+	"github.com/trellis-mesh/trellis/internal/decide/hcm"
+	"github.com/trellis-mesh/trellis/internal/decide/listener"
+	"github.com/trellis-mesh/trellis/internal/decide/route"
+	"github.com/trellis-mesh/trellis/internal/decide/stream"
+	"github.com/trellis-mesh/trellis/internal/xds"
+)
+
+// connectionManager is an HTTP connection manager, compiled.
+type connectionManager struct {
+	hcm     *hcm.Manager
+	table   *route.Table
+	filters []httpFilter
+	// alpn is what the filters make of the application protocols towards
+	// upstream, by the version that is spoken there; nil: they change nothing.
+	alpn map[hcm.Version][]string
+	// unknown says what of it cannot be decided.
+	unknown string
+}
+
+// routeTables are compiled route configurations: several listeners share one.
+type routeTables map[*routev3.RouteConfiguration]*route.Table
+
+func (t routeTables) of(c *routev3.RouteConfiguration, runtime map[string]string) *route.Table {
+	table, ok := t[c]
+	if !ok {
+		table = route.Compile(c, route.Surroundings{Runtime: runtime})
+		t[c] = table
+	}
+	return table
+}
+
+// compileManager is called with the lock held.
+func (p *proxy) compileManager(m *hcmv3.HttpConnectionManager) *connectionManager {
+	out := &connectionManager{}
+	routes, ok := p.config.RoutesOf(m)
+	if !ok {
+		out.unknown = fmt.Sprintf("the routes %q are not known", m.GetRds().GetRouteConfigName())
+		if m.GetScopedRoutes() != nil {
+			out.unknown = "the proxy chooses its routes by scope"
+		}
+		return out
+	}
+	runtime := p.config.Resources().Runtime
+	if runtime == nil {
+		runtime = xds.DefaultRuntime()
+	}
+	out.hcm = hcm.Compile(m, hcm.Surroundings{
+		Runtime: runtime, InternalOnlyHeaders: routes.GetInternalOnlyHeaders(), LocalURI: p.identity().URIs[0],
+	})
+	out.table = p.routes.of(routes, runtime)
+	for _, f := range m.GetHttpFilters() {
+		filter, err := p.compileHTTPFilter(f)
+		if err != nil {
+			filter = httpFilter{name: f.GetName(), unknown: fmt.Sprintf("HTTP filter %s: %v", f.GetName(), err)}
+		}
+		if alpn := (&alpnv2.FilterConfig{}); f.GetTypedConfig().MessageIs(alpn) && f.GetTypedConfig().UnmarshalTo(alpn) == nil {
+			out.alpn = overrides(alpn)
+		}
+		filter.disabled = f.GetDisabled()
+		out.filters = append(out.filters, filter)
+	}
+	return out
+}
+
+// overrides reads what Istio's ALPN filter offers upstream.
+func overrides(c *alpnv2.FilterConfig) map[hcm.Version][]string {
+	out := map[hcm.Version][]string{}
+	for _, o := range c.GetAlpnOverride() {
+		switch o.GetUpstreamProtocol() {
+		case alpnv2.FilterConfig_HTTP11:
+			out[hcm.HTTP11] = o.GetAlpnOverride()
+		case alpnv2.FilterConfig_HTTP2:
+			out[hcm.HTTP2] = o.GetAlpnOverride()
+		case alpnv2.FilterConfig_HTTP10:
+			// Envoy speaks no HTTP/1.0 upstream.
+		}
+	}
+	return out
+}
+
+// exchange is one request in the filters of one proxy.
+type exchange struct {
+	walk *walk
+	p    *proxy
+	s    *stream.Stream
+	// at is the route as far as it is chosen.
+	at route.Case
+}
+
+// http is a request at a connection manager.
+func (w *walk) http(p *proxy, m *connectionManager, session listener.Session, load payload) Verdict {
+	if m.unknown != "" {
+		return w.unknown(p.name, "%s", m.unknown)
+	}
+	if why := mismatched(session, load); why != "" {
+		w.add(Step{Proxy: p.name, Stage: StageHTTP, Says: why, Stops: true})
+		return w.fails(&stream.Reply{Flags: []string{"DPE"}}, why)
+	}
+	received := m.hcm.Receive(session.Connection, load.request)
+	switch {
+	case received.Unknown != "":
+		return w.unknown(p.name, "%s", received.Unknown)
+	case received.Reply != nil:
+		w.add(Step{Proxy: p.name, Stage: StageHTTP, Says: fmt.Sprintf("refuses the request itself: %s", received.Reply.Details), Stops: true})
+		return w.end(Verdict{Outcome: Deny, Reply: received.Reply})
+	}
+	s := received.Stream
+	s.Tokens = load.tokens
+	choice := m.table.Pick(s)
+	var branches []Branch
+	for _, c := range choice.Cases {
+		own := w.fork()
+		if reply := m.hcm.Upgraded(received.Upgrade, c.Upgrades()); reply != nil {
+			own.add(Step{Proxy: p.name, Stage: StageHTTP, Says: fmt.Sprintf("does not let the connection change to %s", received.Upgrade), Stops: true})
+			branches = append(branches, Branch{c.Share, own.end(Verdict{Outcome: Deny, Reply: reply})})
+			continue
+		}
+		x := &exchange{walk: own, p: p, s: s.Clone(), at: c}
+		branches = append(branches, Branch{c.Share, own.filtered(x, m, load)})
+	}
+	return join(branches)
+}
+
+// mismatched says why a request cannot be spoken over what TLS has settled on.
+func mismatched(session listener.Session, load payload) string {
+	switch {
+	case session.Protocol == "h2" && load.request.Version != hcm.HTTP2:
+		return "HTTP/2 was agreed on, and HTTP/1.1 was spoken"
+	case strings.HasPrefix(session.Protocol, "http/1") && load.request.Version == hcm.HTTP2:
+		return "HTTP/1.1 was agreed on, and HTTP/2 was spoken"
+	}
+	return ""
+}
+
+// filtered runs the HTTP filters and then the router.
+func (w *walk) filtered(x *exchange, m *connectionManager, load payload) Verdict {
+	for i := range m.filters {
+		f := &m.filters[i]
+		own, why := f.forRoute(&x.at)
+		if why != "" {
+			return w.unknown(x.p.name, "%s", why)
+		}
+		if own == nil {
+			continue
+		}
+		if own.unknown != "" {
+			return w.unknown(x.p.name, "%s", own.unknown)
+		}
+		if own.run == nil {
+			continue
+		}
+		if end := own.run(x); end != nil {
+			return *end
+		}
+	}
+	return w.routed(x, m, load)
+}
+
+// routed is the router filter.
+func (w *walk) routed(x *exchange, m *connectionManager, load payload) Verdict {
+	if x.at.Unknown != "" {
+		return w.unknown(x.p.name, "%s", x.at.Unknown)
+	}
+	reply, why := x.at.Answer(x.s)
+	if why != "" {
+		return w.unknown(x.p.name, "%s", why)
+	}
+	step := Step{Proxy: x.p.name, Stage: StageRoute, Says: "no route matches", Stops: reply != nil}
+	if x.at.Route != nil {
+		step.Rule, step.Object = x.at.Route.Name(), objectOf(x.at.Route.Proto().GetMetadata())
+		step.Says = "the route matches"
+		if reply != nil {
+			step.Says = fmt.Sprintf("the route answers with %d", reply.Code)
+		}
+	}
+	w.add(step)
+	if reply != nil {
+		return w.end(Verdict{Outcome: outcomeOf(x.at.Route, reply), Reply: reply})
+	}
+	forwarded, unknown := x.at.Forwarded(x.s)
+	for _, name := range unknown {
+		if name == stream.Path || name == stream.Authority {
+			return w.unknown(x.p.name, "the route changes %s in a way that cannot be told", name)
+		}
+	}
+	load.request = requestOf(load.request, forwarded)
+	return w.forward(x.p, x.at.Cluster, forwarding{connection: x.s.Connection, load: load, alpn: m.alpn})
+}
+
+// outcomeOf is what an answer of the router means.
+func outcomeOf(r *route.Route, reply *stream.Reply) Outcome {
+	switch {
+	case r == nil:
+		return NoRoute
+	case reply.Code >= 400:
+		return Deny
+	}
+	return Answered
+}
+
+// requestOf is the request as it goes upstream.
+func requestOf(was *hcm.Request, s *stream.Stream) *hcm.Request {
+	out := *was
+	out.Method, out.Target, out.Authority = s.Method(), s.Path(), s.Authority()
+	out.Scheme, _ = s.Headers.Get(stream.Scheme)
+	fields := []stream.Header{{Name: "host", Value: out.Authority}}
+	for _, h := range s.Headers.All() {
+		if !strings.HasPrefix(h.Name, ":") && h.Name != "host" {
+			fields = append(fields, h)
+		}
+	}
+	out.Headers = stream.Raw(fields...)
+	return &out
+}

@@ -1,0 +1,176 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package listener
+
+import (
+	"slices"
+
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/trellis-mesh/trellis/internal/decide/match"
+	"github.com/trellis-mesh/trellis/internal/decide/stream"
+)
+
+// MeshRoots is what Istio's proxies call the certificates that workloads are
+// verified by (security/pkg/nodeagent/cache, ROOTCA).
+const MeshRoots = "ROOTCA"
+
+// WorkloadCertificate is what Istio's proxies call the workload's own.
+const WorkloadCertificate = "default"
+
+// Session is what is left of a connection after a filter chain's transport
+// socket.
+type Session struct {
+	// Connection as the filters see it: the client's certificate is there only
+	// where the proxy asked for one and could verify it.
+	Connection *stream.Connection
+	// Protocol is the application protocol that was agreed on (ALPN); empty for
+	// none.
+	Protocol string
+	// Failure says why the handshake fails; empty where it succeeds.
+	Failure string
+	// Unknown says why nobody can tell.
+	Unknown string
+	// Verifies is true where the chain asks for a certificate of the mesh.
+	Verifies bool
+	// TLS is true where the chain terminates TLS.
+	TLS bool
+}
+
+// Terminate does what a filter chain's transport socket does with a connection. One
+// that speaks plaintext leaves a TLS handshake to its filters, as bytes.
+func Terminate(chain *listenerv3.FilterChain, connection *stream.Connection) Session {
+	own := *connection
+	out := Session{Connection: &own}
+	socket := chain.GetTransportSocket()
+	if socket == nil {
+		return out
+	}
+	context := &tlsv3.DownstreamTlsContext{}
+	switch {
+	case socket.GetTypedConfig() == nil, socket.GetTypedConfig().GetTypeUrl() == rawBufferType:
+		return out
+	case !socket.GetTypedConfig().MessageIs(context):
+		out.Unknown = "transport socket " + socket.GetName() + " is not one that is known here"
+		return out
+	}
+	if err := proto.Unmarshal(socket.GetTypedConfig().GetValue(), context); err != nil {
+		out.Unknown = "the TLS settings of filter chain " + chain.GetName() + " cannot be read: " + err.Error()
+		return out
+	}
+	out.TLS = true
+	if own.TLS == nil {
+		out.Failure = "the filter chain speaks TLS only, and plaintext came"
+		return out
+	}
+	return handshake(out, context)
+}
+
+const rawBufferType = "type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
+
+func handshake(out Session, context *tlsv3.DownstreamTlsContext) Session {
+	settled := *out.Connection.TLS
+	out.Connection.TLS = &settled
+	common := context.GetCommonTlsContext()
+	for _, protocol := range common.GetAlpnProtocols() {
+		if slices.Contains(settled.Offered, protocol) {
+			out.Protocol = protocol
+			break
+		}
+	}
+	roots, verification := validation(common)
+	asked := verification != nil || roots != "" || context.GetRequireClientCertificate().GetValue()
+	out.Verifies = asked && roots == MeshRoots
+	switch {
+	case !asked:
+		settled.Peer = nil
+	case settled.Peer == nil:
+		if context.GetRequireClientCertificate().GetValue() {
+			out.Failure = "the server asks for a client certificate, and none came"
+		}
+	case roots != MeshRoots:
+		out.Unknown = "the client's certificate is verified against " + named(roots) + ", which is not the mesh's"
+	default:
+		verified := Verify(verification, settled.Peer)
+		switch verified.Truth {
+		case match.False:
+			out.Failure = "the client's certificate has none of the names that the server accepts"
+		case match.Unknown:
+			out.Unknown = verified.Why
+		case match.True:
+		}
+	}
+	return out
+}
+
+func named(roots string) string {
+	if roots == "" {
+		return "certificates of the configuration"
+	}
+	return roots
+}
+
+// validation is by which roots (the name of their secret) and settings a
+// certificate is verified.
+func validation(common *tlsv3.CommonTlsContext) (roots string, settings *tlsv3.CertificateValidationContext) {
+	switch v := common.GetValidationContextType().(type) {
+	case *tlsv3.CommonTlsContext_ValidationContext:
+		return "", v.ValidationContext
+	case *tlsv3.CommonTlsContext_ValidationContextSdsSecretConfig:
+		return v.ValidationContextSdsSecretConfig.GetName(), &tlsv3.CertificateValidationContext{}
+	case *tlsv3.CommonTlsContext_CombinedValidationContext:
+		settings = v.CombinedValidationContext.GetDefaultValidationContext()
+		if settings == nil {
+			settings = &tlsv3.CertificateValidationContext{}
+		}
+		return v.CombinedValidationContext.GetValidationContextSdsSecretConfig().GetName(), settings
+	}
+	return "", nil
+}
+
+// Roots is the name of the secret that a client verifies a server by, and its
+// other settings; both empty where it verifies nothing.
+func Roots(common *tlsv3.CommonTlsContext) (string, *tlsv3.CertificateValidationContext) {
+	return validation(common)
+}
+
+// Verify compares the names of a certificate whose chain is good with those that
+// are accepted; no names accept all.
+func Verify(settings *tlsv3.CertificateValidationContext, certificate *stream.Certificate) match.Answer {
+	type accepted struct {
+		kind tlsv3.SubjectAltNameMatcher_SanType
+		text *match.Text
+	}
+	var all []accepted
+	for _, m := range settings.GetMatchTypedSubjectAltNames() {
+		text, err := match.NewText(m.GetMatcher())
+		if err != nil {
+			return match.Cannot(err.Error())
+		}
+		all = append(all, accepted{m.GetSanType(), text})
+	}
+	// The older form knows no types.
+	for _, m := range settings.GetMatchSubjectAltNames() { //nolint:staticcheck // Istio still writes it
+		text, err := match.NewText(m)
+		if err != nil {
+			return match.Cannot(err.Error())
+		}
+		all = append(all, accepted{tlsv3.SubjectAltNameMatcher_SAN_TYPE_UNSPECIFIED, text})
+	}
+	if len(all) == 0 {
+		return match.Yes
+	}
+	return match.Or(all, func(a accepted) match.Answer {
+		var names []string
+		if a.kind != tlsv3.SubjectAltNameMatcher_DNS {
+			names = append(names, certificate.URIs...)
+		}
+		if a.kind != tlsv3.SubjectAltNameMatcher_URI {
+			names = append(names, certificate.DNSNames...)
+		}
+		return match.Or(names, a.text.Match)
+	})
+}

@@ -1,0 +1,250 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package decide
+
+import (
+	"fmt"
+	"strings"
+
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	networkrbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
+	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+
+	"github.com/trellis-mesh/trellis/internal/decide/hcm"
+	"github.com/trellis-mesh/trellis/internal/decide/listener"
+	"github.com/trellis-mesh/trellis/internal/decide/rbac"
+	"github.com/trellis-mesh/trellis/internal/decide/stream"
+)
+
+// payload is what is sent over a connection: a request, or bytes.
+type payload struct {
+	request *hcm.Request
+	tokens  map[string]*stream.Token
+	// inner is TLS that is inside of what proxies have settled between them: to
+	// them it is bytes.
+	inner *stream.TLS
+}
+
+func payloadOf(q *Question) payload { return payload{request: q.Request, tokens: q.Tokens} }
+
+// version is what the HTTP inspector makes of the first bytes.
+func (p payload) version() string {
+	if p.request == nil || p.inner != nil {
+		return ""
+	}
+	return map[hcm.Version]string{hcm.HTTP10: "http/1.0", hcm.HTTP11: "http/1.1", hcm.HTTP2: "h2c"}[p.request.Version]
+}
+
+// filterChain is a filter chain, compiled: RBAC filters in front, and one filter
+// that ends it.
+type filterChain struct {
+	name string
+	rbac []*rbac.Filter
+	http *connectionManager
+	tcp  *tcpv3.TcpProxy
+	// unknown says what of it cannot be decided.
+	unknown string
+}
+
+// passive are the network filters of Istio's proxies that let every connection
+// through as it is: they note who the peer is, and count.
+var passive = []string{
+	".metadataexchange.v1alpha1.", ".metadata_exchange.", "io.istio.", "envoy.tcp.metadataexchange.", "stats.PluginConfig",
+	"envoy.tcp.sni.", ".sni_cluster.", ".connection_limit.", "envoy.extensions.filters.network.set_filter_state.",
+}
+
+func (p *proxy) compileChain(proto *listenerv3.FilterChain) *filterChain {
+	out := &filterChain{name: proto.GetName()}
+	for _, f := range proto.GetFilters() {
+		config := f.GetTypedConfig()
+		kind := config.GetTypeUrl()
+		var err error
+		switch {
+		case config.MessageIs((*hcmv3.HttpConnectionManager)(nil)):
+			m := &hcmv3.HttpConnectionManager{}
+			if err = config.UnmarshalTo(m); err == nil {
+				out.http = p.compileManager(m)
+			}
+		case config.MessageIs((*tcpv3.TcpProxy)(nil)):
+			out.tcp = &tcpv3.TcpProxy{}
+			err = config.UnmarshalTo(out.tcp)
+		case config.MessageIs((*networkrbacv3.RBAC)(nil)):
+			m := &networkrbacv3.RBAC{}
+			var filter *rbac.Filter
+			if err = config.UnmarshalTo(m); err == nil {
+				if filter, err = rbac.NewNetwork(m); err == nil {
+					out.rbac = append(out.rbac, filter)
+				}
+			}
+		case containsAny(effectiveType(config), passive):
+		default:
+			err = fmt.Errorf("its type %s is not one that is known here", kind)
+		}
+		if err != nil && out.unknown == "" {
+			out.unknown = fmt.Sprintf("network filter %s: %v", f.GetName(), err)
+		}
+		if out.http != nil || out.tcp != nil {
+			return out
+		}
+	}
+	if out.unknown == "" {
+		out.unknown = "filter chain " + out.name + " has no filter that ends it"
+	}
+	return out
+}
+
+func containsAny(s string, parts []string) bool {
+	for _, part := range parts {
+		if strings.Contains(s, part) {
+			return true
+		}
+	}
+	return false
+}
+
+// pass is a connection at one listener of a proxy.
+func (w *walk) pass(p *proxy, l *listenerv3.Listener, c *stream.Connection, load payload) Verdict {
+	w.hops++
+	if w.hops > maxHops {
+		return w.unknown(p.name, "the request has passed %d listeners and is likely to go in a circle", maxHops)
+	}
+	choice := p.listener(l).Choose(c, load.version())
+	w.add(Step{Proxy: p.name, Stage: StageListener, Rule: l.GetName(), Object: objectOf(l.GetMetadata()), Says: fmt.Sprintf("takes connections to %s", c.Local)})
+	if choice.Unknown != "" {
+		return w.unknown(p.name, "%s", choice.Unknown)
+	}
+	if choice.Chain == nil {
+		why := fmt.Sprintf("listener %s has no filter chain for %s", l.GetName(), described(c, choice))
+		w.add(Step{Proxy: p.name, Stage: StageFilterChain, Says: why, Stops: true})
+		return w.fails(&stream.Reply{Details: "filter_chain_not_found", Flags: []string{"NR"}}, why)
+	}
+	w.add(Step{Proxy: p.name, Stage: StageFilterChain, Rule: choice.Chain.GetName(), Object: objectOf(choice.Chain.GetMetadata()), Says: "takes " + described(c, choice)})
+	session := listener.Terminate(choice.Chain, c)
+	switch {
+	case session.Unknown != "":
+		return w.unknown(p.name, "%s", session.Unknown)
+	case session.Failure != "":
+		w.add(Step{Proxy: p.name, Stage: StageTLS, Rule: choice.Chain.GetName(), Says: session.Failure, Stops: true})
+		return w.fails(&stream.Reply{Flags: []string{"DC"}}, session.Failure)
+	case session.TLS:
+		w.add(Step{Proxy: p.name, Stage: StageTLS, Says: secured(session)})
+	}
+	return w.network(p, p.chain(choice.Chain), session, load)
+}
+
+func described(c *stream.Connection, choice listener.Choice) string {
+	what := "plaintext"
+	if choice.Transport == listener.TLS {
+		what = "TLS"
+		if c.TLS != nil && c.TLS.ServerName != "" {
+			what += " for " + c.TLS.ServerName
+		}
+	}
+	if len(choice.Protocols) > 0 {
+		what += " offering " + strings.Join(choice.Protocols, ", ")
+	}
+	return fmt.Sprintf("%s to port %d", what, c.Local.Port())
+}
+
+func secured(s listener.Session) string {
+	if peer := s.Connection.TLS.Peer; peer != nil && len(peer.URIs) > 0 {
+		return "mutual TLS with " + peer.URIs[0]
+	}
+	return "TLS without a client certificate"
+}
+
+// network runs the network filters of a chain.
+func (w *walk) network(p *proxy, chain *filterChain, session listener.Session, load payload) Verdict {
+	if chain.unknown != "" {
+		return w.unknown(p.name, "%s", chain.unknown)
+	}
+	s := &stream.Stream{Connection: session.Connection}
+	for _, filter := range chain.rbac {
+		verdict := filter.Decide(s)
+		switch verdict.Outcome() {
+		case rbac.Unknown:
+			return w.unknown(p.name, "%s", verdict.Why())
+		case rbac.Denied:
+			w.add(policyStep(p, verdict, "refuses the connection"))
+			return w.end(Verdict{Outcome: Deny, Reply: &stream.Reply{Details: verdict.Details(), Flags: []string{"-"}}})
+		case rbac.Allowed:
+			w.notice(p, verdict)
+		}
+	}
+	if !session.TLS && session.Connection.TLS != nil {
+		load.inner = session.Connection.TLS
+	}
+	if chain.tcp != nil {
+		return w.tunnel(p, chain.tcp, session.Connection, load)
+	}
+	if load.request == nil || load.inner != nil {
+		why := "the filter chain speaks HTTP, and what came is none"
+		if load.inner != nil {
+			why = "the filter chain speaks plaintext HTTP, and a TLS handshake came"
+		}
+		w.add(Step{Proxy: p.name, Stage: StageHTTP, Says: why, Stops: true})
+		return w.fails(&stream.Reply{Code: 400, Details: codecError, Flags: []string{"DPE"}}, why)
+	}
+	return w.http(p, chain.http, session, load)
+}
+
+// codecError is what Envoy makes of bytes that are no HTTP.
+const codecError = "http1.codec_error"
+
+// tunnel is a TCP proxy: what it carries stays as it is, also a request.
+func (w *walk) tunnel(p *proxy, t *tcpv3.TcpProxy, c *stream.Connection, load payload) Verdict {
+	type target struct {
+		cluster string
+		weight  uint32
+	}
+	var targets []target
+	switch specifier := t.GetClusterSpecifier().(type) {
+	case *tcpv3.TcpProxy_Cluster:
+		targets = []target{{specifier.Cluster, 1}}
+	case *tcpv3.TcpProxy_WeightedClusters:
+		for _, one := range specifier.WeightedClusters.GetClusters() {
+			targets = append(targets, target{one.GetName(), one.GetWeight()})
+		}
+	}
+	if t.GetTunnelingConfig() != nil {
+		return w.unknown(p.name, "it tunnels TCP through HTTP")
+	}
+	total := 0.0
+	for _, one := range targets {
+		total += float64(one.weight)
+	}
+	var branches []Branch
+	for _, one := range targets {
+		if one.weight == 0 {
+			continue
+		}
+		own := w.fork()
+		verdict := own.forward(p, one.cluster, forwarding{connection: c, load: load})
+		branches = append(branches, Branch{float64(one.weight) / total, verdict})
+	}
+	return join(branches)
+}
+
+func policyStep(p *proxy, v rbac.Verdict, says string) Step {
+	rule := v.Enforced.Policy
+	if rule == "" {
+		says += ": no rule that allows matches"
+	}
+	return Step{Proxy: p.name, Stage: StageFilter, Rule: rule, Object: PolicyOf(rule), Says: says, Stops: v.Outcome() == rbac.Denied}
+}
+
+// notice notes which rule allowed something, and what shadow rules would have
+// done.
+func (w *walk) notice(p *proxy, v rbac.Verdict) {
+	if v.Enforced.There && v.Enforced.Policy != "" {
+		w.add(policyStep(p, v, "allows it"))
+	}
+	if v.Shadow.There && v.Shadow.Outcome == rbac.Denied {
+		w.add(Step{
+			Proxy: p.name, Stage: StageFilter, Rule: v.Shadow.Policy, Object: PolicyOf(v.Shadow.Policy),
+			Says: "would refuse it; the rule is in dry run",
+		})
+	}
+}

@@ -1,0 +1,64 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package decide
+
+import (
+	"sync"
+
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+
+	"github.com/trellis-mesh/trellis/internal/decide/listener"
+	"github.com/trellis-mesh/trellis/internal/decide/stream"
+	"github.com/trellis-mesh/trellis/internal/xds"
+)
+
+// proxy is one proxy's configuration, compiled as far as it was needed.
+type proxy struct {
+	node   xds.Node
+	name   string
+	config *xds.Config
+
+	mu        sync.Mutex
+	listeners map[*listenerv3.Listener]*listener.Chains
+	chains    map[*listenerv3.FilterChain]*filterChain
+	routes    routeTables
+}
+
+func newProxy(node xds.Node, config *xds.Config) *proxy {
+	return &proxy{
+		node: node, name: node.String(), config: config,
+		listeners: map[*listenerv3.Listener]*listener.Chains{},
+		chains:    map[*listenerv3.FilterChain]*filterChain{},
+		routes:    routeTables{},
+	}
+}
+
+func (p *proxy) listener(l *listenerv3.Listener) *listener.Chains {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out, ok := p.listeners[l]
+	if !ok {
+		out = listener.Compile(l)
+		p.listeners[l] = out
+	}
+	return out
+}
+
+func (p *proxy) chain(proto *listenerv3.FilterChain) *filterChain {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out, ok := p.chains[proto]
+	if !ok {
+		out = p.compileChain(proto)
+		p.chains[proto] = out
+	}
+	return out
+}
+
+// identity is the certificate that Istio gives the workload: one SPIFFE ID
+// (security/pkg/pki/util/san.go).
+func (p *proxy) identity() *stream.Certificate {
+	id := p.node.Identity()
+	return &stream.Certificate{URIs: []string{"spiffe://" + id.Principal()}}
+}

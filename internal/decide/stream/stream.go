@@ -1,0 +1,110 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package stream
+
+import (
+	"maps"
+	"net/netip"
+
+	"google.golang.org/protobuf/types/known/structpb"
+)
+
+// Stream is one request at one point of a proxy's filter chain.
+type Stream struct {
+	Connection *Connection
+	// Headers hold the pseudo-headers of HTTP/2 too (:method, :authority, :path,
+	// :scheme), for HTTP/1.1 as well: Envoy keeps them so.
+	Headers Headers
+	// Metadata is Envoy's dynamic metadata: by filter name, what it has said.
+	// Filters add whole structs; what is in it is never changed.
+	Metadata map[string]*structpb.Struct
+	// FilterState is Envoy's filter state, as far as it is text, of the connection
+	// and the request, by key.
+	FilterState map[string]string
+	// Tokens gives a meaning to the tokens of this request that are not real ones,
+	// by the text that stands for them in a header, query or cookie. A text that
+	// is not in it is taken for a real JSON Web Token.
+	Tokens map[string]*Token
+	// RouteMetadata is the metadata of the route that was chosen, once it was.
+	RouteMetadata map[string]*structpb.Struct
+}
+
+// Clone is a copy whose changes do not show in s.
+func (s *Stream) Clone() *Stream {
+	out := *s
+	connection := *s.Connection
+	out.Connection = &connection
+	out.Headers = s.Headers.Clone()
+	out.Metadata = maps.Clone(s.Metadata)
+	out.FilterState = maps.Clone(s.FilterState)
+	return &out
+}
+
+// SetMetadata replaces what a filter has said.
+func (s *Stream) SetMetadata(filter string, value *structpb.Struct) {
+	if s.Metadata == nil {
+		s.Metadata = map[string]*structpb.Struct{}
+	}
+	s.Metadata[filter] = value
+}
+
+// MergeMetadata adds to what a filter has said, as Envoy's filters do: values of
+// keys that are there already are replaced. The struct that was there stays as it
+// is, since clones share it.
+func (s *Stream) MergeMetadata(filter string, value *structpb.Struct) {
+	fields := maps.Clone(s.Metadata[filter].GetFields())
+	if fields == nil {
+		fields = map[string]*structpb.Value{}
+	}
+	maps.Copy(fields, value.GetFields())
+	s.SetMetadata(filter, &structpb.Struct{Fields: fields})
+}
+
+// Connection is the downstream connection that a request came on.
+type Connection struct {
+	// DirectRemote is the address of the other end.
+	DirectRemote netip.AddrPort
+	// Remote is the client's address as the proxy takes it: from
+	// X-Forwarded-For or PROXY protocol where it is told to trust them, else
+	// DirectRemote's. The connection manager sets it.
+	Remote netip.Addr
+	// Local is the address that the client meant: where connections are
+	// redirected to the proxy, the one before the redirection.
+	Local netip.AddrPort
+	// TLS is how the connection is secured; nil is plaintext.
+	TLS *TLS
+}
+
+// TLS is what a TLS handshake has settled.
+type TLS struct {
+	// ServerName is the one that the client asked for (SNI, RFC 6066); empty for
+	// none.
+	ServerName string
+	// Offered are the application protocols that the client offers (ALPN, RFC
+	// 7301), in its order.
+	Offered []string
+	// Peer is the client's certificate as far as it was verified; nil: it gave
+	// none, or nobody asked for one.
+	Peer *Certificate
+}
+
+// Certificate is what is read of a verified certificate.
+type Certificate struct {
+	// URIs and DNSNames are its subject alternative names.
+	URIs, DNSNames []string
+	// Subject in RFC 2253 form.
+	Subject string
+}
+
+// Token is a JSON Web Token that exists in the question only: its claims are
+// given and its signature is what the question says it is.
+type Token struct {
+	// Claims as in RFC 7519, "iss", "aud" and the rest. Times in them hold as they
+	// are given (see Expired).
+	Claims *structpb.Struct
+	// Forged: the signature is none of any key that the proxy knows.
+	Forged bool
+	// Expired: the token's time is over, whatever its claims say.
+	Expired bool
+}

@@ -1,0 +1,185 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package generator
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/protobuf/proto"
+	"istio.io/istio/pilot/pkg/model"
+	"istio.io/istio/pilot/pkg/networking/util"
+	labelutil "istio.io/istio/pilot/pkg/serviceregistry/util/label"
+	v3 "istio.io/istio/pilot/pkg/xds/v3"
+	"istio.io/istio/pkg/util/sets"
+
+	"github.com/trellis-mesh/trellis/internal/xds"
+)
+
+// Config implements xds.Source: what a proxy that connects now is sent at first.
+// The node need not be among Nodes.
+func (g *Generator) Config(ctx context.Context, node xds.Node) (config *xds.Config, err error) {
+	// Istio's generators have no errors for odd objects, and where they do not
+	// expect one they panic.
+	defer func() {
+		if p := recover(); p != nil {
+			config, err = nil, fmt.Errorf("generating the configuration of %s: Istio's generator panics: %v", node, p)
+		}
+	}()
+	proxy, err := g.proxy(node)
+	if err != nil {
+		return nil, fmt.Errorf("generating the configuration of %s: %w", node, err)
+	}
+	var r xds.Resources
+	for _, step := range []func(*model.Proxy, *xds.Resources) error{g.listeners, g.clusters, g.routes, g.endpoints} {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if err := step(proxy, &r); err != nil {
+			return nil, fmt.Errorf("generating the configuration of %s: %w", node, err)
+		}
+	}
+	problems := slices.Concat(g.problems, xds.Unsent(r))
+	made := g.made
+	made.Version = g.push.PushVersion
+	return xds.NewConfig(node, made, r, problems...), nil
+}
+
+// proxy is what istiod makes of a proxy that connects
+// (pilot/pkg/xds/ads.go, initProxyMetadata and initializeProxy).
+func (g *Generator) proxy(node xds.Node) (*model.Proxy, error) {
+	announced := node.Announcement()
+	metadata, err := model.ParseMetadata(announced.Metadata)
+	if err != nil {
+		return nil, err
+	}
+	proxy, err := model.ParseServiceNodeWithMetadata(announced.Id, metadata)
+	if err != nil {
+		return nil, err
+	}
+	env := g.server.Env()
+	proxy.ConfigNamespace = model.GetProxyConfigNamespace(proxy)
+	proxy.XdsNode = announced
+	proxy.SetWorkloadLabels(env)
+	proxy.Locality = locality(proxy.Labels)
+	proxy.Labels = labelutil.AugmentLabels(proxy.Labels, metadata.ClusterID, util.LocalityToString(proxy.Locality),
+		proxy.GetNodeName(), metadata.Network)
+	proxy.SetServiceTargets(env.ServiceDiscovery)
+	proxy.SetSidecarScope(g.push)
+	if proxy.Type == model.Router || proxy.IsAmbientEastWestGateway() {
+		proxy.SetGatewaysForProxy(g.push)
+	}
+	proxy.LastPushContext = g.push
+	proxy.DiscoverIPMode()
+	proxy.WatchedResources = map[string]*model.WatchedResource{}
+	return proxy, nil
+}
+
+// locality is where the workload runs, as its node's labels say.
+func locality(labels map[string]string) *corev3.Locality {
+	return &corev3.Locality{
+		Region: labels[labelutil.LabelTopologyRegion], Zone: labels[labelutil.LabelTopologyZone],
+		SubZone: labels["topology.istio.io/subzone"],
+	}
+}
+
+func (g *Generator) listeners(proxy *model.Proxy, r *xds.Resources) error {
+	var err error
+	if r.Listeners, err = generate[*listenerv3.Listener](g, proxy, v3.ListenerType, nil, nil); err != nil {
+		return err
+	}
+	if names := xds.ExtensionNames(*r); len(names) > 0 {
+		r.Extensions, err = generate[*corev3.TypedExtensionConfig](g, proxy, v3.ExtensionConfigurationType, names, nil)
+	}
+	return err
+}
+
+func (g *Generator) clusters(proxy *model.Proxy, r *xds.Resources) error {
+	var err error
+	r.Clusters, err = generate[*clusterv3.Cluster](g, proxy, v3.ClusterType, nil, &g.messages)
+	return err
+}
+
+func (g *Generator) routes(proxy *model.Proxy, r *xds.Resources) error {
+	names := xds.RouteNames(*r)
+	if len(names) == 0 {
+		return nil
+	}
+	var err error
+	r.Routes, err = generate[*routev3.RouteConfiguration](g, proxy, v3.RouteType, names, &g.messages)
+	return err
+}
+
+func (g *Generator) endpoints(proxy *model.Proxy, r *xds.Resources) error {
+	names := xds.AssignmentNames(*r)
+	if len(names) == 0 {
+		return nil
+	}
+	var err error
+	r.Assignments, err = generate[*endpointv3.ClusterLoadAssignment](g, proxy, v3.EndpointType, names, &g.messages)
+	return err
+}
+
+// generate asks Istio's generator for resources of one type; no names are all.
+// Messages that other proxies get too are kept in shared, if there is such.
+func generate[T proto.Message](g *Generator, proxy *model.Proxy, typeURL string, names []string, shared *messages) ([]T, error) {
+	watched := &model.WatchedResource{TypeUrl: typeURL, ResourceNames: sets.New(names...)}
+	proxy.WatchedResources[typeURL] = watched
+	// Istio's cache keeps nothing for a push without a start.
+	request := &model.PushRequest{Forced: true, Push: g.push, Start: g.started}
+	resources, _, err := g.server.Discovery.Generators[typeURL].Generate(proxy, watched, request)
+	if err != nil {
+		return nil, fmt.Errorf("asking for %s: %w", typeURL, err)
+	}
+	out := make([]T, 0, len(resources))
+	for _, resource := range resources {
+		message, err := shared.read(resource)
+		if err != nil {
+			return nil, fmt.Errorf("reading %s: %w", resource.GetName(), err)
+		}
+		typed, ok := message.(T)
+		if !ok {
+			return nil, fmt.Errorf("reading %s: it is a %T", resource.GetName(), message)
+		}
+		out = append(out, typed)
+	}
+	return out, nil
+}
+
+// messages remembers what Istio's cache gives to one proxy after the other: the
+// same resource is decoded once.
+type messages struct {
+	mu    sync.Mutex
+	known map[*discoveryv3.Resource]proto.Message
+}
+
+func (m *messages) read(resource *discoveryv3.Resource) (proto.Message, error) {
+	if m != nil {
+		m.mu.Lock()
+		message, ok := m.known[resource]
+		m.mu.Unlock()
+		if ok {
+			return message, nil
+		}
+	}
+	message, err := resource.GetResource().UnmarshalNew()
+	if err != nil || m == nil {
+		return message, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.known == nil {
+		m.known = map[*discoveryv3.Resource]proto.Message{}
+	}
+	m.known[resource] = message
+	return message, nil
+}

@@ -1,0 +1,175 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package generator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	buildinfo "runtime/debug"
+	"sync"
+	"time"
+
+	"istio.io/istio/pilot/pkg/model"
+	pilotxds "istio.io/istio/pilot/test/xds"
+	"istio.io/istio/pkg/cluster"
+	"istio.io/istio/pkg/config/mesh/meshwatcher"
+	"istio.io/istio/pkg/kube"
+	"istio.io/istio/pkg/log"
+	"istio.io/istio/pkg/test"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/trellis-mesh/trellis/internal/xds"
+)
+
+// Generator is Istio's control plane on one Input. It is an xds.Source, safe for
+// concurrent use, and holds memory and goroutines until Close.
+type Generator struct {
+	nodes    []xds.Node
+	objects  []runtime.Object
+	problems []xds.Problem
+	server   *pilotxds.FakeDiscoveryServer
+	push     *model.PushContext
+	messages messages
+	made     xds.Provenance
+	// started is when the control plane was ready, by the clock of this machine,
+	// for Istio's cache.
+	started time.Time
+
+	stop   chan struct{}
+	ended  chan error
+	closed sync.Once
+}
+
+var _ xds.Source = (*Generator)(nil)
+
+var silence sync.Once
+
+// New starts Istio's control plane on the objects; it takes some 0.3 ms for each.
+// ctx bounds only the start.
+func New(ctx context.Context, in Input) (*Generator, error) {
+	fix()
+	silence.Do(func() {
+		// Istio logs to standard output.
+		for _, scope := range log.Scopes() {
+			scope.SetOutputLevel(log.NoneLevel)
+		}
+	})
+	if in.Cluster == "" {
+		in.Cluster = defaultCluster
+	}
+	gathered, err := gather(in)
+	if err != nil {
+		return nil, err
+	}
+	g := &Generator{
+		nodes: nodes(gathered, in.Cluster), objects: gathered.kube, problems: gathered.problems,
+		made: xds.Provenance{Source: xds.FromGenerator, Name: version(), Time: gathered.newest},
+		stop: make(chan struct{}), ended: make(chan error, 1),
+	}
+	if err := g.start(ctx, gathered, in.Cluster); err != nil {
+		return nil, fmt.Errorf("starting Istio's control plane in this process: %w", err)
+	}
+	return g, nil
+}
+
+// start runs the server in a goroutine of its own: test.Wrap cleans up when its
+// function returns, so that function waits for the end.
+func (g *Generator) start(ctx context.Context, in *gathered, id string) error {
+	ready := make(chan struct{})
+	go func() {
+		g.ended <- test.Wrap(func(t test.Failer) {
+			// A panic of Istio's about odd objects must not end the program.
+			defer func() {
+				if p := recover(); p != nil {
+					t.Fatal(fmt.Sprintf("Istio cannot work with these objects: %v\n%s", p, buildinfo.Stack()))
+				}
+			}()
+			options := pilotxds.FakeOptions{
+				Configs: in.configs, KubernetesObjects: in.kube, MeshConfig: in.mesh, DefaultClusterName: cluster.ID(id),
+				KubeClientBuilder: kubeClient,
+			}
+			options.NetworksWatcher = meshwatcher.NewFixedNetworksWatcher(in.networks)
+			g.server = pilotxds.NewFakeDiscoveryServer(t, options)
+			g.push, g.started = g.server.Env().PushContext(), time.Now()
+			close(ready)
+			<-g.stop
+		})
+	}()
+	select {
+	case <-ready:
+		return nil
+	case err := <-g.ended:
+		if err == nil {
+			err = errors.New("it ended at once")
+		}
+		return err
+	case <-ctx.Done():
+		g.closed.Do(func() { close(g.stop) })
+		return ctx.Err()
+	}
+}
+
+// kubeClient is a client whose API server is a table in memory. Kubernetes' own
+// kinds are put into it as they are: written like a user's they would cost 2 ms
+// each, for the bookkeeping of server-side apply.
+func kubeClient(objects ...runtime.Object) kube.Client {
+	var others []runtime.Object
+	var plain []runtime.Object
+	for _, object := range objects {
+		if kinds, _, err := scheme.Scheme.ObjectKinds(object); err == nil && len(kinds) > 0 {
+			plain = append(plain, object)
+		} else {
+			others = append(others, object)
+		}
+	}
+	client := kube.NewFakeClient(others...)
+	if table, ok := client.Kube().(*fake.Clientset); ok {
+		for _, object := range plain {
+			if err := table.Tracker().Add(object); err != nil {
+				panic(fmt.Sprintf("keeping %T: %v", object, err))
+			}
+		}
+	}
+	return client
+}
+
+// Close ends the control plane and waits for it.
+func (g *Generator) Close() error {
+	var err error
+	g.closed.Do(func() {
+		close(g.stop)
+		err = <-g.ended
+	})
+	if err != nil {
+		return fmt.Errorf("ending Istio's control plane in this process: %w", err)
+	}
+	return nil
+}
+
+// Nodes implements xds.Source.
+func (g *Generator) Nodes(context.Context) ([]xds.Node, error) { return g.nodes, nil }
+
+// Objects are the Kubernetes objects that it works on: those of the input and, for
+// one that is FromFiles, what a cluster would have made of them. Read only.
+func (g *Generator) Objects() []runtime.Object { return g.objects }
+
+// Problems are what is wrong with the input as a whole; every Config has them
+// too.
+func (g *Generator) Problems() []xds.Problem { return g.problems }
+
+// version is the module version of Istio that is linked.
+func version() string {
+	info, _ := buildinfo.ReadBuildInfo()
+	if info != nil {
+		for _, module := range info.Deps {
+			if module.Path == "istio.io/istio" {
+				return module.Path + "@" + module.Version
+			}
+		}
+	}
+	return "istio.io/istio"
+}
