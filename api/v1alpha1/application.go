@@ -412,3 +412,14 @@ type CORS struct {
 // +kubebuilder:validation:MaxLength=128
 // +kubebuilder:validation:Pattern=`^[a-z0-9!#$%&'*+.^_|~-]+$`
 type HeaderName string
+
+// HTTPPorts are the ports that are not TCP.
+func (s *ApplicationSpec) HTTPPorts() []ApplicationPort {
+	var out []ApplicationPort
+	for _, p := range s.Ports {
+		if p.Protocol != ProtocolTCP {
+			out = append(out, p)
+		}
+	}
+	return out
+}

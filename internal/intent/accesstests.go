@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/model"
 )
 
@@ -26,9 +25,9 @@ func (r *resolver) checkTests(a *Application) {
 			}
 			continue
 		}
-		if test.Request.Port == "" && len(HTTPPorts(a.Spec)) != 1 {
+		if test.Request.Port == "" && len(a.Spec.HTTPPorts()) != 1 {
 			r.warn(field(at, "request"), refusal{"TestWithoutPort",
-				fmt.Sprintf("test %q names no port, and %s has %d that are not TCP", test.Name, a.Ref, len(HTTPPorts(a.Spec))),
+				fmt.Sprintf("test %q names no port, and %s has %d that are not TCP", test.Name, a.Ref, len(a.Spec.HTTPPorts())),
 				a.Ref.String(), "write request.port: the name of one of spec.ports"})
 		}
 		if peer := test.From.Application; peer != nil && r.snapshot.Application(model.Name{Namespace: string(peer.Namespace), Name: peer.Name}) == nil {
@@ -37,15 +36,4 @@ func (r *resolver) checkTests(a *Application) {
 				a.Ref.String(), "correct the name, or take a serviceAccount"})
 		}
 	}
-}
-
-// HTTPPorts are the ports of an Application that are not TCP.
-func HTTPPorts(spec *v1alpha1.ApplicationSpec) []v1alpha1.ApplicationPort {
-	var out []v1alpha1.ApplicationPort
-	for _, p := range spec.Ports {
-		if p.Protocol != v1alpha1.ProtocolTCP {
-			out = append(out, p)
-		}
-	}
-	return out
 }

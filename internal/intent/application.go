@@ -137,7 +137,12 @@ func portList(s model.Service) string {
 // settleSharedWorkloads refuses Applications that select the same workload: a
 // proxy has one set of rules, and nobody could say whose.
 func (r *resolver) settleSharedWorkloads() {
-	index := newSelectorIndex(r.graph.Applications)
+	index := model.SelectorIndex[*Application]{}
+	for _, a := range r.graph.Applications {
+		if a.Pods != nil {
+			index.Add(a.Ref.Namespace, a.Pods.Selector, a)
+		}
+	}
 	shared := make(map[*Application]map[*Application]bool)
 	collect := func(selected []*Application) {
 		for _, a := range selected {
@@ -158,13 +163,13 @@ func (r *resolver) settleSharedWorkloads() {
 		}
 		// What one selector asks for is a workload that another may select too,
 		// whether such a workload runs now or not.
-		collect(index.selecting(a.Ref.Namespace, a.Pods.Selector))
+		collect(index.Selecting(a.Ref.Namespace, a.Pods.Selector))
 		if seen[a.Ref.Namespace] {
 			continue
 		}
 		seen[a.Ref.Namespace] = true
 		for _, w := range r.snapshot.Workloads(a.Ref.Namespace) {
-			collect(index.selecting(a.Ref.Namespace, w.Labels))
+			collect(index.Selecting(a.Ref.Namespace, w.Labels))
 		}
 	}
 	for _, a := range r.graph.Applications {

@@ -16,7 +16,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/ask"
 	"github.com/trellis-mesh/trellis/internal/ask/accesslog"
 	"github.com/trellis-mesh/trellis/internal/ask/tell"
-	"github.com/trellis-mesh/trellis/internal/compile"
+	"github.com/trellis-mesh/trellis/internal/compile/provenance"
 	"github.com/trellis-mesh/trellis/internal/decide"
 	"github.com/trellis-mesh/trellis/internal/decide/stream"
 )
@@ -230,7 +230,7 @@ func asksToken(a *ask.Answer, told tell.Told) bool {
 	}
 	if told.Decided != nil {
 		switch told.Decided.Reason {
-		case compile.ReasonNoToken, compile.ReasonIssuer, compile.ReasonAudience, compile.ReasonScope, compile.ReasonClaim:
+		case provenance.ReasonNoToken, provenance.ReasonIssuer, provenance.ReasonAudience, provenance.ReasonScope, provenance.ReasonClaim:
 			return true
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/ask"
 	"github.com/trellis-mesh/trellis/internal/ask/accesslog"
 	"github.com/trellis-mesh/trellis/internal/compile"
+	"github.com/trellis-mesh/trellis/internal/compile/provenance"
 	"github.com/trellis-mesh/trellis/internal/decide"
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/xds"
@@ -126,16 +127,16 @@ func reachedName(d *decide.Destination) string {
 
 // because are the sentences for the reasons of generated rules, and what to do.
 var because = map[compile.Reason][2]string{
-	compile.ReasonNoToken:  {"a token is needed there, and the request has none that was accepted", "send a token of the ingress's identity provider"},
-	compile.ReasonIssuer:   {"its token is of an issuer that is not accepted there", "send a token of an identity provider that the SecureIngress names"},
-	compile.ReasonAudience: {"its token is meant for somebody else: it has none of the audiences that are asked for", "ask the identity provider for a token with the right audience"},
-	compile.ReasonScope:    {"its token lacks a scope that is asked for", "ask the identity provider for a token with that scope"},
-	compile.ReasonClaim:    {"its token lacks a claim that is asked for", "ask the identity provider who has that claim"},
-	compile.ReasonMethod:   {"the route of this path does not serve the method", "use another method, or add it to the route's methods"},
-	compile.ReasonCaller:   {"the sender is none of the callers that may call it there", "add the sender to the callers"},
-	compile.ReasonPolicy:   {"a policy forbids it", "ask the policy's owner"},
-	compile.ReasonPath:     {"the path is written in a way that a gateway and an application may read differently", "write the path without encoded slashes, double slashes, dot segments and semicolons"},
-	compile.ReasonPlain:    {"plain HTTP is not served there", "use https"},
+	provenance.ReasonNoToken:  {"a token is needed there, and the request has none that was accepted", "send a token of the ingress's identity provider"},
+	provenance.ReasonIssuer:   {"its token is of an issuer that is not accepted there", "send a token of an identity provider that the SecureIngress names"},
+	provenance.ReasonAudience: {"its token is meant for somebody else: it has none of the audiences that are asked for", "ask the identity provider for a token with the right audience"},
+	provenance.ReasonScope:    {"its token lacks a scope that is asked for", "ask the identity provider for a token with that scope"},
+	provenance.ReasonClaim:    {"its token lacks a claim that is asked for", "ask the identity provider who has that claim"},
+	provenance.ReasonMethod:   {"the route of this path does not serve the method", "use another method, or add it to the route's methods"},
+	provenance.ReasonCaller:   {"the sender is none of the callers that may call it there", "add the sender to the callers"},
+	provenance.ReasonPolicy:   {"a policy forbids it", "ask the policy's owner"},
+	provenance.ReasonPath:     {"the path is written in a way that a gateway and an application may read differently", "write the path without encoded slashes, double slashes, dot segments and semicolons"},
+	provenance.ReasonPlain:    {"plain HTTP is not served there", "use https"},
 }
 
 // Because says in words why a rule of a reason refuses, and what to do about it;

@@ -20,7 +20,6 @@ import (
 	"github.com/trellis-mesh/trellis/internal/ask"
 	"github.com/trellis-mesh/trellis/internal/decide"
 	"github.com/trellis-mesh/trellis/internal/decide/stream"
-	"github.com/trellis-mesh/trellis/internal/intent"
 )
 
 // Trial is one test, ready to be run.
@@ -157,7 +156,7 @@ func targetsOf(a *v1alpha1.Application, t *v1alpha1.AccessTest, domain string, a
 		}
 		return out, nil
 	}
-	ports := intent.HTTPPorts(&a.Spec)
+	ports := a.Spec.HTTPPorts()
 	if t.Request.Port != "" {
 		ports = slices.DeleteFunc(ports, func(p v1alpha1.ApplicationPort) bool { return p.Name != t.Request.Port })
 	}
