@@ -16,20 +16,20 @@ import (
 type Outcome string
 
 const (
-	// Allow: it reaches the application, or a host outside of the mesh.
+	// Allow means that it reaches the application, or a host outside of the mesh.
 	Allow Outcome = "Allow"
-	// Deny: a proxy refuses it, by a policy, for its token, or because it is
+	// Deny means that a proxy refuses it, by a policy, for its token, or because it is
 	// malformed.
 	Deny Outcome = "Deny"
-	// Answered: a proxy answers in the application's place, as it was told to: by
+	// Answered means that a proxy answers in the application's place, as it was told to: by
 	// a redirect or a direct response that is no error.
 	Answered Outcome = "Answered"
-	// NoRoute: the proxy knows no route for it.
+	// NoRoute means that the proxy knows no route for it.
 	NoRoute Outcome = "NoRoute"
-	// Fails: it should be delivered and cannot be: mutual TLS does not match,
+	// Fails means that it should be delivered and cannot be: mutual TLS does not match,
 	// there is no endpoint, or what the route names is missing.
 	Fails Outcome = "Fails"
-	// Unknown: it depends on something that is not known; Why says on what.
+	// Unknown means that it depends on something that is not known; Why says on what.
 	Unknown Outcome = "Unknown"
 )
 

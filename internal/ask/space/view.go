@@ -106,19 +106,11 @@ type rewriting struct {
 // translate turns a comparison at this proxy into one of the request as it was
 // sent; the answer is open unless it does not depend on the request.
 func (v *view) translate(d Dimension, p atom.Pattern) (Dimension, atom.Pattern, truth) {
+	if value, known := v.known(d); known {
+		return d, p, is(value != nil && p.Match(*value))
+	}
 	switch d.Kind {
-	case Identity:
-		if !v.tls || v.identity != nil {
-			return d, p, is(v.tls && v.identity != nil && p.Match(*v.identity))
-		}
-	case Address:
-		if v.address.IsValid() {
-			return d, p, is(p.Match(v.address.String()))
-		}
-	case Host:
-		if v.host != nil {
-			return d, p, is(p.Match(*v.host))
-		}
+	case Identity, Address, Host:
 	case Path:
 		if v.path.is {
 			return v.path.back(d, p)
@@ -137,6 +129,27 @@ func (v *view) translate(d Dimension, p atom.Pattern) (Dimension, atom.Pattern, 
 	case Method, Parameter:
 	}
 	return d, p, open
+}
+
+// known is what this proxy sees of a dimension whatever the request is; nil where
+// that is nothing.
+func (v *view) known(d Dimension) (value *string, known bool) {
+	switch d.Kind {
+	case Identity:
+		if v.tls {
+			return v.identity, v.identity != nil
+		}
+		return nil, true
+	case Address:
+		if v.address.IsValid() {
+			text := v.address.String()
+			return &text, true
+		}
+	case Host:
+		return v.host, v.host != nil
+	case Method, Path, Header, Parameter, Token, Claim:
+	}
+	return nil, false
 }
 
 // claim waits until it is known whether there is a token.

@@ -74,6 +74,7 @@ func readSocket(c *clusterv3.Cluster, socket *corev3.TransportSocket) Security {
 // Protocol is which HTTP a cluster speaks to its endpoints.
 type Protocol int8
 
+// The protocols.
 const (
 	HTTP1 Protocol = iota
 	HTTP2

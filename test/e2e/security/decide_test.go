@@ -145,6 +145,9 @@ func (j *judge) question(d *dumps, r *oracle.Request) (*decide.Question, error) 
 	return q, nil
 }
 
+// errNone stands for no error in what disagreements say.
+var errNone = errors.New("no error")
+
 // agree sends a request and holds the verdict to what happened.
 func (j *judge) agree(ctx context.Context, e *decide.Evaluator, d *dumps, r *oracle.Request) (decide.Verdict, error) {
 	q, err := j.question(d, r)
@@ -164,11 +167,11 @@ func (j *judge) agree(ctx context.Context, e *decide.Evaluator, d *dumps, r *ora
 	case v.Outcome == decide.Unknown, itself && v.Outcome == decide.Allow:
 		return v, nil
 	case (v.Outcome == decide.Allow) != (reached != ""):
-		return v, fmt.Errorf("decided %s and it reached %q (status %d, %v)", v.Outcome, reached, status, err)
+		return v, fmt.Errorf("decided %s and it reached %q (status %d, %w)", v.Outcome, reached, status, cmp.Or(err, errNone))
 	case v.Outcome == decide.Allow && !strings.Contains(v.Reached.Workload.Name, reached):
 		return v, fmt.Errorf("decided that it reaches %s and it reached %s", v.Reached.Workload.Name, reached)
 	case v.Outcome != decide.Allow && (v.Reply == nil || v.Reply.Code != status):
-		return v, fmt.Errorf("decided %s %+v and the status is %d (%v)", v.Outcome, v.Reply, status, err)
+		return v, fmt.Errorf("decided %s %+v and the status is %d (%w)", v.Outcome, v.Reply, status, cmp.Or(err, errNone))
 	case v.Outcome == decide.Answered && v.Reply.Code/100 == 3:
 		location, _ := v.Reply.Headers.Get("location")
 		if location != answer.Header.Get("Location") {
