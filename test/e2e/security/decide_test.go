@@ -27,8 +27,8 @@ import (
 )
 
 var (
-	decideWorlds   = flag.Int("decide.worlds", 8, "random worlds in which requests are decided and sent")
-	decideRequests = flag.Int("decide.requests", 400, "requests in each of them")
+	decideWorlds   = flag.Int("decide.worlds", 5, "random worlds in which requests are decided and sent")
+	decideRequests = flag.Int("decide.requests", 300, "requests in each of them")
 )
 
 // dumps are the configurations that the proxies of the mesh have right now.
@@ -162,7 +162,7 @@ func (j *judge) agree(ctx context.Context, e *decide.Evaluator, d *dumps, r *ora
 		status, reached = answer.Status, answer.Header.Get(oracle.HeaderApplication)
 	}
 	// The back ends' HTTP server refuses some targets itself; it is reached then.
-	itself := err == nil && status == http.StatusBadRequest && bytes.HasPrefix(answer.Body, []byte("400 Bad Request"))
+	itself := err == nil && status == http.StatusBadRequest && (r.Method == http.MethodHead || bytes.HasPrefix(answer.Body, []byte("400 Bad Request")))
 	switch {
 	case v.Outcome == decide.Unknown, itself && v.Outcome == decide.Allow:
 		return v, nil
