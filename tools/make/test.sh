@@ -128,6 +128,9 @@ for step in "$@"; do
 		check validation-lego go -C test/oracle/lego vet ./...
 		;;
 	e2e)
+		# Without the race detector, since it links Istio; beside the others.
+		# shellcheck disable=SC2086
+		gopackages e2e-istio e2e-istio testname -p 1 -timeout 30m ${E2E_FLAGS:-}
 		if [ -f "$e2e_log" ]; then
 			e2e_ended
 			cat "$e2e_log"
@@ -135,9 +138,6 @@ for step in "$@"; do
 			e2e_start
 			e2e_ended
 		fi
-		# Without the race detector, since it links Istio.
-		# shellcheck disable=SC2086
-		gopackages e2e-istio e2e-istio testname -p 1 -timeout 30m ${E2E_FLAGS:-}
 		;;
 	*)
 		echo "unknown step $step" >&2

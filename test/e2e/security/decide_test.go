@@ -27,7 +27,7 @@ import (
 )
 
 var (
-	decideWorlds   = flag.Int("decide.worlds", 5, "random worlds in which requests are decided and sent")
+	decideWorlds   = flag.Int("decide.worlds", 4, "random worlds in which requests are decided and sent")
 	decideRequests = flag.Int("decide.requests", 300, "requests in each of them")
 )
 

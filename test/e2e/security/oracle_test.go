@@ -28,7 +28,7 @@ import (
 
 var (
 	oracleSeed     = flag.Uint64("oracle.seed", 1, "seed of the random worlds and requests; 0 takes a random one")
-	oracleWorlds   = flag.Int("oracle.worlds", 12, "random worlds to apply")
+	oracleWorlds   = flag.Int("oracle.worlds", 8, "random worlds to apply")
 	oracleRequests = flag.Int("oracle.requests", 300, "requests to send in each world")
 )
 
