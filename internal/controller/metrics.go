@@ -5,12 +5,12 @@ package controller
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/trellis-mesh/trellis/internal/apply"
+	"github.com/trellis-mesh/trellis/internal/controller/metrics"
 	"github.com/trellis-mesh/trellis/internal/model"
 )
 
@@ -57,23 +57,9 @@ func newMeters(registry prometheus.Registerer) (*meters, error) {
 		}),
 	}
 	return m, errors.Join(
-		register(registry, &m.duration), register(registry, &m.objects), register(registry, &m.writes),
-		register(registry, &m.reverted), register(registry, &m.findings), register(registry, &m.probes),
-		register(registry, &m.statuses), register(registry, &m.conflicts))
-}
-
-func register[T prometheus.Collector](registry prometheus.Registerer, collector *T) error {
-	err := registry.Register(*collector)
-	var there prometheus.AlreadyRegisteredError
-	if errors.As(err, &there) {
-		same, ok := there.ExistingCollector.(T)
-		if !ok {
-			return fmt.Errorf("registering metrics: another collector has the name of ours: %w", err)
-		}
-		*collector = same
-		return nil
-	}
-	return err
+		metrics.Register(registry, &m.duration), metrics.Register(registry, &m.objects), metrics.Register(registry, &m.writes),
+		metrics.Register(registry, &m.reverted), metrics.Register(registry, &m.findings), metrics.Register(registry, &m.probes),
+		metrics.Register(registry, &m.statuses), metrics.Register(registry, &m.conflicts))
 }
 
 func (m *meters) compiled(took time.Duration, desired []apply.Desired) {

@@ -5,7 +5,6 @@ package managedcertificate
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/internal/acme"
 	"github.com/trellis-mesh/trellis/internal/certificate"
+	"github.com/trellis-mesh/trellis/internal/controller/metrics"
 )
 
 // meters are what Prometheus may ask for.
@@ -43,22 +43,8 @@ func newMeters(registry prometheus.Registerer) (*meters, error) {
 			Name: "trellis_acme_orders_total", Help: "Attempts to get a certificate: issued, failed, refused for good, or a request to be repeated.",
 		}, []string{"result", "problem"}),
 	}
-	return m, errors.Join(register(registry, &m.expiry), register(registry, &m.renewal), register(registry, &m.window),
-		register(registry, &m.nextTry), register(registry, &m.orders))
-}
-
-func register[T prometheus.Collector](registry prometheus.Registerer, collector *T) error {
-	err := registry.Register(*collector)
-	var there prometheus.AlreadyRegisteredError
-	if errors.As(err, &there) {
-		same, ok := there.ExistingCollector.(T)
-		if !ok {
-			return fmt.Errorf("registering metrics: another collector has the name of ours: %w", err)
-		}
-		*collector = same
-		return nil
-	}
-	return err
+	return m, errors.Join(metrics.Register(registry, &m.expiry), metrics.Register(registry, &m.renewal), metrics.Register(registry, &m.window),
+		metrics.Register(registry, &m.nextTry), metrics.Register(registry, &m.orders))
 }
 
 func (m *meters) observe(key types.NamespacedName, s acme.State) {

@@ -5,12 +5,12 @@ package managedrecord
 
 import (
 	"errors"
-	"fmt"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/trellis-mesh/trellis/internal/controller/metrics"
 	"github.com/trellis-mesh/trellis/internal/dns"
 )
 
@@ -36,21 +36,7 @@ func newMeters(registry prometheus.Registerer) (*meters, error) {
 		}, []string{"class"}),
 		phases: map[types.NamespacedName]map[string]int{},
 	}
-	return m, errors.Join(register(registry, &m.records), register(registry, &m.errors))
-}
-
-func register[T prometheus.Collector](registry prometheus.Registerer, collector *T) error {
-	err := registry.Register(*collector)
-	var there prometheus.AlreadyRegisteredError
-	if errors.As(err, &there) {
-		same, ok := there.ExistingCollector.(T)
-		if !ok {
-			return fmt.Errorf("registering metrics: another collector has the name of ours: %w", err)
-		}
-		*collector = same
-		return nil
-	}
-	return err
+	return m, errors.Join(metrics.Register(registry, &m.records), metrics.Register(registry, &m.errors))
 }
 
 // counted says how many records of a provider are in each phase.
