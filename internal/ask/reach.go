@@ -156,7 +156,7 @@ func (w *World) identities() []string {
 	return slices.Compact(out)
 }
 
-func spiffe(n xds.Node) string { return "spiffe://" + n.Identity().Principal() }
+func spiffe(n xds.Node) string { return n.Identity().SPIFFE() }
 
 // members are the workloads of the mesh in a class, as namespace/account.
 func (w *World) members(p *space.Point) (members []string, first xds.Node) {

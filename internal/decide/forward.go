@@ -170,7 +170,7 @@ func upstreamLoad(c *clusterv3.Cluster, load payload) (payload, cluster.Protocol
 func (w *walk) offer(p *proxy, c *clusterv3.Cluster, s cluster.Security, f forwarding, protocol cluster.Protocol) *stream.TLS {
 	common := s.TLS.GetCommonTlsContext()
 	out := &stream.TLS{ServerName: s.TLS.GetSni(), Offered: common.GetAlpnProtocols()}
-	if f.load.request != nil && f.alpn != nil && meshTLS(c, s) {
+	if f.load.request != nil && f.alpn != nil && takesALPN(c) {
 		version := hcm.HTTP11
 		if protocol == cluster.HTTP2 || protocol == cluster.Same && f.load.request.Version == hcm.HTTP2 {
 			version = hcm.HTTP2
@@ -181,7 +181,7 @@ func (w *walk) offer(p *proxy, c *clusterv3.Cluster, s cluster.Security, f forwa
 	}
 	for _, secret := range common.GetTlsCertificateSdsSecretConfigs() {
 		if secret.GetName() == listener.WorkloadCertificate {
-			out.Peer = p.identity()
+			out.Peer = certificateOf(p.node)
 		}
 	}
 	if out.Peer == nil && (len(common.GetTlsCertificateSdsSecretConfigs()) > 0 || len(common.GetTlsCertificates()) > 0) {
@@ -191,11 +191,11 @@ func (w *walk) offer(p *proxy, c *clusterv3.Cluster, s cluster.Security, f forwa
 	return out
 }
 
-// meshTLS reports whether Istio's ALPN filter replaces what a cluster offers: it
+// takesALPN reports whether Istio's ALPN filter replaces what a cluster offers: it
 // does unless the cluster says "istio.alpn_override": "false"
 // (pilot/pkg/networking/core/cluster_tls.go).
-func meshTLS(c *clusterv3.Cluster, s cluster.Security) bool {
-	return c.GetMetadata().GetFilterMetadata()["istio"].GetFields()["alpn_override"].GetStringValue() != "false" && s.TLS != nil
+func takesALPN(c *clusterv3.Cluster) bool {
+	return c.GetMetadata().GetFilterMetadata()["istio"].GetFields()["alpn_override"].GetStringValue() != "false"
 }
 
 // mistrust is whether the client's proxy will accept the certificate of the
@@ -213,8 +213,7 @@ func (w *walk) mistrust(s cluster.Security, e cluster.Endpoint) match.Answer {
 		if node.ServiceAccount == "" {
 			return match.Yes
 		}
-		server := &proxy{node: node}
-		return listener.Verify(settings, server.identity())
+		return listener.Verify(settings, certificateOf(node))
 	})
 }
 

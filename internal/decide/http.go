@@ -59,7 +59,7 @@ func (p *proxy) compileManager(m *hcmv3.HttpConnectionManager) *connectionManage
 		runtime = xds.DefaultRuntime()
 	}
 	out.hcm = hcm.Compile(m, hcm.Surroundings{
-		Runtime: runtime, InternalOnlyHeaders: routes.GetInternalOnlyHeaders(), LocalURI: p.identity().URIs[0],
+		Runtime: runtime, InternalOnlyHeaders: routes.GetInternalOnlyHeaders(), LocalURI: p.node.Identity().SPIFFE(),
 	})
 	out.table = p.routes.of(routes, runtime)
 	for _, f := range m.GetHttpFilters() {

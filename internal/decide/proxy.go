@@ -56,9 +56,8 @@ func (p *proxy) chain(proto *listenerv3.FilterChain) *filterChain {
 	return out
 }
 
-// identity is the certificate that Istio gives the workload: one SPIFFE ID
+// certificateOf is the one that Istio gives a workload: with one SPIFFE ID
 // (security/pkg/pki/util/san.go).
-func (p *proxy) identity() *stream.Certificate {
-	id := p.node.Identity()
-	return &stream.Certificate{URIs: []string{"spiffe://" + id.Principal()}}
+func certificateOf(node xds.Node) *stream.Certificate {
+	return &stream.Certificate{URIs: []string{node.Identity().SPIFFE()}}
 }

@@ -54,6 +54,9 @@ func (i Identity) Principal() string {
 	return i.TrustDomain + "/ns/" + i.Namespace + "/sa/" + i.ServiceAccount
 }
 
+// SPIFFE is the identity as certificates have it.
+func (i Identity) SPIFFE() string { return "spiffe://" + i.Principal() }
+
 // Layer is who stated something: the level at which it can be changed.
 type Layer string
 

@@ -44,7 +44,7 @@ func RequestOf(w *ask.World, e *accesslog.Entry, from *ask.WorkloadRef) (*ask.Re
 // identity where the format has it, else by its address.
 func senderOf(w *ask.World, e *accesslog.Entry) *ask.WorkloadRef {
 	for _, n := range w.Nodes {
-		if identity := n.Identity(); e.Peer != "" && e.Peer == "spiffe://"+identity.Principal() {
+		if e.Peer != "" && e.Peer == n.Identity().SPIFFE() {
 			return &ask.WorkloadRef{Namespace: n.Namespace, Name: n.Name}
 		}
 	}

@@ -377,7 +377,7 @@ func (w *walker) send(node xds.Node, c *clusterv3.Cluster, e cluster.Endpoint, v
 	}
 	identity := ""
 	if security := cluster.SecurityTo(c, e.Metadata); security.TLS != nil {
-		next.tls, identity = true, "spiffe://"+node.Identity().Principal()
+		next.tls, identity = true, node.Identity().SPIFFE()
 		out.TLS = &stream.TLS{ServerName: security.TLS.GetSni(), Offered: slices.Clone(meshProtocols), Peer: &stream.Certificate{URIs: []string{identity}}}
 		if !w.side.Door.HTTP {
 			out.TLS.Offered = security.TLS.GetCommonTlsContext().GetAlpnProtocols()
