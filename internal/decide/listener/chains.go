@@ -82,8 +82,6 @@ type Choice struct {
 	// Chain takes the connection; nil: none does, and Envoy closes it (response
 	// flag NR, details filter_chain_not_found).
 	Chain *listenerv3.FilterChain
-	// Default is true where it is the listener's default filter chain.
-	Default bool
 	// Transport and Protocols are what the listener filters found out: "tls" or
 	// "raw_buffer", and the application protocols that were offered.
 	Transport string
@@ -111,7 +109,7 @@ func (c *Chains) Choose(connection *stream.Connection, version string) Choice {
 	case len(left) > 0:
 		out.Chain = left[0].proto
 	case c.fallback != nil:
-		out.Chain, out.Default = c.fallback, true
+		out.Chain = c.fallback
 	}
 	return out
 }

@@ -34,8 +34,6 @@ type Session struct {
 	Failure string
 	// Unknown says why nobody can tell.
 	Unknown string
-	// Verifies is true where the chain asks for a certificate of the mesh.
-	Verifies bool
 	// TLS is true where the chain terminates TLS.
 	TLS bool
 }
@@ -81,9 +79,8 @@ func handshake(out Session, context *tlsv3.DownstreamTlsContext) Session {
 			break
 		}
 	}
-	roots, verification := validation(common)
+	roots, verification := Roots(common)
 	asked := verification != nil || roots != "" || context.GetRequireClientCertificate().GetValue()
-	out.Verifies = asked && roots == MeshRoots
 	switch {
 	case !asked:
 		settled.Peer = nil
@@ -113,9 +110,9 @@ func named(roots string) string {
 	return roots
 }
 
-// validation is by which roots (the name of their secret) and settings a
-// certificate is verified.
-func validation(common *tlsv3.CommonTlsContext) (roots string, settings *tlsv3.CertificateValidationContext) {
+// Roots is the name of the secret that a certificate of the other side is verified
+// by, and the other settings of that; both empty where nothing is verified.
+func Roots(common *tlsv3.CommonTlsContext) (roots string, settings *tlsv3.CertificateValidationContext) {
 	switch v := common.GetValidationContextType().(type) {
 	case *tlsv3.CommonTlsContext_ValidationContext:
 		return "", v.ValidationContext
@@ -129,12 +126,6 @@ func validation(common *tlsv3.CommonTlsContext) (roots string, settings *tlsv3.C
 		return v.CombinedValidationContext.GetValidationContextSdsSecretConfig().GetName(), settings
 	}
 	return "", nil
-}
-
-// Roots is the name of the secret that a client verifies a server by, and its
-// other settings; both empty where it verifies nothing.
-func Roots(common *tlsv3.CommonTlsContext) (string, *tlsv3.CertificateValidationContext) {
-	return validation(common)
 }
 
 // Verify compares the names of a certificate whose chain is good with those that
