@@ -200,27 +200,17 @@ func tokenNeeds(p *space.Point) []string {
 func exposureOf(l outsideLeaf) Exposure {
 	e := Exposure{
 		Gateway: WorkloadRef(l.door.service.Name).String(), Scheme: l.door.scheme(), Host: l.request.Host, Route: l.decided.route,
-		Needs: Nothing, Reaches: l.decided.place(), Because: l.decided.because, Rules: l.decided.objects(),
+		Reaches: l.decided.place(), Because: l.decided.because, Rules: l.decided.objects(),
 		Witness: l.door.witness(Internet, l.request),
 	}
 	if l.door.HTTP {
 		e.Methods, e.Paths = []string{l.request.Method}, []string{l.request.Path}
 	}
-	switch needs := tokenNeeds(l.point); {
-	case l.decided.outcome == decide.Unknown:
-		e.Needs, e.Why = Undecided, l.decided.why
-	case l.request.Claims == nil:
-	case len(needs) == 1:
-		e.Needs, e.Token = Token, needs
-	default:
-		e.Needs, e.Token = Claims, needs
+	e.Needs, e.Token = needsOf(l.point, l.request, l.decided)
+	if e.Needs == Undecided {
+		e.Why = l.decided.why
 	}
-	l.point.Each(func(d space.Dimension, v space.Value) {
-		if d.Kind != space.Header && d.Kind != space.Address && d.Kind != space.Parameter || v.Absent || !slices.Contains(v.Signs, true) {
-			return
-		}
-		e.Only = append(e.Only, d.String()+" "+v.Text())
-	})
+	e.Only = onlyOf(l.point, false)
 	return e
 }
 

@@ -67,7 +67,7 @@ func (b *builder) standIn(in *intent.Ingress, h *intent.Host) (string, *v1alpha1
 		if of == h.Certificate.For {
 			continue
 		}
-		if c := b.certificateOf(in, of); issued(c) && slices.ContainsFunc(c.Spec.DNSNames, func(n string) bool { return coversHost(n, h.Name) }) {
+		if c := b.certificateOf(in, of); issued(c) && slices.ContainsFunc(c.Spec.DNSNames, func(n string) bool { return model.CoversHost(n, h.Name) }) {
 			return of, c
 		}
 	}
@@ -82,10 +82,3 @@ func (b *builder) certificateOf(in *intent.Ingress, of string) *v1alpha1.Managed
 
 // issued reports whether an authority has issued it once: it has a last good pair.
 func issued(c *v1alpha1.ManagedCertificate) bool { return c != nil && c.Status.NotAfter != nil }
-
-// coversHost reports whether a name of a certificate stands for a host: a wildcard
-// for exactly one label (RFC 9525 section 6.3).
-func coversHost(name, host string) bool {
-	_, parent, _ := strings.Cut(host, ".")
-	return name == host || name == "*."+parent
-}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/model"
 )
 
 // settleCertificates decides which certificates serve the hosts of an ingress
@@ -62,7 +63,7 @@ func challengeOf(spec *v1alpha1.SecureIngressSpec) v1alpha1.ChallengeType {
 // a wildcard stands for exactly one label (RFC 9525 section 6.3).
 func domainOf(in *Ingress, host string) string {
 	for _, d := range in.Spec.Domains {
-		if host == d.Domain || covers("*."+d.Domain, host) {
+		if host == d.Domain || model.CoversHost("*."+d.Domain, host) {
 			return d.Domain
 		}
 	}

@@ -222,24 +222,13 @@ func (r *resolver) covered(host string, in *Ingress, at model.Origin) bool {
 		return true
 	}
 	c, ok := r.snapshot.Certificate(model.Name{Namespace: in.Ref.Namespace, Name: in.Spec.TLS.SecretName})
-	if !ok || c.Problem != "" || slices.ContainsFunc(c.Names, func(n string) bool { return covers(n, host) }) {
+	if !ok || c.Problem != "" || slices.ContainsFunc(c.Names, func(n string) bool { return model.CoversHost(n, host) }) {
 		return true
 	}
 	why := fmt.Sprintf("the certificate in Secret %s/%s is for %s and not for %s; the host is not published", in.Ref.Namespace, in.Spec.TLS.SecretName, strings.Join(c.Names, ", "), host)
 	r.refuse(at, refusal{"CertificateMismatch", why, in.Ref.String(), "ask the platform for a certificate that covers the host, or use a name that it covers"})
 	r.warn(field(in.Origin, "spec.tls.secretName"), refusal{"CertificateMismatch", why, in.Ref.String(), "put a certificate in the Secret that covers the host"})
 	return false
-}
-
-// covers compares a certificate's name with a host: a wildcard stands for
-// exactly one label (RFC 9525 section 6.3).
-func covers(name, host string) bool {
-	name = strings.ToLower(strings.TrimSuffix(name, "."))
-	if rest, ok := strings.CutPrefix(name, "*."); ok {
-		_, parent, found := strings.Cut(host, ".")
-		return found && parent == rest
-	}
-	return name == host
 }
 
 func (r *resolver) publish(a *Application, in *Ingress, h exposedHost, spec *v1alpha1.Exposure, name v1alpha1.LabelName, at model.Origin) {

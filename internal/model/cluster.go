@@ -3,7 +3,10 @@
 
 package model
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Mesh is what is true of the whole mesh.
 type Mesh struct {
@@ -124,4 +127,16 @@ func sortedBy[T any](in []T, compare func(a, b T) int) []T {
 	out := slices.Clone(in)
 	slices.SortStableFunc(out, compare)
 	return out
+}
+
+// CoversHost reports whether a name of a certificate stands for a host, which is in
+// lower case without a dot at its end: itself, or a wildcard for exactly one label
+// (RFC 9525 section 6.3).
+func CoversHost(name, host string) bool {
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	if rest, ok := strings.CutPrefix(name, "*."); ok {
+		_, parent, found := strings.Cut(host, ".")
+		return found && parent == rest
+	}
+	return name == host
 }
