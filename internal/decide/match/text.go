@@ -67,7 +67,7 @@ func NewText(m *matcherv3.StringMatcher) (*Text, error) {
 		return nil, errors.New("compiling a string matcher: Envoy refuses an empty prefix, suffix or part")
 	}
 	if t.fold {
-		t.pattern = lower(t.pattern)
+		t.pattern = Lower(t.pattern)
 	}
 	return t, nil
 }
@@ -87,7 +87,7 @@ func (t *Text) Match(s string) Answer {
 		return Cannot(t.why)
 	}
 	if t.fold {
-		s = lower(s)
+		s = Lower(s)
 	}
 	switch t.kind {
 	case prefix:
@@ -100,8 +100,8 @@ func (t *Text) Match(s string) Answer {
 	return Is(s == t.pattern)
 }
 
-// lower changes ASCII letters only, as Envoy does whatever the locale is.
-func lower(s string) string {
+// Lower changes ASCII letters only, as Envoy does whatever the locale is.
+func Lower(s string) string {
 	at := strings.IndexFunc(s, func(r rune) bool { return r >= 'A' && r <= 'Z' })
 	if at < 0 {
 		return s

@@ -5,6 +5,7 @@ package rbac
 
 import (
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 
@@ -21,6 +22,7 @@ type condition func(*stream.Stream) match.Answer
 type engine struct {
 	action   rbacv3.RBAC_Action
 	policies []policy // by name
+	index    *index   // nil: there are few policies, or nothing rules one out
 	why      string   // it cannot be evaluated
 }
 
@@ -45,6 +47,7 @@ func newEngine(rules *rbacv3.RBAC, matcher, network bool) (*engine, error) {
 		return nil, fmt.Errorf("the action %d does not exist", e.action)
 	}
 	c := &compiler{network: network}
+	var indexed []*rbacv3.Policy
 	// Envoy keeps policies in a sorted map, and the first that matches decides.
 	for _, name := range slices.Sorted(maps.Keys(rules.GetPolicies())) {
 		p, err := c.policy(name, rules.GetPolicies()[name])
@@ -52,7 +55,9 @@ func newEngine(rules *rbacv3.RBAC, matcher, network bool) (*engine, error) {
 			return nil, fmt.Errorf("the policy %q: %w", name, err)
 		}
 		e.policies = append(e.policies, p)
+		indexed = append(indexed, rules.GetPolicies()[name])
 	}
+	e.index = newIndex(indexed)
 	return e, nil
 }
 
@@ -74,12 +79,26 @@ func (p *policy) match(s *stream.Stream) match.Answer {
 	return b
 }
 
+// candidates are the positions of policies that may match, in order.
+func (e *engine) candidates(s *stream.Stream) iter.Seq[int] {
+	if authority, there := s.Headers.Single(stream.Authority); there && e.index != nil {
+		return e.index.of(authority)
+	}
+	return func(yield func(int) bool) {
+		for i := range e.policies {
+			if !yield(i) {
+				return
+			}
+		}
+	}
+}
+
 func (e *engine) decide(s *stream.Stream) Result {
 	if e.why != "" {
 		return Result{There: true, Outcome: Unknown, Why: e.why}
 	}
 	why := ""
-	for i := range e.policies {
+	for i := range e.candidates(s) {
 		a := e.policies[i].match(s)
 		switch a.Truth {
 		case match.True:

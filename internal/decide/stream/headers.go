@@ -55,6 +55,25 @@ func (h *Headers) Get(name string) (string, bool) {
 	return "", false
 }
 
+// Single is the value of a header that was sent once; false where there is none, or
+// are several.
+func (h *Headers) Single(name string) (string, bool) {
+	at := -1
+	for i := range h.fields {
+		if h.fields[i].Name != name {
+			continue
+		}
+		if at >= 0 {
+			return "", false
+		}
+		at = i
+	}
+	if at < 0 {
+		return "", false
+	}
+	return h.fields[at].Value, true
+}
+
 // Joined is what Envoy's header matchers compare: all values of a header with a
 // comma between them, and whether there is one
 // (HeaderUtility::getAllOfHeaderAsString).

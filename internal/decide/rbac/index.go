@@ -1,0 +1,137 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package rbac
+
+import (
+	"iter"
+	"strings"
+
+	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+
+	"github.com/trellis-mesh/trellis/internal/decide/match"
+	"github.com/trellis-mesh/trellis/internal/decide/stream"
+)
+
+// indexedFrom is how many policies are worth an index.
+const indexedFrom = 16
+
+// index finds the policies that a request's host does not rule out. A gateway has
+// policies for each of its hosts, and a request is for one. It leaves out only
+// what cannot match: a policy that is left in is asked as before.
+type index struct {
+	// exact are positions of policies by the host that they need, and prefix by a
+	// host with its colon, for any port; in lower case.
+	exact, prefix map[string][]int
+	// rest are positions of those that no host rules out.
+	rest []int
+}
+
+func newIndex(policies []*rbacv3.Policy) *index {
+	if len(policies) < indexedFrom {
+		return nil
+	}
+	out := &index{exact: map[string][]int{}, prefix: map[string][]int{}}
+	for i, p := range policies {
+		needed, known := neededBy(p.GetPermissions(), 0)
+		if !known {
+			out.rest = append(out.rest, i)
+			continue
+		}
+		for _, h := range needed {
+			table := out.exact
+			if h.ports {
+				table = out.prefix
+			}
+			table[h.text] = append(table[h.text], i)
+		}
+	}
+	if len(out.rest) == len(policies) {
+		return nil
+	}
+	return out
+}
+
+// host is one that a request may be for; with ports it ends in a colon, and anything
+// may follow.
+type host struct {
+	text  string
+	ports bool
+}
+
+// neededBy are hosts of which a request must have one to match any of the
+// permissions; known is false where there may be others.
+func neededBy(permissions []*rbacv3.Permission, depth int) (needed []host, known bool) {
+	if depth > maximumDepth {
+		return nil, false
+	}
+	for _, p := range permissions {
+		one, known := needs(p, depth)
+		if !known {
+			return nil, false
+		}
+		needed = append(needed, one...)
+	}
+	return needed, true
+}
+
+func needs(p *rbacv3.Permission, depth int) (needed []host, known bool) {
+	switch r := p.GetRule().(type) {
+	case *rbacv3.Permission_AndRules:
+		for _, one := range r.AndRules.GetRules() {
+			if needed, known := needs(one, depth+1); known {
+				return needed, true
+			}
+		}
+	case *rbacv3.Permission_OrRules:
+		return neededBy(r.OrRules.GetRules(), depth+1)
+	case *rbacv3.Permission_Header:
+		return named(r.Header)
+	}
+	return nil, false
+}
+
+// named reads a matcher of the host.
+func named(m *routev3.HeaderMatcher) (needed []host, known bool) {
+	name := strings.ToLower(m.GetName())
+	if name != "host" && name != stream.Authority || m.GetInvertMatch() || m.GetTreatMissingHeaderAsEmpty() {
+		return nil, false
+	}
+	if exact := m.GetStringMatch().GetExact(); exact != "" {
+		return []host{{text: match.Lower(exact)}}, true
+	}
+	// Of other beginnings one request may have several.
+	if prefix := m.GetStringMatch().GetPrefix(); prefix != "" && strings.IndexByte(prefix, ':') == len(prefix)-1 {
+		return []host{{match.Lower(prefix), true}}, true
+	}
+	return nil, false
+}
+
+// of gives the positions of the policies that may match a request for a host, each
+// once and in order.
+func (x *index) of(authority string) iter.Seq[int] {
+	authority = match.Lower(authority)
+	lists := [3][]int{x.rest, x.exact[authority]}
+	if colon := strings.IndexByte(authority, ':'); colon >= 0 {
+		lists[2] = x.prefix[authority[:colon+1]]
+	}
+	return func(yield func(int) bool) {
+		last := -1
+		for {
+			next := -1
+			for i := range lists {
+				for len(lists[i]) > 0 && lists[i][0] <= last {
+					lists[i] = lists[i][1:]
+				}
+				if len(lists[i]) > 0 && (next < 0 || lists[i][0] < next) {
+					next = lists[i][0]
+				}
+			}
+			if next < 0 || !yield(next) {
+				return
+			}
+			last = next
+		}
+	}
+}
