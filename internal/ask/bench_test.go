@@ -99,6 +99,9 @@ func BenchmarkWho(b *testing.B) {
 		}
 	})
 	b.Run("warm", func(b *testing.B) {
+		if _, err := m.Who(target); err != nil {
+			b.Fatal(err)
+		}
 		for b.Loop() {
 			if _, err := m.Who(target); err != nil {
 				b.Fatal(err)

@@ -49,7 +49,7 @@ type sets struct {
 	mu        sync.Mutex
 	reader    *space.Reader
 	evaluator *decide.Evaluator
-	outside   *outsideAnswer
+	outside   outsideHosts
 	exposed   *Exposed
 }
 

@@ -63,7 +63,7 @@ type Exposed struct {
 
 // Exposed finds everything that the internet can reach, once. The answer is read only.
 func (w *World) Exposed() *Exposed {
-	answer := w.fromInternet()
+	answer := w.fromInternet(nil)
 	w.sets.mu.Lock()
 	defer w.sets.mu.Unlock()
 	if w.sets.exposed != nil {

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/trellis-mesh/trellis/internal/ask/space"
+	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
 // outsideAnswer is what becomes of every class of requests from the internet.
@@ -44,47 +45,73 @@ func inParallel(n int, do func(int)) {
 	wait.Wait()
 }
 
-// fromInternet decides every class of requests from outside, once for a World.
-func (w *World) fromInternet() *outsideAnswer {
-	reader := w.reader()
-	w.sets.mu.Lock()
-	known := w.sets.outside
-	w.sets.mu.Unlock()
-	if known != nil {
-		return known
-	}
-	doors, problems := w.gateways()
-	out := &outsideAnswer{notes: problems}
-	type work struct {
-		door   *door
-		within *space.Point
-	}
-	var all []work
-	for _, d := range doors {
-		e := &space.Explorer{Sides: []*space.Side{{Reader: reader, Proxies: w.servers(), Door: &d.Door}}}
-		for _, host := range e.Hosts() {
-			all = append(all, work{d, host})
+// outsideHost is what the internet can send to one door for one class of hosts.
+type outsideHost struct {
+	door   *door
+	within *space.Point
+
+	once   sync.Once
+	leaves []outsideLeaf
+	notes  []string
+}
+
+// outsideHosts are all of a World, each with what becomes of its requests once
+// somebody has asked.
+type outsideHosts struct {
+	once  sync.Once
+	all   []*outsideHost
+	notes []string
+}
+
+func (w *World) outsideHosts() *outsideHosts {
+	out := &w.sets.outside
+	out.once.Do(func() {
+		doors, problems := w.gateways()
+		out.notes = problems
+		for _, d := range doors {
+			e := &space.Explorer{Sides: []*space.Side{{Reader: w.reader(), Proxies: w.servers(), Door: &d.Door}}}
+			for _, host := range e.Hosts() {
+				out.all = append(out.all, &outsideHost{door: d, within: host})
+			}
+		}
+	})
+	return out
+}
+
+// fromInternet decides every class of requests from outside, each once for a World:
+// of the hosts that are wanted, nil for all.
+func (w *World) fromInternet(wanted func(*outsideHost) bool) *outsideAnswer {
+	known := w.outsideHosts()
+	var hosts []*outsideHost
+	for _, h := range known.all {
+		if wanted == nil || wanted(h) {
+			hosts = append(hosts, h)
 		}
 	}
-	leaves, notes := make([][]outsideLeaf, len(all)), make([][]string, len(all))
-	inParallel(len(all), func(i int) {
-		// Each has a door of its own: exploring notes in it where tokens are sent.
-		d := *all[i].door
-		d.Places = nil
-		e := &space.Explorer{Sides: []*space.Side{{Reader: reader, Proxies: w.servers(), Door: &d.Door}}, Within: all[i].within}
-		_, notes[i] = e.Explore(func(p *space.Point) {
-			r := d.Witness(p)
-			leaves[i] = append(leaves[i], outsideLeaf{&d, p, r, w.decide(&d, r)})
-		})
-	})
-	for i := range all {
-		out.leaves = append(out.leaves, leaves[i]...)
-		out.notes = append(out.notes, notes[i]...)
+	inParallel(len(hosts), func(i int) { hosts[i].once.Do(func() { w.explore(hosts[i]) }) })
+	out := &outsideAnswer{notes: slices.Clone(known.notes)}
+	for _, h := range hosts {
+		out.leaves = append(out.leaves, h.leaves...)
+		out.notes = append(out.notes, h.notes...)
 	}
 	slices.Sort(out.notes)
 	out.notes = slices.Compact(out.notes)
-	w.sets.mu.Lock()
-	defer w.sets.mu.Unlock()
-	w.sets.outside = out
 	return out
+}
+
+func (w *World) explore(h *outsideHost) {
+	// Each has a door of its own: exploring notes in it where tokens are sent.
+	d := h.door.clone()
+	e := &space.Explorer{Sides: []*space.Side{{Reader: w.reader(), Proxies: w.servers(), Door: &d.Door}}, Within: h.within}
+	_, h.notes = e.Explore(func(p *space.Point) {
+		r := d.Witness(p)
+		h.leaves = append(h.leaves, outsideLeaf{d, p, r, w.decide(d, r)})
+	})
+}
+
+// leads reports whether a host's requests may come to a workload.
+func (w *World) leads(h *outsideHost, node xds.Node) bool {
+	side := &space.Side{Reader: w.reader(), Proxies: w.servers(), Door: &h.door.Door}
+	e := &space.Explorer{Sides: []*space.Side{side}, Within: h.within}
+	return e.Leads(func(n xds.Node) bool { return w.alike(n.Key(), node) })
 }

@@ -110,15 +110,15 @@ func (w *World) Who(t Target) (*Reached, error) {
 	if !found {
 		return nil, fmt.Errorf("%s has no port %d", t.Workload, t.Port)
 	}
-	w.throughGateways(t, node, rows)
-	out.Notes = mergeText(out.Notes, w.fromInternet().notes)
+	out.Notes = mergeText(out.Notes, w.throughGateways(t, node, rows))
 	out.Rows = append(out.Rows, rows.list()...)
 	return out, nil
 }
 
-// throughGateways adds what reaches the target from the internet.
-func (w *World) throughGateways(t Target, node xds.Node, rows *rows) {
-	answer := w.fromInternet()
+// throughGateways adds what reaches the target from the internet, and says why
+// something may be missing.
+func (w *World) throughGateways(t Target, node xds.Node, rows *rows) (notes []string) {
+	answer := w.fromInternet(func(h *outsideHost) bool { return w.leads(h, node) })
 	var leaves []outsideLeaf
 	for _, l := range answer.leaves {
 		if l.decided.reached != nil && w.alike(*l.decided.reached, node) && t.wants(l.point) {
@@ -132,6 +132,7 @@ func (w *World) throughGateways(t Target, node xds.Node, rows *rows) {
 			Token: e.Token, Only: e.Only, Why: e.Why, Because: e.Because, Rules: e.Rules, Witness: e.Witness,
 		})
 	}
+	return answer.notes
 }
 
 // alike reports whether a proxy is the same workload as another.

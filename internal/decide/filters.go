@@ -95,8 +95,16 @@ func effectiveType(config *anypb.Any) string {
 	return config.GetTypeUrl()
 }
 
+// httpFilters are the compiled ones of a proxy: by name and type, and by the bytes of
+// their configuration. Each chain of a gateway has the same rules.
+type httpFilters map[string]map[string]compiledFilter
+
+type compiledFilter struct {
+	filter httpFilter
+	err    error
+}
+
 func (p *proxy) compileHTTPFilter(f *hcmv3.HttpFilter) (httpFilter, error) {
-	out := httpFilter{name: f.GetName()}
 	config := f.GetTypedConfig()
 	if discovery := f.GetConfigDiscovery(); discovery != nil {
 		config = discovery.GetDefaultConfig()
@@ -104,9 +112,23 @@ func (p *proxy) compileHTTPFilter(f *hcmv3.HttpFilter) (httpFilter, error) {
 			config = extension.GetTypedConfig()
 		}
 		if config == nil {
-			return out, fmt.Errorf("its configuration comes apart and is not known")
+			return httpFilter{name: f.GetName()}, fmt.Errorf("its configuration comes apart and is not known")
 		}
 	}
+	key := fmt.Sprint(f.GetName(), " ", config.GetTypeUrl(), " ", f.GetIsOptional())
+	known, ok := p.filters[key][string(config.GetValue())]
+	if !ok {
+		known.filter, known.err = newHTTPFilter(f, config)
+		if p.filters[key] == nil {
+			p.filters[key] = map[string]compiledFilter{}
+		}
+		p.filters[key][string(config.GetValue())] = known
+	}
+	return known.filter, known.err
+}
+
+func newHTTPFilter(f *hcmv3.HttpFilter, config *anypb.Any) (httpFilter, error) {
+	out := httpFilter{name: f.GetName()}
 	kind := effectiveType(config)
 	for part := range transparent {
 		if strings.Contains(kind, part) {

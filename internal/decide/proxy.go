@@ -23,6 +23,7 @@ type proxy struct {
 	listeners map[*listenerv3.Listener]*listener.Chains
 	chains    map[*listenerv3.FilterChain]*filterChain
 	routes    routeTables
+	filters   httpFilters
 }
 
 func newProxy(node xds.Node, config *xds.Config) *proxy {
@@ -31,6 +32,7 @@ func newProxy(node xds.Node, config *xds.Config) *proxy {
 		listeners: map[*listenerv3.Listener]*listener.Chains{},
 		chains:    map[*listenerv3.FilterChain]*filterChain{},
 		routes:    routeTables{},
+		filters:   httpFilters{},
 	}
 }
 

@@ -15,7 +15,8 @@ import (
 type Kind int8
 
 // The kinds. Regex takes the whole text, as Envoy does. Present takes every text.
-// Range takes the addresses of a CIDR block.
+// Range takes the addresses of a CIDR block. Segments takes a path and all below it,
+// which is what an exact path and a prefix that ends in a slash take together.
 const (
 	Exact Kind = iota
 	Prefix
@@ -24,6 +25,7 @@ const (
 	Regex
 	Present
 	Range
+	Segments
 )
 
 // Pattern is one matcher of a text. It may be a map key.
@@ -54,6 +56,9 @@ func (p Pattern) Match(s string) bool {
 		return strings.Contains(s, text)
 	case Present:
 		return true
+	case Segments:
+		rest, found := strings.CutPrefix(s, text)
+		return found && (rest == "" || rest[0] == '/')
 	case Range:
 		block, err := netip.ParsePrefix(text)
 		address, wrong := netip.ParseAddr(s)
@@ -80,6 +85,8 @@ func (p Pattern) expression() string {
 		text = "(?s:.*)" + text + "(?s:.*)"
 	case Present:
 		text = "(?s:.*)"
+	case Segments:
+		text += "(?s:/.*)?"
 	case Exact, Regex, Range:
 	}
 	if p.Fold {

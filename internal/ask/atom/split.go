@@ -54,6 +54,7 @@ func Split(l Language, patterns []Pattern) (classes []Class, complete bool) {
 		if p.Kind == Exact || p.Kind == Present || p.Kind == Range || l.meets(p) {
 			s.literal(p)
 			kinds[p.Kind] = true
+			kinds[Prefix] = kinds[Prefix] || p.Kind == Segments
 		} else if l.Beyond != nil {
 			s.beyond(p)
 		}
@@ -82,7 +83,7 @@ func (s *splitter) literal(p Pattern) {
 	switch p.Kind {
 	case Exact:
 		s.add(p.Text)
-	case Prefix, Suffix:
+	case Prefix, Suffix, Segments:
 		s.add(p.Text)
 		for _, text := range s.language.Other(p.Text, p.Kind) {
 			s.add(text)

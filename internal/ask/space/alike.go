@@ -70,13 +70,17 @@ func (t *tracer) gateway(p *Point) {
 	t.write(choice.Chain.GetTransportSocket())
 	t.filters(ch, v)
 	t.parts.WriteString(ch.others)
-	at, found := t.domain(ch.table, v)
-	t.sure = true
-	if !found {
+	at, known := t.domain(ch.table, v)
+	t.sure = known
+	t.write(ch.table.rest)
+	if at == nil {
 		return
 	}
+	t.write(at.rest)
 	for _, r := range at.routes {
-		t.write(r.proto)
+		for _, one := range r.protos {
+			t.write(one)
+		}
 		for _, name := range r.clusters {
 			t.cluster(config, name)
 		}

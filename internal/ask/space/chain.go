@@ -44,6 +44,82 @@ type rules struct {
 	action rbacv3.RBAC_Action
 	// shadow rules refuse nothing.
 	shadow bool
+	// byHost are the rules that ask for one of some hosts, by each of these, and
+	// others the rest; positions in list, in order. Nil where there are few rules.
+	byHost map[atom.Pattern][]int
+	others []int
+}
+
+// indexedFrom is how many rules are worth an index.
+const indexedFrom = 32
+
+func (r *rules) index() {
+	if len(r.list) < indexedFrom {
+		return
+	}
+	r.byHost = map[atom.Pattern][]int{}
+	for i, rule := range r.list {
+		asked, known := hostsOf(rule.condition)
+		if !known {
+			r.others = append(r.others, i)
+		}
+		for _, p := range asked {
+			r.byHost[p] = append(r.byHost[p], i)
+		}
+	}
+}
+
+// hostsOf are patterns of which a host has to take one; known is false where a
+// condition may hold for others.
+func hostsOf(c condition) (patterns []atom.Pattern, known bool) {
+	switch c := c.(type) {
+	case leaf:
+		if c.dimension.Kind == Host {
+			return []atom.Pattern{c.pattern}, true
+		}
+	case all:
+		for _, one := range c {
+			if patterns, known = hostsOf(one); known {
+				return patterns, true
+			}
+		}
+	case some:
+		for _, one := range c {
+			more, known := hostsOf(one)
+			if !known {
+				return nil, false
+			}
+			patterns = append(patterns, more...)
+		}
+		return patterns, true
+	}
+	return nil, false
+}
+
+// at are the rules that a class of hosts does not rule out, and perhaps some more.
+func (r *rules) at(host *Point) []*Rule {
+	if r.byHost == nil || host == nil {
+		return r.list
+	}
+	positions := slices.Clone(r.others)
+	for p, of := range r.byHost {
+		if (*Point)(nil).with(host.dimension, host.value, host.index).takes(host.dimension, p) != no {
+			positions = append(positions, of...)
+		}
+	}
+	slices.Sort(positions)
+	positions = slices.Compact(positions)
+	out := make([]*Rule, 0, len(positions))
+	for _, i := range positions {
+		out = append(out, r.list[i])
+	}
+	return out
+}
+
+// refusing reports whether the rules can refuse a request: others only say what
+// they would.
+func (r *rules) refusing() bool {
+	return r != nil && !r.shadow && (r.action == rbacv3.RBAC_ALLOW || r.action == rbacv3.RBAC_DENY)
 }
 
 // tokens are what a JWT filter looks for.
@@ -67,17 +143,22 @@ type chain struct {
 // table is a route configuration.
 type table struct {
 	domains []domain
+	// rest is the route configuration without its virtual hosts, to be compared.
+	rest *routev3.RouteConfiguration
 }
 
 type domain struct {
 	pattern atom.Pattern
-	name    string
-	routes  []route
+	// rest is the virtual host without its routes, to be compared.
+	rest   *routev3.VirtualHost
+	routes []route
 }
 
+// route is one of Envoy's, or several behind each other that differ in their paths
+// only.
 type route struct {
 	condition condition
-	proto     *routev3.Route
+	protos    []*routev3.Route
 	clusters  []string
 }
 
@@ -88,6 +169,8 @@ type Reader struct {
 	chains    map[*listenerv3.FilterChain]*chain
 	tables    map[*routev3.RouteConfiguration]*table
 	digests   map[*listenerv3.Listener]string
+	// filters are by the type and the bytes of their configuration.
+	filters map[string]map[string][]any
 }
 
 // digest is a text that is the same for listeners that are.
@@ -111,6 +194,7 @@ func NewReader() *Reader {
 	return &Reader{
 		listeners: map[*listenerv3.Listener]*listener.Chains{}, chains: map[*listenerv3.FilterChain]*chain{},
 		tables: map[*routev3.RouteConfiguration]*table{}, digests: map[*listenerv3.Listener]string{},
+		filters: map[string]map[string][]any{},
 	}
 }
 
@@ -183,7 +267,7 @@ func (r *Reader) manager(config *xds.Config, m *hcmv3.HttpConnectionManager, out
 				typed = extension.GetTypedConfig()
 			}
 		}
-		read := filtersOf(typed)
+		read := r.filtersOf(typed)
 		if read == nil {
 			out.others += fmt.Sprintf("%s %v %x\n", f.GetName(), f.GetDisabled(), typed.GetValue())
 		}
@@ -201,6 +285,20 @@ func (r *Reader) manager(config *xds.Config, m *hcmv3.HttpConnectionManager, out
 		out.table = tableOf(routes)
 		r.tables[routes] = out.table
 	}
+}
+
+// filters reads what was not read before: each chain of a gateway has the same rules.
+// It is called with the lock held.
+func (r *Reader) filtersOf(typed *anypb.Any) []any {
+	known, ok := r.filters[typed.GetTypeUrl()][string(typed.GetValue())]
+	if !ok {
+		known = filtersOf(typed)
+		if r.filters[typed.GetTypeUrl()] == nil {
+			r.filters[typed.GetTypeUrl()] = map[string][]any{}
+		}
+		r.filters[typed.GetTypeUrl()][string(typed.GetValue())] = known
+	}
+	return known
 }
 
 func filtersOf(typed *anypb.Any) []any {
@@ -227,18 +325,20 @@ func rulesOf(m *rbacv3.RBAC, shadow bool) *rules {
 	for _, name := range slices.Sorted(maps.Keys(m.GetPolicies())) {
 		out.list = append(out.list, &Rule{Name: name, Action: m.GetAction(), condition: policyOf(m.GetPolicies()[name]), proto: m.GetPolicies()[name]})
 	}
+	out.index()
 	return out
 }
 
 func tableOf(c *routev3.RouteConfiguration) *table {
-	out := &table{}
+	rest := proto.CloneOf(c)
+	rest.VirtualHosts = nil
+	out := &table{rest: rest}
 	for _, v := range c.GetVirtualHosts() {
-		var routes []route
-		for _, r := range v.GetRoutes() {
-			routes = append(routes, route{routeCondition(r.GetMatch()), r, clustersOf(r)})
-		}
+		routes := routesOf(v.GetRoutes())
+		rest := proto.CloneOf(v)
+		rest.Routes = nil
 		for _, name := range v.GetDomains() {
-			out.domains = append(out.domains, domain{domainPattern(strings.ToLower(name)), name, routes})
+			out.domains = append(out.domains, domain{domainPattern(strings.ToLower(name)), rest, routes})
 		}
 	}
 	// As Envoy looks: whole names, the longest ends, the longest beginnings, the star.
@@ -265,27 +365,108 @@ func domainPattern(name string) atom.Pattern {
 	return atom.Pattern{Text: name, Fold: true}
 }
 
-func routeCondition(m *routev3.RouteMatch) condition {
+// routesOf are the routes of a virtual host in order. One joins another before it
+// that differs in its path only, where no request is for it and for one between them.
+func routesOf(protos []*routev3.Route) []route {
+	type group struct {
+		first  *routev3.Route
+		protos []*routev3.Route
+		paths  []condition
+	}
+	var groups []*group
+	join := func(r *routev3.Route, path condition) bool {
+		for _, g := range slices.Backward(groups[max(0, len(groups)-maxBetween):]) {
+			if sameButPath(g.first, r) {
+				g.protos, g.paths = append(g.protos, r), append(g.paths, path)
+				return true
+			}
+			if !slices.ContainsFunc(g.paths, func(other condition) bool { return !apart(path, other) }) {
+				continue
+			}
+			return false
+		}
+		return false
+	}
+	for _, r := range protos {
+		if path := pathCondition(r.GetMatch()); !join(r, path) {
+			groups = append(groups, &group{r, []*routev3.Route{r}, []condition{path}})
+		}
+	}
+	out := make([]route, 0, len(groups))
+	for _, g := range groups {
+		out = append(out, route{append(all{either(g.paths)}, restOf(g.first.GetMatch())...), g.protos, clustersOf(g.first)})
+	}
+	return out
+}
+
+// maxBetween bounds how far back a route that differs in its path only is looked for.
+const maxBetween = 256
+
+// apart reports whether no path takes both of two patterns, where that is easy to
+// tell.
+func apart(a, b condition) bool {
+	one, is := a.(leaf)
+	other, too := b.(leaf)
+	if !is || !too || one.pattern.Fold || other.pattern.Fold {
+		return false
+	}
+	beginning := func(p atom.Pattern) bool { return p.Kind == atom.Prefix || p.Kind == atom.Segments }
+	switch p, q := one.pattern, other.pattern; {
+	case p.Kind == atom.Exact && (q.Kind == atom.Exact || beginning(q)):
+		return !q.Match(p.Text)
+	case q.Kind == atom.Exact && beginning(p):
+		return !p.Match(q.Text)
+	case beginning(p) && beginning(q):
+		return !strings.HasPrefix(p.Text, q.Text) && !strings.HasPrefix(q.Text, p.Text)
+	}
+	return false
+}
+
+// sameButPath reports whether it makes no difference which of two routes takes a
+// request.
+func sameButPath(a, b *routev3.Route) bool {
+	action := a.GetRoute()
+	if action == nil || action.GetPrefixRewrite() != "" || action.GetRegexRewrite() != nil || action.GetPathRewritePolicy() != nil {
+		return false
+	}
+	if a.GetName() != b.GetName() {
+		return false
+	}
+	a, b = proto.CloneOf(a), proto.CloneOf(b)
+	for _, r := range []*routev3.Route{a, b} {
+		// Traces have the path in their names.
+		r.Decorator = nil
+		if r.GetMatch() != nil {
+			r.GetMatch().PathSpecifier, r.GetMatch().CaseSensitive = nil, nil
+		}
+	}
+	return proto.Equal(a, b)
+}
+
+func pathCondition(m *routev3.RouteMatch) condition {
 	fold := m.GetCaseSensitive() != nil && !m.GetCaseSensitive().GetValue()
 	path := Dimension{Kind: Path}
-	var out all
 	switch p := m.GetPathSpecifier().(type) {
 	case *routev3.RouteMatch_Prefix:
-		if p.Prefix != "/" {
-			out = append(out, leaf{path, atom.Pattern{Kind: atom.Prefix, Text: p.Prefix, Fold: fold}})
+		if p.Prefix == "/" {
+			return constant(yes)
 		}
+		return leaf{path, atom.Pattern{Kind: atom.Prefix, Text: p.Prefix, Fold: fold}}
 	case *routev3.RouteMatch_Path:
-		out = append(out, leaf{path, atom.Pattern{Text: p.Path, Fold: fold}})
+		return leaf{path, atom.Pattern{Text: p.Path, Fold: fold}}
 	case *routev3.RouteMatch_PathSeparatedPrefix:
-		out = append(out, some{leaf{path, atom.Pattern{Text: p.PathSeparatedPrefix, Fold: fold}},
-			leaf{path, atom.Pattern{Kind: atom.Prefix, Text: p.PathSeparatedPrefix + "/", Fold: fold}}})
+		return leaf{path, atom.Pattern{Kind: atom.Segments, Text: p.PathSeparatedPrefix, Fold: fold}}
 	case *routev3.RouteMatch_SafeRegex:
-		out = append(out, leaf{path, atom.Pattern{Kind: atom.Regex, Text: p.SafeRegex.GetRegex()}})
+		return leaf{path, atom.Pattern{Kind: atom.Regex, Text: p.SafeRegex.GetRegex()}}
 	case *routev3.RouteMatch_PathMatchPolicy:
-		out = append(out, templateOf(p.PathMatchPolicy))
-	default:
-		out = append(out, blind{"a route for CONNECT"})
+		return templateOf(p.PathMatchPolicy)
 	}
+	return blind{"a route for CONNECT"}
+}
+
+// restOf is what a route asks beside the path.
+func restOf(m *routev3.RouteMatch) all {
+	var out all
 	for _, h := range m.GetHeaders() {
 		out = append(out, headerOf(h))
 	}
@@ -305,6 +486,9 @@ func routeCondition(m *routev3.RouteMatch) condition {
 	}
 	return out
 }
+
+// forwards reports whether it leads to other proxies or applications.
+func (r *route) forwards() bool { return r.protos[0].GetRoute() != nil }
 
 func clustersOf(r *routev3.Route) []string {
 	action := r.GetRoute()

@@ -3,7 +3,11 @@
 
 package space
 
-import "github.com/trellis-mesh/trellis/internal/ask/atom"
+import (
+	"slices"
+
+	"github.com/trellis-mesh/trellis/internal/ask/atom"
+)
 
 // truth is what is known of a condition: no, open, yes.
 type truth int8
@@ -94,6 +98,44 @@ func (c some) leaves(v *view, add func(Dimension, atom.Pattern)) {
 			one.leaves(v, add)
 		}
 	}
+}
+
+// either is some of the conditions. A path and all that begins with it and a slash are
+// one pattern: apart they would be two classes wherever they are.
+func either(conditions []condition) some {
+	out := make(some, 0, len(conditions))
+	for _, c := range conditions {
+		at := slices.IndexFunc(out, func(o condition) bool {
+			_, together := below(o, c)
+			return together
+		})
+		if at < 0 {
+			out = append(out, c)
+			continue
+		}
+		out[at], _ = below(out[at], c)
+	}
+	return out
+}
+
+// below is the pattern of a path and what is below it, where two conditions are
+// these, in any order.
+func below(a, b condition) (condition, bool) {
+	exact, is := a.(leaf)
+	prefix, too := b.(leaf)
+	if !is || !too || exact.dimension.Kind != Path || prefix.dimension.Kind != Path {
+		return nil, false
+	}
+	if exact.pattern.Kind == atom.Prefix {
+		exact, prefix = prefix, exact
+	}
+	text := exact.pattern.Text
+	if exact.pattern.Kind != atom.Exact || prefix.pattern.Kind != atom.Prefix || text == "" || prefix.pattern.Text != text+"/" ||
+		exact.pattern.Fold != prefix.pattern.Fold {
+		return nil, false
+	}
+	exact.pattern.Kind = atom.Segments
+	return exact, true
 }
 
 type not struct{ condition }

@@ -91,64 +91,16 @@ func (v Value) Has(absent bool, texts ...string) bool {
 	return true
 }
 
-const (
-	lower  = "xabcdefghijklmnopqrstuvwyz"
-	upper  = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-	digits = "0123456789"
-	// unread are characters of paths that no proxy reads as anything else.
-	unread = lower + digits + "-_.~" + upper + "!$&'()*+,=:@"
-)
-
-func behind(completions ...string) func(string, atom.Kind) []string {
-	return func(text string, kind atom.Kind) []string {
-		var out []string
-		for _, c := range completions {
-			if kind == atom.Suffix {
-				out = append(out, c+text)
-				continue
-			}
-			out = append(out, text+c)
-		}
-		return out
-	}
-}
-
 var languages = map[Kind]atom.Language{
-	Host: {
-		Text: `[a-z0-9-]+(?:\.[a-z0-9-]+)*`, Alphabet: lower + digits + ".-",
-		Other: behind("any-other", "any-other.example", ".any-other.example", "any-other."),
-	},
-	Path: {
-		// As normalised: no empty segment but the last, none of dots.
-		Text:     `/|(?:/(?:[^/.;%\\][^/;%\\]*|\.[^/.;%\\][^/;%\\]*|\.\.[^/;%\\]+))+/?`,
-		Alphabet: "/" + unread, Preferred: []string{"/"},
-		Other: behind("any-other", "/any-other"),
-		Beyond: &atom.Language{
-			Text: `/[^\x00- ?#]*`, Alphabet: "/;" + unread + `\%`, Other: behind("any-other"),
-		},
-	},
-	Method: {
-		Text: `[A-Z]+`, Alphabet: "X" + upper, Other: behind("X", "OTHER"),
-		Preferred: []string{"GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"},
-	},
-	Identity: {
-		Text:     `spiffe://[a-z0-9.-]+/ns/[a-z0-9-]+/sa/[a-z0-9.-]+`,
-		Alphabet: lower + digits + "-./:",
-		Other: func(text string, kind atom.Kind) []string {
-			if kind == atom.Suffix {
-				return behind("spiffe://cluster.local/ns/any-other/sa/any-other", "spiffe://cluster.local/ns/any-other/sa", "spiffe://cluster.local")(text, kind)
-			}
-			return behind("any-other", "/any-other", "any-other/sa/any-other", "/sa/any-other", "ns/any-other/sa/any-other",
-				"spiffe://cluster.local/ns/any-other/sa/any-other", "any-other/ns/any-other/sa/any-other")(text, kind)
-		},
-	},
-	Address: {Text: `[0-9a-f.:]+`, Alphabet: digits + "abcdef.:", Preferred: []string{"203.0.113.10"}, Other: behind("203.0.113.10")},
-	Header:  {Text: `[!-~](?:[ -~]*[!-~])?`, Alphabet: lower + digits + "-_./" + upper + " ,:=@", Other: behind("any-other")},
-	Parameter: {
-		Text: `[a-zA-Z0-9._~-]+`, Alphabet: lower + digits + "-_.~" + upper, Other: behind("any-other"),
-	},
-	Token: {Text: `[!-~]+`, Alphabet: lower + digits + "-_./:" + upper, Other: behind("https://any-other-issuer.example")},
-	Claim: {Text: `[!-~]+`, Alphabet: lower + digits + "-_./:@" + upper, Other: behind("any-other")},
+	Host:      atom.Hosts,
+	Path:      atom.Paths,
+	Method:    atom.Methods,
+	Identity:  atom.Identities,
+	Address:   atom.Addresses,
+	Header:    atom.HeaderValues,
+	Parameter: atom.ParameterValues,
+	Token:     atom.Issuers,
+	Claim:     atom.ClaimValues,
 }
 
 // maxSets bounds of how many values every combination is tried in claims that are

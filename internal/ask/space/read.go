@@ -23,14 +23,7 @@ const maxDepth = 100
 
 // policyOf is one policy of an RBAC filter.
 func policyOf(p *rbacv3.Policy) condition {
-	var permissions, principals some
-	for _, one := range p.GetPermissions() {
-		permissions = append(permissions, permissionOf(one, 0))
-	}
-	for _, one := range p.GetPrincipals() {
-		principals = append(principals, principalOf(one, 0))
-	}
-	out := all{permissions, principals}
+	out := all{either(each(p.GetPermissions(), -1, permissionOf)), either(each(p.GetPrincipals(), -1, principalOf))}
 	if p.GetCondition() != nil || p.GetCheckedCondition() != nil {
 		out = append(out, blind{"a condition in CEL"})
 	}
@@ -46,7 +39,7 @@ func permissionOf(p *rbacv3.Permission, depth int) condition {
 	case *rbacv3.Permission_AndRules:
 		return all(each(r.AndRules.GetRules(), depth, permissionOf))
 	case *rbacv3.Permission_OrRules:
-		return some(each(r.OrRules.GetRules(), depth, permissionOf))
+		return either(each(r.OrRules.GetRules(), depth, permissionOf))
 	case *rbacv3.Permission_NotRule:
 		return not{permissionOf(r.NotRule, depth+1)}
 	case *rbacv3.Permission_Any:
@@ -82,7 +75,7 @@ func principalOf(p *rbacv3.Principal, depth int) condition {
 	case *rbacv3.Principal_AndIds:
 		return all(each(i.AndIds.GetIds(), depth, principalOf))
 	case *rbacv3.Principal_OrIds:
-		return some(each(i.OrIds.GetIds(), depth, principalOf))
+		return either(each(i.OrIds.GetIds(), depth, principalOf))
 	case *rbacv3.Principal_NotId:
 		return not{principalOf(i.NotId, depth+1)}
 	case *rbacv3.Principal_Any:

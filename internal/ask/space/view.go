@@ -178,12 +178,12 @@ func (r rewriting) back(d Dimension, p atom.Pattern) (Dimension, atom.Pattern, t
 	switch {
 	case r.whole:
 		return d, p, is(p.Match(r.to))
-	case p.Kind == atom.Exact || p.Kind == atom.Prefix:
+	case p.Kind == atom.Exact || p.Kind == atom.Prefix || p.Kind == atom.Segments:
 		if rest, ok := strings.CutPrefix(p.Text, r.to); ok {
 			p.Text = r.from + rest
 			return d, p, open
 		}
-		return d, p, is(p.Kind == atom.Prefix && strings.HasPrefix(r.to, p.Text))
+		return d, p, is(p.Kind != atom.Exact && strings.HasPrefix(r.to, p.Text) && (p.Kind == atom.Prefix || strings.HasPrefix(r.to, p.Text+"/")))
 	}
 	return d, p, open
 }

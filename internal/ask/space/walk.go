@@ -99,6 +99,9 @@ func (w *walker) pass(node xds.Node, config *xds.Config, l *listenerv3.Listener,
 	// Who does not end TLS learns nothing of the client from it.
 	v.tls = v.tls && choice.Chain.GetTransportSocket() != nil
 	ch := w.side.Reader.chain(config, choice.Chain)
+	if w.met == nil && w.refused(ch, v) {
+		return
+	}
 	for _, r := range ch.network {
 		if !w.ask(node, r, v) {
 			return
@@ -125,10 +128,74 @@ func (w *walker) pass(node xds.Node, config *xds.Config, l *listenerv3.Listener,
 	}
 }
 
+// refused reports whether a proxy refuses every request of the class, whatever else
+// they have: which of its rules does makes no difference to who may pass.
+func (w *walker) refused(ch *chain, v *view) bool {
+	seen := *v
+	seen.blind = nil
+	for _, r := range ch.network {
+		if w.refuses(r, &seen) {
+			return true
+		}
+	}
+	for _, f := range ch.filters {
+		switch f := f.(type) {
+		case *rules:
+			if w.refuses(f, &seen) {
+				return true
+			}
+		case *tokens:
+			seen.tokens = true
+		}
+	}
+	return ch.http && ch.table != nil && w.leadsNowhere(ch.table, &seen)
+}
+
+// leadsNowhere reports whether it is settled that the proxy answers itself: there is
+// no route, or one that redirects or responds.
+func (w *walker) leadsNowhere(t *table, v *view) bool {
+	silent := *w
+	silent.add = func(Dimension, atom.Pattern) {}
+	at, known := silent.domain(t, v)
+	switch {
+	case !known:
+		return false
+	case at == nil:
+		return true
+	}
+	for i := range at.routes {
+		switch at.routes[i].condition.value(v) {
+		case no:
+		case open:
+			if at.routes[i].forwards() {
+				return false
+			}
+		case yes:
+			return !at.routes[i].forwards()
+		}
+	}
+	return true
+}
+
+func (w *walker) refuses(r *rules, v *view) bool {
+	if !r.refusing() {
+		return false
+	}
+	for _, rule := range w.residual(r, v) {
+		switch t := rule.condition.value(v); {
+		case r.action == rbacv3.RBAC_DENY && t == yes:
+			return true
+		case r.action == rbacv3.RBAC_ALLOW && t != no:
+			return false
+		}
+	}
+	return r.action == rbacv3.RBAC_ALLOW
+}
+
 // ask goes through the rules of a filter. It is false where every request of the
 // class is refused.
 func (w *walker) ask(node xds.Node, r *rules, v *view) bool {
-	if r == nil {
+	if r == nil || w.met == nil && !r.refusing() {
 		return true
 	}
 	undecided := false
@@ -163,34 +230,58 @@ func (w *walker) meetRest(node xds.Node, r *rules, decided *Rule, v *view) {
 	}
 }
 
-// residual are the rules that the host does not rule out, remembered for each class
-// of hosts: most rules of a gateway are about other hosts.
+// residual are the rules that what is settled does not rule out. They are remembered
+// for each class, and those of a class inside it are looked for among them: most
+// rules of a gateway are about other hosts.
 func (w *walker) residual(r *rules, v *view) []*Rule {
-	host := v.point.at(Dimension{Kind: Host})
-	if host == nil || v.host != nil || v.path.is || w.met != nil || len(r.list) < 8 {
+	if w.met != nil || len(r.list) < 4 {
 		return r.list
 	}
-	key := residualKey{r, host, v.port}
-	if out, ok := w.residuals[key]; ok {
-		return out
+	key := residualKey{rules: r, port: v.port, tls: v.tls, tokens: v.tokens, taken: v.taken, address: v.address, path: v.path}
+	if v.identity != nil {
+		key.identity = "=" + *v.identity
 	}
-	only := *v
-	only.point, only.tokens, only.tls, only.identity = (*Point)(nil).with(host.dimension, host.value, host.index), true, true, nil
-	only.address = netip.Addr{}
+	if v.host != nil {
+		key.host = "=" + *v.host
+	}
+	var list []*Rule
+	found := false
+	for p := v.point; p != nil; p = p.before {
+		key.point = p
+		if known, ok := w.residuals[key]; ok {
+			if p == v.point {
+				return known
+			}
+			list, found = known, true
+			break
+		}
+	}
+	if !found {
+		list = r.list
+		if v.host == nil {
+			list = r.at(v.point.at(Dimension{Kind: Host}))
+		}
+	}
 	var out []*Rule
-	for _, rule := range r.list {
-		if rule.condition.value(&only) != no {
+	for _, rule := range list {
+		if rule.condition.value(v) != no {
 			out = append(out, rule)
 		}
 	}
+	key.point = v.point
 	w.residuals[key] = out
 	return out
 }
 
+// residualKey is a class, and all that a proxy sees of its requests.
 type residualKey struct {
-	rules *rules
-	host  *Point
-	port  uint32
+	rules              *rules
+	point              *Point
+	port               uint32
+	tls, tokens, taken bool
+	identity, host     string
+	address            netip.Addr
+	path               rewriting
 }
 
 // look is a JWT filter.
@@ -238,8 +329,8 @@ func (w *walker) place(p *jwtv3.JwtProvider, v *view) {
 
 // route chooses as the router does, and goes on behind it.
 func (w *walker) route(node xds.Node, config *xds.Config, t *table, v *view, hops int) {
-	at, found := w.domain(t, v)
-	if !found {
+	at, known := w.domain(t, v)
+	if !known || at == nil {
 		return
 	}
 	for i := range at.routes {
@@ -261,13 +352,14 @@ func (w *walker) route(node xds.Node, config *xds.Config, t *table, v *view, hop
 	}
 }
 
-// domain is the virtual host; false where none has the host, or it is open.
-func (w *walker) domain(t *table, v *view) (*domain, bool) {
+// domain is the virtual host, nil where none has the host; known is false where the
+// host is open.
+func (w *walker) domain(t *table, v *view) (at *domain, known bool) {
 	host := v.point.at(Dimension{Kind: Host})
 	key := domainKey{t, host}
 	if v.host == nil && host != nil {
 		if d, ok := w.domains[key]; ok {
-			return d, d != nil
+			return d, true
 		}
 	}
 	var found *domain
@@ -289,7 +381,7 @@ func (w *walker) domain(t *table, v *view) (*domain, bool) {
 	if v.host == nil && host != nil {
 		w.domains[key] = found
 	}
-	return found, found != nil
+	return found, true
 }
 
 type domainKey struct {
@@ -300,12 +392,12 @@ type domainKey struct {
 // through follows a route to its clusters.
 func (w *walker) through(node xds.Node, config *xds.Config, r *route, v *view, hops int) {
 	next := *v
-	action := r.proto.GetRoute()
+	action := r.protos[0].GetRoute()
 	if host := action.GetHostRewriteLiteral(); host != "" {
 		next.host = &host
 	}
 	if to := action.GetPrefixRewrite(); to != "" && !v.path.is {
-		m := r.proto.GetMatch()
+		m := r.protos[0].GetMatch()
 		next.path = rewriting{is: true, from: m.GetPrefix() + m.GetPathSeparatedPrefix(), to: to}
 		if m.GetPath() != "" {
 			next.path = rewriting{is: true, whole: true, to: to}
