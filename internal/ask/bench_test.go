@@ -5,6 +5,7 @@ package ask_test
 
 import (
 	"encoding/json"
+	"flag"
 	"os"
 	"path/filepath"
 	"testing"
@@ -64,13 +65,13 @@ func platform(t testing.TB, applications int) string {
 // BenchmarkExposed asks what the internet can reach of 1,000 services: the first
 // time, with what the proxies are sent, and again.
 func BenchmarkExposed(b *testing.B) {
-	folder := platform(b, services)
+	folder := platform(b, *services)
 	b.Run("cold", func(b *testing.B) {
 		for b.Loop() {
 			b.StopTimer()
 			m := open(b, folder)
 			b.StartTimer()
-			if got := len(m.Exposed().Exposures); got < services {
+			if got := len(m.Exposed().Exposures); got < *services {
 				b.Fatalf("%d exposures", got)
 			}
 		}
@@ -86,7 +87,7 @@ func BenchmarkExposed(b *testing.B) {
 
 // BenchmarkWho asks who can reach one of 1,000 services.
 func BenchmarkWho(b *testing.B) {
-	m := open(b, platform(b, services))
+	m := open(b, platform(b, *services))
 	target := ask.Target{Workload: ask.WorkloadRef{Namespace: "team-0001", Name: "app-00010"}}
 	b.Run("cold", func(b *testing.B) {
 		for b.Loop() {
@@ -110,4 +111,4 @@ func BenchmarkWho(b *testing.B) {
 	})
 }
 
-const services = 1000
+var services = flag.Int("services", 1000, "how many services the platform of the benchmarks has")

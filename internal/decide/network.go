@@ -16,6 +16,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/decide/listener"
 	"github.com/trellis-mesh/trellis/internal/decide/rbac"
 	"github.com/trellis-mesh/trellis/internal/decide/stream"
+	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
 // payload is what is sent over a connection: a request, or bytes.
@@ -63,8 +64,8 @@ func (p *proxy) compileChain(proto *listenerv3.FilterChain) *filterChain {
 		var err error
 		switch {
 		case config.MessageIs((*hcmv3.HttpConnectionManager)(nil)):
-			m := &hcmv3.HttpConnectionManager{}
-			if err = config.UnmarshalTo(m); err == nil {
+			var m *hcmv3.HttpConnectionManager
+			if m, err = xds.Manager(config); err == nil {
 				out.http = p.compileManager(m)
 			}
 		case config.MessageIs((*tcpv3.TcpProxy)(nil)):

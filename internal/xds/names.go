@@ -106,12 +106,7 @@ func eachManager(listeners []*listenerv3.Listener, do func(*hcmv3.HttpConnection
 	for _, l := range listeners {
 		for _, chain := range chainsOf(l) {
 			for _, filter := range chain.GetFilters() {
-				config := filter.GetTypedConfig()
-				if !config.MessageIs((*hcmv3.HttpConnectionManager)(nil)) {
-					continue
-				}
-				manager := &hcmv3.HttpConnectionManager{}
-				if config.UnmarshalTo(manager) == nil {
+				if manager, err := Manager(filter.GetTypedConfig()); err == nil {
 					do(manager)
 				}
 			}

@@ -21,6 +21,7 @@ import (
 	networkrbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/trellis-mesh/trellis/internal/ask/atom"
@@ -238,8 +239,7 @@ func (r *Reader) compile(config *xds.Config, c *listenerv3.FilterChain) *chain {
 				out.clusters = tcpClusters(m)
 			}
 		case any.MessageIs((*hcmv3.HttpConnectionManager)(nil)):
-			m := &hcmv3.HttpConnectionManager{}
-			if any.UnmarshalTo(m) == nil {
+			if m, err := xds.Manager(any); err == nil {
 				out.http = true
 				r.manager(config, m, out)
 			}
@@ -273,8 +273,7 @@ func (r *Reader) manager(config *xds.Config, m *hcmv3.HttpConnectionManager, out
 		}
 		out.filters = append(out.filters, read...)
 	}
-	rest := proto.CloneOf(m)
-	rest.HttpFilters, rest.RouteSpecifier, rest.AccessLog, rest.Tracing = nil, nil, nil, nil
+	rest := without(m, "http_filters", "route_config", "rds", "scoped_routes", "access_log", "tracing")
 	raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(rest)
 	out.others += fmt.Sprintf("%x %v\n", raw, err)
 	routes, ok := config.RoutesOf(m)
@@ -330,13 +329,10 @@ func rulesOf(m *rbacv3.RBAC, shadow bool) *rules {
 }
 
 func tableOf(c *routev3.RouteConfiguration) *table {
-	rest := proto.CloneOf(c)
-	rest.VirtualHosts = nil
-	out := &table{rest: rest}
+	out := &table{rest: without(c, "virtual_hosts")}
 	for _, v := range c.GetVirtualHosts() {
 		routes := routesOf(v.GetRoutes())
-		rest := proto.CloneOf(v)
-		rest.Routes = nil
+		rest := without(v, "routes")
 		for _, name := range v.GetDomains() {
 			out.domains = append(out.domains, domain{domainPattern(strings.ToLower(name)), rest, routes})
 		}
@@ -422,6 +418,22 @@ func apart(a, b condition) bool {
 	return false
 }
 
+// without is a message that shares all but some fields with another; to be read only.
+func without[M proto.Message](m M, fields ...protoreflect.Name) M {
+	out := m.ProtoReflect().New()
+	m.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
+		if !slices.Contains(fields, field.Name()) {
+			out.Set(field, value)
+		}
+		return true
+	})
+	typed, ok := out.Interface().(M)
+	if !ok {
+		return m
+	}
+	return typed
+}
+
 // sameButPath reports whether it makes no difference which of two routes takes a
 // request.
 func sameButPath(a, b *routev3.Route) bool {
@@ -432,15 +444,11 @@ func sameButPath(a, b *routev3.Route) bool {
 	if a.GetName() != b.GetName() {
 		return false
 	}
-	a, b = proto.CloneOf(a), proto.CloneOf(b)
-	for _, r := range []*routev3.Route{a, b} {
-		// Traces have the path in their names.
-		r.Decorator = nil
-		if r.GetMatch() != nil {
-			r.GetMatch().PathSpecifier, r.GetMatch().CaseSensitive = nil, nil
-		}
+	// Traces have the path in their names.
+	match := func(r *routev3.Route) *routev3.RouteMatch {
+		return without(r.GetMatch(), "prefix", "path", "path_separated_prefix", "safe_regex", "connect_matcher", "path_match_policy", "case_sensitive")
 	}
-	return proto.Equal(a, b)
+	return proto.Equal(match(a), match(b)) && proto.Equal(without(a, "match", "decorator"), without(b, "match", "decorator"))
 }
 
 func pathCondition(m *routev3.RouteMatch) condition {
