@@ -112,13 +112,22 @@ func (w *World) message(r *Request) *hcm.Request {
 	if port := r.URL.Port(); port == defaultPort(r.URL.Scheme) {
 		authority = strings.TrimSuffix(authority, ":"+port)
 	}
+	// As with curl, a host among the headers takes the place of the URL's.
+	at := slices.IndexFunc(r.Headers, func(h stream.Header) bool { return strings.EqualFold(h.Name, "host") })
+	if at >= 0 {
+		authority = r.Headers[at].Value
+	}
 	var fields []stream.Header
 	if r.HTTP2 {
 		out.Version, out.Authority, out.Scheme = hcm.HTTP2, authority, r.URL.Scheme
 	} else {
 		fields = append(fields, stream.Header{Name: "host", Value: authority})
 	}
-	fields = append(fields, r.Headers...)
+	for i, h := range r.Headers {
+		if i != at {
+			fields = append(fields, h)
+		}
+	}
 	switch {
 	case r.Bearer != "":
 		fields = append(fields, stream.Header{Name: "authorization", Value: "Bearer " + r.Bearer})

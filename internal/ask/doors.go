@@ -130,7 +130,7 @@ func (w *World) gatewayDoor(s *Service, p Port, node xds.Node, to netip.AddrPort
 	d := &door{service: s, port: p.Number, node: node}
 	d.To, d.Address, d.At, d.HTTP = to, outside.Addr(), w.At, speaksHTTP(c)
 	d.TLS = c.GetTransportSocket() != nil || len(names) > 0 || c.GetFilterChainMatch().GetTransportProtocol() == "tls"
-	d.Names = names
+	d.Names, d.Port = names, p.Number
 	d.key = fmt.Sprintf("%s:%d %s %s", s.Host, p.Number, c.GetFilterChainMatch().GetTransportProtocol(), strings.Join(names, ","))
 	return d
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/trellis-mesh/trellis/internal/ask/class"
 	"github.com/trellis-mesh/trellis/internal/ask/space"
 	"github.com/trellis-mesh/trellis/internal/decide"
 )
@@ -127,8 +128,8 @@ func byRequest(leaves []outsideLeaf) [][]outsideLeaf {
 func (l outsideLeaf) requestKey() string {
 	var key strings.Builder
 	key.WriteString(l.door.key)
-	l.point.Each(func(d space.Dimension, v space.Value) {
-		if d.Kind != space.Token && d.Kind != space.Claim {
+	l.point.Each(func(d class.Dimension, v class.Value) {
+		if d.Kind != class.Token && d.Kind != class.Claim {
 			key.WriteString("\x00" + d.Name + "=" + strings.Join(v.Texts, "\x00"))
 		}
 	})
@@ -180,12 +181,12 @@ func tokenLess(a, b *space.Point) bool {
 // tokenNeeds are what is settled of a class's token, one text for each value.
 func tokenNeeds(p *space.Point) []string {
 	var out []string
-	p.Each(func(d space.Dimension, v space.Value) {
+	p.Each(func(d class.Dimension, v class.Value) {
 		switch {
 		case v.Absent:
-		case d.Kind == space.Token:
+		case d.Kind == class.Token:
 			out = append(out, "issuer "+v.Text())
-		case d.Kind == space.Claim:
+		case d.Kind == class.Claim:
 			if !slices.Contains(v.Signs, true) {
 				return
 			}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/trellis-mesh/trellis/internal/ask/class"
 	"github.com/trellis-mesh/trellis/internal/ask/space"
 	"github.com/trellis-mesh/trellis/internal/decide"
 	"github.com/trellis-mesh/trellis/internal/xds"
@@ -67,10 +68,10 @@ type Target struct {
 // wants reports whether a class is among what is asked about.
 func (t Target) wants(p *space.Point) bool {
 	for _, one := range []struct {
-		kind space.Kind
+		kind class.Kind
 		text string
-	}{{space.Method, t.Method}, {space.Path, t.Path}} {
-		if v, ok := p.Value(space.Dimension{Kind: one.kind}); one.text != "" && ok && !v.Has(false, one.text) {
+	}{{class.Method, t.Method}, {class.Path, t.Path}} {
+		if v, ok := p.Value(class.Dimension{Kind: one.kind}); one.text != "" && ok && !v.Has(false, one.text) {
 			return false
 		}
 	}
@@ -161,8 +162,8 @@ func spiffe(n xds.Node) string { return n.Identity().SPIFFE() }
 
 // members are the workloads of the mesh in a class, as namespace/account.
 func (w *World) members(p *space.Point) (members []string, first xds.Node) {
-	identity, named := p.Value(space.Dimension{Kind: space.Identity})
-	address, placed := p.Value(space.Dimension{Kind: space.Address})
+	identity, named := p.Value(class.Dimension{Kind: class.Identity})
+	address, placed := p.Value(class.Dimension{Kind: class.Address})
 	for _, n := range w.Nodes {
 		if named && !identity.Has(false, spiffe(n)) {
 			continue
@@ -220,10 +221,10 @@ func needsOf(p *space.Point, r space.Request, verdict *decided) (Needs, []string
 // onlyOf are the other conditions of a class.
 func onlyOf(p *space.Point, host bool) []string {
 	var out []string
-	p.Each(func(d space.Dimension, v space.Value) {
+	p.Each(func(d class.Dimension, v class.Value) {
 		switch {
 		case v.Absent || !slices.Contains(v.Signs, true):
-		case d.Kind == space.Header || d.Kind == space.Parameter || d.Kind == space.Address || d.Kind == space.Host && host:
+		case d.Kind == class.Header || d.Kind == class.Parameter || d.Kind == class.Address || d.Kind == class.Host && host:
 			out = append(out, d.String()+" "+v.Text())
 		}
 	})
@@ -249,7 +250,7 @@ func (w *World) Reaches(ref WorkloadRef) (*Reached, error) {
 			}
 			d := w.clientDoor(node, s, port, to)
 			d.Workload = &key
-			within := space.Settled(space.Dimension{Kind: space.Host}, s.Host)
+			within := space.Settled(class.Dimension{Kind: class.Host}, s.Host)
 			e := &space.Explorer{Sides: []*space.Side{{Reader: w.reader(), Proxies: proxies, Door: &d.Door}}, Within: within}
 			var leaves []outsideLeaf
 			_, notes := e.Explore(func(p *space.Point) {

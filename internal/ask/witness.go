@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/trellis-mesh/trellis/internal/ask/space"
+	"github.com/trellis-mesh/trellis/internal/decide/stream"
 )
 
 // Witness is one request that shows an answer.
@@ -57,6 +58,9 @@ func (d *door) witness(from string, r space.Request) Witness {
 		return out
 	}
 	out.Method = r.Method
+	if strings.Contains(r.Host, ":") {
+		out.Headers = append(out.Headers, "host: "+r.Host)
+	}
 	for _, h := range r.Headers {
 		out.Headers = append(out.Headers, h.Name+": "+h.Value)
 	}
@@ -84,7 +88,7 @@ func claimsJSON(claims *structpb.Struct) json.RawMessage {
 }
 
 func (d *door) url(r space.Request) string {
-	host := r.Host
+	host, _, _ := strings.Cut(r.Host, ":")
 	if d.Mutual || d.Workload != nil || !d.TLS && !d.HTTP {
 		if d.service != nil {
 			host = d.service.Host
@@ -132,7 +136,11 @@ func (w Witness) Request() (*Request, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the URL of a witness: %w", err)
 	}
-	out := &Request{Method: w.Method, URL: u, Headers: w.request.Headers, Claims: w.request.Claims, Address: w.request.Address}
+	headers := w.request.Headers
+	if strings.Contains(w.request.Host, ":") {
+		headers = append([]stream.Header{{Name: "host", Value: w.request.Host}}, headers...)
+	}
+	out := &Request{Method: w.Method, URL: u, Headers: headers, Claims: w.request.Claims, Address: w.request.Address}
 	if w.unaskable != "" {
 		return nil, fmt.Errorf("asking in the name of %s: %s", w.From, w.unaskable)
 	}

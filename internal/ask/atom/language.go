@@ -3,6 +3,8 @@
 
 package atom
 
+import "strings"
+
 const (
 	lower  = "xabcdefghijklmnopqrstuvwyz"
 	upper  = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -25,12 +27,16 @@ func behind(completions ...string) func(string, Kind) []string {
 	}
 }
 
+// OtherPort is the port of hosts that are written with one where it makes no
+// difference which.
+const OtherPort = ":443"
+
 // The languages of what requests have. Read only.
 var (
-	// Hosts are names of hosts, without a port.
+	// Hosts are names of hosts, which clients may write with a port.
 	Hosts = Language{
-		Text: `[a-z0-9-]+(?:\.[a-z0-9-]+)*`, Alphabet: lower + digits + ".-",
-		Other: behind("any-other", "any-other.example", ".any-other.example", "any-other."),
+		Text: `[a-z0-9-]+(?:\.[a-z0-9-]+)*(?::[0-9]+)?`, Alphabet: lower + digits + ".-:",
+		Other: behind("any-other", "any-other.example", ".any-other.example", "any-other.", OtherPort, strings.TrimPrefix(OtherPort, ":")),
 	}
 	// Paths are paths as proxies normalise them; beyond are those that clients may send.
 	Paths = Language{

@@ -16,7 +16,8 @@ type Kind int8
 
 // The kinds. Regex takes the whole text, as Envoy does. Present takes every text.
 // Range takes the addresses of a CIDR block. Segments takes a path and all below it,
-// which is what an exact path and a prefix that ends in a slash take together.
+// which is what an exact path and a prefix that ends in a slash take together; AnyPort
+// a host with any port and without one.
 const (
 	Exact Kind = iota
 	Prefix
@@ -26,6 +27,7 @@ const (
 	Present
 	Range
 	Segments
+	AnyPort
 )
 
 // Pattern is one matcher of a text. It may be a map key.
@@ -59,6 +61,9 @@ func (p Pattern) Match(s string) bool {
 	case Segments:
 		rest, found := strings.CutPrefix(s, text)
 		return found && (rest == "" || rest[0] == '/')
+	case AnyPort:
+		rest, found := strings.CutPrefix(s, text)
+		return found && (rest == "" || rest[0] == ':')
 	case Range:
 		block, err := netip.ParsePrefix(text)
 		address, wrong := netip.ParseAddr(s)
@@ -87,6 +92,8 @@ func (p Pattern) expression() string {
 		text = "(?s:.*)"
 	case Segments:
 		text += "(?s:/.*)?"
+	case AnyPort:
+		text += "(?s::.*)?"
 	case Exact, Regex, Range:
 	}
 	if p.Fold {

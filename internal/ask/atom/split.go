@@ -54,7 +54,7 @@ func Split(l Language, patterns []Pattern) (classes []Class, complete bool) {
 		if p.Kind == Exact || p.Kind == Present || p.Kind == Range || l.meets(p) {
 			s.literal(p)
 			kinds[p.Kind] = true
-			kinds[Prefix] = kinds[Prefix] || p.Kind == Segments
+			kinds[Prefix] = kinds[Prefix] || p.Kind == Segments || p.Kind == AnyPort
 		} else if l.Beyond != nil {
 			s.beyond(p)
 		}
@@ -83,7 +83,7 @@ func (s *splitter) literal(p Pattern) {
 	switch p.Kind {
 	case Exact:
 		s.add(p.Text)
-	case Prefix, Suffix, Segments:
+	case Prefix, Suffix, Segments, AnyPort:
 		s.add(p.Text)
 		for _, text := range s.language.Other(p.Text, p.Kind) {
 			s.add(text)

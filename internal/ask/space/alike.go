@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/trellis-mesh/trellis/internal/ask/atom"
+	"github.com/trellis-mesh/trellis/internal/ask/class"
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
@@ -25,7 +26,7 @@ func (e *Explorer) Alike() bool {
 		if !s.Door.To.IsValid() {
 			return false
 		}
-		t := &tracer{walker: &walker{Explorer: e, side: s, add: func(Dimension, atom.Pattern) {}}, seen: map[string]bool{}}
+		t := &tracer{walker: &walker{Explorer: e, side: s, add: func(class.Dimension, atom.Pattern) {}}, seen: map[string]bool{}}
 		t.gateway(e.Within)
 		if !t.sure || i > 0 && t.parts.String() != first {
 			return false

@@ -25,6 +25,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/trellis-mesh/trellis/internal/ask/atom"
+	"github.com/trellis-mesh/trellis/internal/ask/class"
 	"github.com/trellis-mesh/trellis/internal/decide/listener"
 	"github.com/trellis-mesh/trellis/internal/decide/stream"
 	"github.com/trellis-mesh/trellis/internal/xds"
@@ -75,7 +76,7 @@ func (r *rules) index() {
 func hostsOf(c condition) (patterns []atom.Pattern, known bool) {
 	switch c := c.(type) {
 	case leaf:
-		if c.dimension.Kind == Host {
+		if c.dimension.Kind == class.Host {
 			return []atom.Pattern{c.pattern}, true
 		}
 	case all:
@@ -334,22 +335,22 @@ func tableOf(c *routev3.RouteConfiguration) *table {
 		routes := routesOf(v.GetRoutes())
 		rest := without(v, "routes")
 		for _, name := range v.GetDomains() {
-			out.domains = append(out.domains, domain{domainPattern(strings.ToLower(name)), rest, routes})
+			out.domains = append(out.domains, domain{domainPattern(strings.ToLower(name), c.GetIgnorePortInHostMatching()), rest, routes})
 		}
 	}
 	// As Envoy looks: whole names, the longest ends, the longest beginnings, the star.
-	rank := map[atom.Kind]int{atom.Exact: 0, atom.Suffix: 1, atom.Prefix: 2, atom.Present: 3}
+	rank := map[atom.Kind]int{atom.Exact: 0, atom.AnyPort: 0, atom.Suffix: 1, atom.Prefix: 2, atom.Present: 3}
 	sort.SliceStable(out.domains, func(i, j int) bool {
 		a, b := out.domains[i].pattern, out.domains[j].pattern
 		if rank[a.Kind] != rank[b.Kind] {
 			return rank[a.Kind] < rank[b.Kind]
 		}
-		return a.Kind != atom.Exact && len(a.Text) > len(b.Text)
+		return rank[a.Kind] > 0 && len(a.Text) > len(b.Text)
 	})
 	return out
 }
 
-func domainPattern(name string) atom.Pattern {
+func domainPattern(name string, anyPort bool) atom.Pattern {
 	switch {
 	case name == "*":
 		return atom.Pattern{Kind: atom.Present}
@@ -357,6 +358,9 @@ func domainPattern(name string) atom.Pattern {
 		return atom.Pattern{Kind: atom.Suffix, Text: name[1:]}
 	case strings.HasSuffix(name, "*"):
 		return atom.Pattern{Kind: atom.Prefix, Text: strings.TrimSuffix(name, "*")}
+	}
+	if anyPort {
+		return atom.Pattern{Kind: atom.AnyPort, Text: name, Fold: true}
 	}
 	return atom.Pattern{Text: name, Fold: true}
 }
@@ -453,7 +457,7 @@ func sameButPath(a, b *routev3.Route) bool {
 
 func pathCondition(m *routev3.RouteMatch) condition {
 	fold := m.GetCaseSensitive() != nil && !m.GetCaseSensitive().GetValue()
-	path := Dimension{Kind: Path}
+	path := class.Dimension{Kind: class.Path}
 	switch p := m.GetPathSpecifier().(type) {
 	case *routev3.RouteMatch_Prefix:
 		if p.Prefix == "/" {
@@ -479,7 +483,7 @@ func restOf(m *routev3.RouteMatch) all {
 		out = append(out, headerOf(h))
 	}
 	for _, q := range m.GetQueryParameters() {
-		d := Dimension{Kind: Parameter, Name: q.GetName()}
+		d := class.Dimension{Kind: class.Parameter, Name: q.GetName()}
 		if s := q.GetStringMatch(); s != nil {
 			out = append(out, text(d, s))
 			continue

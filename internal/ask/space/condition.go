@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/trellis-mesh/trellis/internal/ask/atom"
+	"github.com/trellis-mesh/trellis/internal/ask/class"
 )
 
 // truth is what is known of a condition: no, open, yes.
@@ -30,17 +31,17 @@ type condition interface {
 	// value is what is known of it of a class.
 	value(v *view) truth
 	// leaves passes on what has to be known for its value.
-	leaves(v *view, add func(Dimension, atom.Pattern))
+	leaves(v *view, add func(class.Dimension, atom.Pattern))
 }
 
 type constant truth
 
-func (c constant) value(*view) truth                           { return truth(c) }
-func (c constant) leaves(*view, func(Dimension, atom.Pattern)) {}
+func (c constant) value(*view) truth                                 { return truth(c) }
+func (c constant) leaves(*view, func(class.Dimension, atom.Pattern)) {}
 
 // leaf compares one dimension with one pattern.
 type leaf struct {
-	dimension Dimension
+	dimension class.Dimension
 	pattern   atom.Pattern
 }
 
@@ -52,7 +53,7 @@ func (l leaf) value(v *view) truth {
 	return v.point.takes(d, p)
 }
 
-func (l leaf) leaves(v *view, add func(Dimension, atom.Pattern)) {
+func (l leaf) leaves(v *view, add func(class.Dimension, atom.Pattern)) {
 	if d, p, known := v.translate(l.dimension, l.pattern); known == open && v.point.takes(d, p) == open {
 		add(d, p)
 	}
@@ -71,7 +72,7 @@ func (c all) value(v *view) truth {
 	return out
 }
 
-func (c all) leaves(v *view, add func(Dimension, atom.Pattern)) {
+func (c all) leaves(v *view, add func(class.Dimension, atom.Pattern)) {
 	if c.value(v) == open {
 		for _, one := range c {
 			one.leaves(v, add)
@@ -92,7 +93,7 @@ func (c some) value(v *view) truth {
 	return out
 }
 
-func (c some) leaves(v *view, add func(Dimension, atom.Pattern)) {
+func (c some) leaves(v *view, add func(class.Dimension, atom.Pattern)) {
 	if c.value(v) == open {
 		for _, one := range c {
 			one.leaves(v, add)
@@ -101,40 +102,51 @@ func (c some) leaves(v *view, add func(Dimension, atom.Pattern)) {
 }
 
 // either is some of the conditions. A path and all that begins with it and a slash are
-// one pattern: apart they would be two classes wherever they are.
+// one pattern, as are a host and all that begins with it and a colon: apart they would
+// be two classes wherever they are.
 func either(conditions []condition) some {
 	out := make(some, 0, len(conditions))
 	for _, c := range conditions {
 		at := slices.IndexFunc(out, func(o condition) bool {
-			_, together := below(o, c)
+			_, together := joined(o, c)
 			return together
 		})
 		if at < 0 {
 			out = append(out, c)
 			continue
 		}
-		out[at], _ = below(out[at], c)
+		out[at], _ = joined(out[at], c)
 	}
 	return out
 }
 
-// below is the pattern of a path and what is below it, where two conditions are
-// these, in any order.
-func below(a, b condition) (condition, bool) {
+// joined is the one pattern of a text and what begins with it, where two conditions
+// are these, in any order.
+func joined(a, b condition) (condition, bool) {
 	exact, is := a.(leaf)
 	prefix, too := b.(leaf)
-	if !is || !too || exact.dimension.Kind != Path || prefix.dimension.Kind != Path {
+	if !is || !too || exact.dimension != prefix.dimension {
+		return nil, false
+	}
+	var separator string
+	var kind atom.Kind
+	switch exact.dimension.Kind {
+	case class.Path:
+		separator, kind = "/", atom.Segments
+	case class.Host:
+		separator, kind = ":", atom.AnyPort
+	default:
 		return nil, false
 	}
 	if exact.pattern.Kind == atom.Prefix {
 		exact, prefix = prefix, exact
 	}
 	text := exact.pattern.Text
-	if exact.pattern.Kind != atom.Exact || prefix.pattern.Kind != atom.Prefix || text == "" || prefix.pattern.Text != text+"/" ||
+	if exact.pattern.Kind != atom.Exact || prefix.pattern.Kind != atom.Prefix || text == "" || prefix.pattern.Text != text+separator ||
 		exact.pattern.Fold != prefix.pattern.Fold {
 		return nil, false
 	}
-	exact.pattern.Kind = atom.Segments
+	exact.pattern.Kind = kind
 	return exact, true
 }
 
@@ -145,8 +157,8 @@ func (c not) value(v *view) truth { return yes - c.condition.value(v) }
 // port compares the port that the client connects to.
 type port struct{ first, last uint32 }
 
-func (c port) value(v *view) truth                         { return is(v.port >= c.first && v.port <= c.last) }
-func (c port) leaves(*view, func(Dimension, atom.Pattern)) {}
+func (c port) value(v *view) truth                               { return is(v.port >= c.first && v.port <= c.last) }
+func (c port) leaves(*view, func(class.Dimension, atom.Pattern)) {}
 
 // blind is a matcher that is not read here: the one request that is decided stands
 // for both answers, and the result says that it does.
@@ -158,4 +170,4 @@ func (c blind) value(v *view) truth {
 	}
 	return open
 }
-func (c blind) leaves(*view, func(Dimension, atom.Pattern)) {}
+func (c blind) leaves(*view, func(class.Dimension, atom.Pattern)) {}

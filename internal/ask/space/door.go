@@ -4,6 +4,7 @@
 package space
 
 import (
+	"fmt"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -12,6 +13,8 @@ import (
 
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/trellis-mesh/trellis/internal/ask/atom"
+	"github.com/trellis-mesh/trellis/internal/ask/class"
 	"github.com/trellis-mesh/trellis/internal/decide"
 	"github.com/trellis-mesh/trellis/internal/decide/hcm"
 	"github.com/trellis-mesh/trellis/internal/decide/stream"
@@ -33,6 +36,8 @@ type Door struct {
 	// "*.example.com". Clients ask for their host where that is among them, else
 	// for the first.
 	Names []string
+	// Port is the one that clients address; zero where nobody knows.
+	Port uint16
 	// HTTP is spoken.
 	HTTP bool
 	// Places are where tokens are sent, by issuer. It is filled while a door is
@@ -70,34 +75,34 @@ type Request struct {
 func (d *Door) Witness(p *Point) Request {
 	out := Request{Host: "any-other.example", Path: "/", Method: "GET"}
 	query, claims := url.Values{}, map[string]*structpb.Value{}
-	p.Each(func(at Dimension, v Value) {
+	p.Each(func(at class.Dimension, v class.Value) {
 		if v.Absent {
 			return
 		}
 		switch at.Kind {
-		case Host:
-			out.Host = v.Text()
-		case Path:
+		case class.Host:
+			out.Host = d.host(v)
+		case class.Path:
 			out.Path = v.Text()
-		case Method:
+		case class.Method:
 			out.Method = v.Text()
-		case Identity:
+		case class.Identity:
 			out.Identity = v.Text()
-		case Address:
+		case class.Address:
 			out.Address, _ = netip.ParseAddr(v.Text())
-		case Header:
+		case class.Header:
 			out.Headers = append(out.Headers, stream.Header{Name: at.Name, Value: v.Text()})
-		case Parameter:
+		case class.Parameter:
 			query.Set(at.Name, v.Text())
-		case Token:
+		case class.Token:
 			claims["iss"] = structpb.NewStringValue(v.Text())
 			claims["sub"] = structpb.NewStringValue("somebody")
-		case Claim:
+		case class.Claim:
 			setClaim(claims, strings.Split(at.Name, "\x00"), v.Texts)
 		}
 	})
 	// A subject that is settled to be missing is.
-	if v, ok := p.Value(Dimension{Kind: Claim, Name: "sub"}); ok && v.Absent {
+	if v, ok := p.Value(class.Dimension{Kind: class.Claim, Name: "sub"}); ok && v.Absent {
 		delete(claims, "sub")
 	}
 	if claims["iss"] != nil {
@@ -110,6 +115,16 @@ func (d *Door) Witness(p *Point) Request {
 	}
 	out.Query = query.Encode()
 	return out
+}
+
+// host is the witness of a class of hosts: with the door's own port where it has one
+// and it makes no difference which.
+func (d *Door) host(v class.Value) string {
+	name, has := strings.CutSuffix(v.Text(), atom.OtherPort)
+	if own := fmt.Sprintf("%s:%d", name, d.Port); has && d.Port > 0 && !v.Single && v.Has(false, own) {
+		return own
+	}
+	return v.Text()
 }
 
 // spaceDelimited are claims that are one text with spaces in tokens (RFC 8693 §4.2).
@@ -174,6 +189,7 @@ func (d *Door) Ask(r Request) *decide.Question {
 
 // serverName is what a client asks for in TLS.
 func (d *Door) serverName(host string) string {
+	host, _, _ = strings.Cut(host, ":")
 	if len(d.Names) == 0 {
 		return host
 	}
@@ -211,31 +227,31 @@ func (r Request) message() *hcm.Request {
 }
 
 // texts are what a request has in a dimension.
-func (r Request) texts(d Dimension) (absent bool, texts []string) {
+func (r Request) texts(d class.Dimension) (absent bool, texts []string) {
 	switch d.Kind {
-	case Host:
+	case class.Host:
 		return false, []string{r.Host}
-	case Path:
+	case class.Path:
 		return false, []string{r.Path}
-	case Method:
+	case class.Method:
 		return false, []string{r.Method}
-	case Identity:
+	case class.Identity:
 		return false, []string{r.Identity}
-	case Address:
+	case class.Address:
 		return false, []string{r.Address.String()}
-	case Header:
+	case class.Header:
 		for _, h := range r.Headers {
 			if h.Name == d.Name {
 				texts = append(texts, h.Value)
 			}
 		}
-	case Parameter:
+	case class.Parameter:
 		if values, err := url.ParseQuery(r.Query); err == nil {
 			texts = values[d.Name]
 		}
-	case Token:
+	case class.Token:
 		texts = claimTexts(r.Claims, []string{"iss"})
-	case Claim:
+	case class.Claim:
 		texts = claimTexts(r.Claims, strings.Split(d.Name, "\x00"))
 	}
 	return len(texts) == 0, texts

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/trellis-mesh/trellis/internal/ask/atom"
+	"github.com/trellis-mesh/trellis/internal/ask/class"
 	"github.com/trellis-mesh/trellis/internal/decide"
 )
 
@@ -49,7 +50,7 @@ type Explorer struct {
 
 // Branching is how a door's requests were split: by one dimension, or not at all.
 type Branching struct {
-	Dimension Dimension
+	Dimension class.Dimension
 	Branches  []Branch
 	// Point is the class, where nothing splits it (Leaf).
 	Point *Point
@@ -58,7 +59,7 @@ type Branching struct {
 
 // Branch is one class of a dimension.
 type Branch struct {
-	Value Value
+	Value class.Value
 	Next  *Branching
 }
 
@@ -85,11 +86,11 @@ func (e *Explorer) begin() {
 func (e *Explorer) Hosts() []*Point {
 	e.begin()
 	d, patterns, found := e.next(e.Within)
-	if !found || d.Kind != Host {
+	if !found || d.Kind != class.Host {
 		return []*Point{e.Within}
 	}
 	var out []*Point
-	values, _ := split(d, Value{}, false, patterns, nil)
+	values, _ := class.Split(d, class.Value{}, false, patterns, nil)
 	index := indexOf(values)
 	for _, v := range values {
 		out = append(out, e.Within.with(d, v, index))
@@ -97,7 +98,7 @@ func (e *Explorer) Hosts() []*Point {
 	return out
 }
 
-func indexOf(values []Value) map[atom.Pattern]int {
+func indexOf(values []class.Value) map[atom.Pattern]int {
 	for _, v := range values {
 		if v.Absent {
 			continue
@@ -132,10 +133,10 @@ func (e *Explorer) descend(p *Point, visit func(*Point)) *Branching {
 	}
 	was, has := p.Value(d)
 	var preferred []string
-	if d.Kind == Identity {
+	if d.Kind == class.Identity {
 		preferred = e.Identities
 	}
-	values, complete := split(d, was, has, patterns, preferred)
+	values, complete := class.Split(d, was, has, patterns, preferred)
 	if !complete {
 		e.notes["not every combination was looked at in "+d.String()] = true
 	}
@@ -148,12 +149,12 @@ func (e *Explorer) descend(p *Point, visit func(*Point)) *Branching {
 }
 
 // next is the dimension that some world still depends on, and how.
-func (e *Explorer) next(p *Point) (Dimension, []atom.Pattern, bool) {
-	var first Dimension
+func (e *Explorer) next(p *Point) (class.Dimension, []atom.Pattern, bool) {
+	var first class.Dimension
 	found := false
 	var patterns []atom.Pattern
 	seen := map[atom.Pattern]bool{}
-	add := func(d Dimension, pattern atom.Pattern) {
+	add := func(d class.Dimension, pattern atom.Pattern) {
 		e.pending = true
 		order := cmp.Or(cmp.Compare(d.Kind, first.Kind), strings.Compare(d.Name, first.Name))
 		if !found || order < 0 {
@@ -181,22 +182,12 @@ func (e *Explorer) meet(p *Point) {
 		if !s.Door.To.IsValid() {
 			continue
 		}
-		w := &walker{Explorer: e, side: s, add: func(Dimension, atom.Pattern) {}}
+		w := &walker{Explorer: e, side: s, add: func(class.Dimension, atom.Pattern) {}}
 		w.met = func(proxy string, r *Rule, t truth) {
 			e.Met(proxy, r, t == yes)
 		}
 		w.begin(p)
 	}
-}
-
-func (d Dimension) String() string {
-	name := [...]string{
-		"the host", "the path", "the method", "the client's identity", "the client's address", "header", "parameter", "the token's issuer", "claim",
-	}[d.Kind]
-	if d.Name != "" {
-		name += " " + strings.ReplaceAll(d.Name, "\x00", ".")
-	}
-	return name
 }
 
 // Find is the class that a request belongs to; false where it is in none that was

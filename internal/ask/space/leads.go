@@ -7,6 +7,7 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 
 	"github.com/trellis-mesh/trellis/internal/ask/atom"
+	"github.com/trellis-mesh/trellis/internal/ask/class"
 	"github.com/trellis-mesh/trellis/internal/decide/cluster"
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
@@ -17,7 +18,7 @@ import (
 func (e *Explorer) Leads(to func(xds.Node) bool) bool {
 	e.begin()
 	for _, s := range e.Sides {
-		w := &walker{Explorer: e, side: s, add: func(Dimension, atom.Pattern) {}}
+		w := &walker{Explorer: e, side: s, add: func(class.Dimension, atom.Pattern) {}}
 		for _, node := range s.Proxies.At(s.Door.To.Addr()) {
 			if w.leads(node, to) {
 				return true

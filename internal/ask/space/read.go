@@ -15,6 +15,7 @@ import (
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 
 	"github.com/trellis-mesh/trellis/internal/ask/atom"
+	"github.com/trellis-mesh/trellis/internal/ask/class"
 	"github.com/trellis-mesh/trellis/internal/decide/match"
 )
 
@@ -47,7 +48,7 @@ func permissionOf(p *rbacv3.Permission, depth int) condition {
 	case *rbacv3.Permission_Header:
 		return headerOf(r.Header)
 	case *rbacv3.Permission_UrlPath:
-		return text(Dimension{Kind: Path}, r.UrlPath.GetPath())
+		return text(class.Dimension{Kind: class.Path}, r.UrlPath.GetPath())
 	case *rbacv3.Permission_UriTemplate:
 		return templateOf(r.UriTemplate)
 	case *rbacv3.Permission_DestinationPort:
@@ -84,7 +85,7 @@ func principalOf(p *rbacv3.Principal, depth int) condition {
 		if i.Authenticated.GetPrincipalName() == nil {
 			return secured{}
 		}
-		return text(Dimension{Kind: Identity}, i.Authenticated.GetPrincipalName())
+		return text(class.Dimension{Kind: class.Identity}, i.Authenticated.GetPrincipalName())
 	case *rbacv3.Principal_SourceIp:
 		return rangeOf(i.SourceIp)
 	case *rbacv3.Principal_DirectRemoteIp:
@@ -94,7 +95,7 @@ func principalOf(p *rbacv3.Principal, depth int) condition {
 	case *rbacv3.Principal_Header:
 		return headerOf(i.Header)
 	case *rbacv3.Principal_UrlPath:
-		return text(Dimension{Kind: Path}, i.UrlPath.GetPath())
+		return text(class.Dimension{Kind: class.Path}, i.UrlPath.GetPath())
 	case *rbacv3.Principal_Metadata:
 		return metadataOf(i.Metadata)
 	case *rbacv3.Principal_SourcedMetadata:
@@ -116,7 +117,7 @@ func rangeOf(r *corev3.CidrRange) condition {
 	if err != nil {
 		return blind{"a block of addresses that cannot be read"}
 	}
-	return leaf{Dimension{Kind: Address}, atom.Pattern{Kind: atom.Range, Text: block.String()}}
+	return leaf{class.Dimension{Kind: class.Address}, atom.Pattern{Kind: atom.Range, Text: block.String()}}
 }
 
 // textPatterns are one or none: nil is for a matcher that is an extension.
@@ -142,23 +143,23 @@ func textPatterns(m *matcherv3.StringMatcher) []atom.Pattern {
 	return []atom.Pattern{p}
 }
 
-func text(d Dimension, m *matcherv3.StringMatcher) condition {
+func text(d class.Dimension, m *matcherv3.StringMatcher) condition {
 	for _, p := range textPatterns(m) {
 		return leaf{d, p}
 	}
 	return blind{"an extension that compares texts"}
 }
 
-func headerDimension(name string) Dimension {
+func headerDimension(name string) class.Dimension {
 	switch name = strings.ToLower(name); name {
 	case ":authority", "host":
-		return Dimension{Kind: Host}
+		return class.Dimension{Kind: class.Host}
 	case ":method":
-		return Dimension{Kind: Method}
+		return class.Dimension{Kind: class.Method}
 	case ":path":
-		return Dimension{Kind: Path}
+		return class.Dimension{Kind: class.Path}
 	}
-	return Dimension{Kind: Header, Name: name}
+	return class.Dimension{Kind: class.Header, Name: name}
 }
 
 //nolint:staticcheck // Deprecated forms are what Istio writes in places.
@@ -227,7 +228,7 @@ func templateOf(c *corev3.TypedExtensionConfig) condition {
 		rest = rest[at[1]:]
 	}
 	expression.WriteString(regexp.QuoteMeta(rest))
-	return leaf{Dimension{Kind: Path}, atom.Pattern{Kind: atom.Regex, Text: expression.String()}}
+	return leaf{class.Dimension{Kind: class.Path}, atom.Pattern{Kind: atom.Regex, Text: expression.String()}}
 }
 
 // metadataOf reads what matchers ask of tokens; other metadata are not split.
@@ -239,9 +240,9 @@ func metadataOf(m *matcherv3.MetadataMatcher) condition {
 	if m.GetFilter() != "envoy.filters.http.jwt_authn" || len(keys) < 2 || keys[0] != "payload" {
 		return blind{"metadata of " + m.GetFilter()}
 	}
-	d := Dimension{Kind: Claim, Name: strings.Join(keys[1:], "\x00")}
+	d := class.Dimension{Kind: class.Claim, Name: strings.Join(keys[1:], "\x00")}
 	if d.Name == "iss" {
-		d = Dimension{Kind: Token}
+		d = class.Dimension{Kind: class.Token}
 	}
 	c := valueOf(d, m.GetValue(), 0)
 	if m.GetInvert() {
@@ -250,7 +251,7 @@ func metadataOf(m *matcherv3.MetadataMatcher) condition {
 	return c
 }
 
-func valueOf(d Dimension, m *matcherv3.ValueMatcher, depth int) condition {
+func valueOf(d class.Dimension, m *matcherv3.ValueMatcher, depth int) condition {
 	if depth > maxDepth {
 		return blind{"a condition that is nested too deep"}
 	}

@@ -9,23 +9,24 @@ import (
 	"strings"
 
 	"github.com/trellis-mesh/trellis/internal/ask/atom"
+	"github.com/trellis-mesh/trellis/internal/ask/class"
 )
 
 // Point is what is settled of a class so far: a list of values that only grows.
 // Nil is nothing.
 type Point struct {
 	before    *Point
-	dimension Dimension
-	value     Value
+	dimension class.Dimension
+	value     class.Value
 	index     map[atom.Pattern]int
 }
 
-func (p *Point) with(d Dimension, v Value, index map[atom.Pattern]int) *Point {
+func (p *Point) with(d class.Dimension, v class.Value, index map[atom.Pattern]int) *Point {
 	return &Point{before: p, dimension: d, value: v, index: index}
 }
 
 // at is the newest settlement of a dimension.
-func (p *Point) at(d Dimension) *Point {
+func (p *Point) at(d class.Dimension) *Point {
 	for ; p != nil; p = p.before {
 		if p.dimension == d {
 			return p
@@ -35,15 +36,15 @@ func (p *Point) at(d Dimension) *Point {
 }
 
 // Value is what is settled of one dimension.
-func (p *Point) Value(d Dimension) (Value, bool) {
+func (p *Point) Value(d class.Dimension) (class.Value, bool) {
 	if at := p.at(d); at != nil {
 		return at.value, true
 	}
-	return Value{}, false
+	return class.Value{}, false
 }
 
 // Each passes the settled dimensions, each once, the first settled first.
-func (p *Point) Each(do func(Dimension, Value)) {
+func (p *Point) Each(do func(class.Dimension, class.Value)) {
 	var order []*Point
 	for ; p != nil; p = p.before {
 		if !slices.ContainsFunc(order, func(o *Point) bool { return o.dimension == p.dimension }) {
@@ -56,11 +57,11 @@ func (p *Point) Each(do func(Dimension, Value)) {
 }
 
 // takes is whether every request of the class takes a pattern.
-func (p *Point) takes(d Dimension, pattern atom.Pattern) truth {
+func (p *Point) takes(d class.Dimension, pattern atom.Pattern) truth {
 	at := p.at(d)
 	if at == nil {
 		// Every request has these.
-		if pattern.Kind == atom.Present && !optional(d.Kind) {
+		if pattern.Kind == atom.Present && !d.Kind.Optional() {
 			return yes
 		}
 		return open
@@ -70,7 +71,7 @@ func (p *Point) takes(d Dimension, pattern atom.Pattern) truth {
 			return is(at.value.Signs[i])
 		}
 	}
-	if sign, known := at.value.takes(pattern); known {
+	if sign, known := at.value.Takes(pattern); known {
 		return is(sign)
 	}
 	return open
@@ -105,56 +106,56 @@ type rewriting struct {
 
 // translate turns a comparison at this proxy into one of the request as it was
 // sent; the answer is open unless it does not depend on the request.
-func (v *view) translate(d Dimension, p atom.Pattern) (Dimension, atom.Pattern, truth) {
+func (v *view) translate(d class.Dimension, p atom.Pattern) (class.Dimension, atom.Pattern, truth) {
 	if value, known := v.known(d); known {
 		return d, p, is(value != nil && p.Match(*value))
 	}
 	switch d.Kind {
-	case Identity, Address, Host:
-	case Path:
+	case class.Identity, class.Address, class.Host:
+	case class.Path:
 		if v.path.is {
 			return v.path.back(d, p)
 		}
-	case Header:
+	case class.Header:
 		if v.placed[d.Name] {
-			return Dimension{Kind: Token}, atom.Pattern{Kind: atom.Present}, unlikely(p)
+			return class.Dimension{Kind: class.Token}, atom.Pattern{Kind: atom.Present}, unlikely(p)
 		}
-	case Token, Claim:
+	case class.Token, class.Claim:
 		if !v.tokens || v.taken {
 			return d, p, no
 		}
-		if d.Kind == Claim {
+		if d.Kind == class.Claim {
 			return v.claim(d, p)
 		}
-	case Method, Parameter:
+	case class.Method, class.Parameter:
 	}
 	return d, p, open
 }
 
 // known is what this proxy sees of a dimension whatever the request is; nil where
 // that is nothing.
-func (v *view) known(d Dimension) (value *string, known bool) {
+func (v *view) known(d class.Dimension) (value *string, known bool) {
 	switch d.Kind {
-	case Identity:
+	case class.Identity:
 		if v.tls {
 			return v.identity, v.identity != nil
 		}
 		return nil, true
-	case Address:
+	case class.Address:
 		if v.address.IsValid() {
 			text := v.address.String()
 			return &text, true
 		}
-	case Host:
+	case class.Host:
 		return v.host, v.host != nil
-	case Method, Path, Header, Parameter, Token, Claim:
+	case class.Method, class.Path, class.Header, class.Parameter, class.Token, class.Claim:
 	}
 	return nil, false
 }
 
 // claim waits until it is known whether there is a token.
-func (v *view) claim(d Dimension, p atom.Pattern) (Dimension, atom.Pattern, truth) {
-	token, present := Dimension{Kind: Token}, atom.Pattern{Kind: atom.Present}
+func (v *view) claim(d class.Dimension, p atom.Pattern) (class.Dimension, atom.Pattern, truth) {
+	token, present := class.Dimension{Kind: class.Token}, atom.Pattern{Kind: atom.Present}
 	switch v.point.takes(token, present) {
 	case no:
 		return d, p, no
@@ -174,7 +175,7 @@ func unlikely(p atom.Pattern) truth {
 	return no
 }
 
-func (r rewriting) back(d Dimension, p atom.Pattern) (Dimension, atom.Pattern, truth) {
+func (r rewriting) back(d class.Dimension, p atom.Pattern) (class.Dimension, atom.Pattern, truth) {
 	switch {
 	case r.whole:
 		return d, p, is(p.Match(r.to))
@@ -191,8 +192,8 @@ func (r rewriting) back(d Dimension, p atom.Pattern) (Dimension, atom.Pattern, t
 // secured is any TLS.
 type secured struct{}
 
-func (secured) value(v *view) truth                         { return is(v.tls) }
-func (secured) leaves(*view, func(Dimension, atom.Pattern)) {}
+func (secured) value(v *view) truth                               { return is(v.tls) }
+func (secured) leaves(*view, func(class.Dimension, atom.Pattern)) {}
 
 // serverName compares the name that the client asks for in TLS, which is the host.
 type serverName struct{ patterns []atom.Pattern }
@@ -204,16 +205,25 @@ func (s serverName) value(v *view) truth {
 	if !v.tls {
 		return is(s.patterns[0].Match(""))
 	}
-	return leaf{Dimension{Kind: Host}, s.patterns[0]}.value(v)
+	return s.host().value(v)
 }
 
-func (s serverName) leaves(v *view, add func(Dimension, atom.Pattern)) {
+// host is what the host has to be: in TLS it has no port.
+func (s serverName) host() leaf {
+	p := s.patterns[0]
+	if p.Kind == atom.Exact {
+		p.Kind = atom.AnyPort
+	}
+	return leaf{class.Dimension{Kind: class.Host}, p}
+}
+
+func (s serverName) leaves(v *view, add func(class.Dimension, atom.Pattern)) {
 	if v.tls && len(s.patterns) > 0 {
-		leaf{Dimension{Kind: Host}, s.patterns[0]}.leaves(v, add)
+		s.host().leaves(v, add)
 	}
 }
 
 // Settled is a class with one text in one dimension.
-func Settled(d Dimension, text string) *Point {
-	return (*Point)(nil).with(d, Value{Texts: []string{text}, Single: true}, nil)
+func Settled(d class.Dimension, text string) *Point {
+	return (*Point)(nil).with(d, class.Value{Texts: []string{text}, Single: true}, nil)
 }

@@ -14,6 +14,7 @@ import (
 	jwtv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
 
 	"github.com/trellis-mesh/trellis/internal/ask/atom"
+	"github.com/trellis-mesh/trellis/internal/ask/class"
 	"github.com/trellis-mesh/trellis/internal/decide/cluster"
 	"github.com/trellis-mesh/trellis/internal/decide/stream"
 	"github.com/trellis-mesh/trellis/internal/xds"
@@ -26,7 +27,7 @@ const maxHops = 8
 type walker struct {
 	*Explorer
 	side *Side
-	add  func(Dimension, atom.Pattern)
+	add  func(class.Dimension, atom.Pattern)
 	// met is told of each rule that is asked, with what is known of it; nil: nobody
 	// wants to know.
 	met func(proxy string, r *Rule, t truth)
@@ -155,7 +156,7 @@ func (w *walker) refused(ch *chain, v *view) bool {
 // no route, or one that redirects or responds.
 func (w *walker) leadsNowhere(t *table, v *view) bool {
 	silent := *w
-	silent.add = func(Dimension, atom.Pattern) {}
+	silent.add = func(class.Dimension, atom.Pattern) {}
 	at, known := silent.domain(t, v)
 	switch {
 	case !known:
@@ -259,7 +260,7 @@ func (w *walker) residual(r *rules, v *view) []*Rule {
 	if !found {
 		list = r.list
 		if v.host == nil {
-			list = r.at(v.point.at(Dimension{Kind: Host}))
+			list = r.at(v.point.at(class.Dimension{Kind: class.Host}))
 		}
 	}
 	var out []*Rule
@@ -290,7 +291,7 @@ func (w *walker) look(f *tokens, v *view) {
 	if v.taken {
 		return
 	}
-	token := Dimension{Kind: Token}
+	token := class.Dimension{Kind: class.Token}
 	for _, p := range f.providers {
 		w.place(p, v)
 		issuer := atom.Pattern{Text: p.GetIssuer()}
@@ -301,7 +302,7 @@ func (w *walker) look(f *tokens, v *view) {
 			continue
 		}
 		for _, audience := range p.GetAudiences() {
-			leaf{Dimension{Kind: Claim, Name: "aud"}, atom.Pattern{Text: audience}}.leaves(v, w.add)
+			leaf{class.Dimension{Kind: class.Claim, Name: "aud"}, atom.Pattern{Text: audience}}.leaves(v, w.add)
 		}
 		// The filters behind this one still have the claims; the next proxy has not.
 		v.kept = p.GetForward()
@@ -355,7 +356,7 @@ func (w *walker) route(node xds.Node, config *xds.Config, t *table, v *view, hop
 // domain is the virtual host, nil where none has the host; known is false where the
 // host is open.
 func (w *walker) domain(t *table, v *view) (at *domain, known bool) {
-	host := v.point.at(Dimension{Kind: Host})
+	host := v.point.at(class.Dimension{Kind: class.Host})
 	key := domainKey{t, host}
 	if v.host == nil && host != nil {
 		if d, ok := w.domains[key]; ok {
@@ -364,11 +365,11 @@ func (w *walker) domain(t *table, v *view) (at *domain, known bool) {
 	}
 	var found *domain
 	for i := range t.domains {
-		l := leaf{Dimension{Kind: Host}, t.domains[i].pattern}
+		l := leaf{class.Dimension{Kind: class.Host}, t.domains[i].pattern}
 		switch l.value(v) {
 		case open:
 			for j := i; j < len(t.domains); j++ {
-				leaf{Dimension{Kind: Host}, t.domains[j].pattern}.leaves(v, w.add)
+				leaf{class.Dimension{Kind: class.Host}, t.domains[j].pattern}.leaves(v, w.add)
 			}
 			return nil, false
 		case yes:

@@ -1,7 +1,7 @@
 // Copyright The Trellis Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package space
+package class
 
 import (
 	"slices"
@@ -60,8 +60,8 @@ func (v Value) Text() string {
 	return v.Texts[0]
 }
 
-// takes is whether all texts of the class take a pattern, and whether that is known.
-func (v Value) takes(p atom.Pattern) (sign, known bool) {
+// Takes is whether all texts of the class take a pattern, and whether that is known.
+func (v Value) Takes(p atom.Pattern) (sign, known bool) {
 	if v.Absent {
 		return false, true
 	}
@@ -107,9 +107,9 @@ var languages = map[Kind]atom.Language{
 // lists.
 const maxSets = 4
 
-// split are the classes of a dimension by the patterns that are known of it and
+// Split are the classes of a dimension by the patterns that are known of it and
 // new ones, within the class that it is in already. Complete as in atom.Split.
-func split(d Dimension, was Value, has bool, fresh []atom.Pattern, preferred []string) (out []Value, complete bool) {
+func Split(d Dimension, was Value, has bool, fresh []atom.Pattern, preferred []string) (out []Value, complete bool) {
 	patterns := slices.Clone(was.Patterns)
 	for _, p := range fresh {
 		if !slices.Contains(patterns, p) {
@@ -121,7 +121,7 @@ func split(d Dimension, was Value, has bool, fresh []atom.Pattern, preferred []s
 		language.Preferred = slices.Concat(preferred, language.Preferred)
 	}
 	classes, complete := atom.Split(language, patterns)
-	if optional(d.Kind) && !has {
+	if d.Kind.Optional() && !has {
 		out = append(out, Value{Absent: true})
 	}
 	var values []Value
@@ -154,7 +154,7 @@ func (v Value) against(patterns []atom.Pattern) Value {
 	return out
 }
 
-func optional(k Kind) bool { return k == Header || k == Parameter || k == Token || k == Claim }
+func (k Kind) Optional() bool { return k == Header || k == Parameter || k == Token || k == Claim }
 
 func consistent(was, is Value) bool {
 	for i := range was.Patterns {
@@ -222,4 +222,15 @@ func signature(signs []bool) string {
 		}
 	}
 	return b.String()
+}
+
+// String is in words.
+func (d Dimension) String() string {
+	name := [...]string{
+		"the host", "the path", "the method", "the client's identity", "the client's address", "header", "parameter", "the token's issuer", "claim",
+	}[d.Kind]
+	if d.Name != "" {
+		name += " " + strings.ReplaceAll(d.Name, "\x00", ".")
+	}
+	return name
 }
