@@ -6,14 +6,18 @@ package ask_test
 import (
 	"encoding/json"
 	"flag"
+	"net/url"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/types/known/structpb"
+
 	"github.com/trellis-mesh/trellis/internal/ask"
 	"github.com/trellis-mesh/trellis/internal/cli/mesh"
 	"github.com/trellis-mesh/trellis/internal/cli/source"
+	"github.com/trellis-mesh/trellis/internal/decide"
 	"github.com/trellis-mesh/trellis/test/fleet"
 )
 
@@ -38,7 +42,12 @@ func open(t testing.TB, files ...string) *mesh.Mesh {
 // platform writes a platform with so many services into a folder.
 func platform(t testing.TB, applications int) string {
 	t.Helper()
-	objects, err := fleet.Objects(fleet.Options{Applications: applications, Routes: 4, Ingresses: 10})
+	return platformOf(t, fleet.Options{Applications: applications, Routes: 4, Ingresses: 10})
+}
+
+func platformOf(t testing.TB, o fleet.Options) string {
+	t.Helper()
+	objects, err := fleet.Objects(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,3 +121,26 @@ func BenchmarkWho(b *testing.B) {
 }
 
 var services = flag.Int("services", 1000, "how many services the platform of the benchmarks has")
+
+// BenchmarkDecide follows one request from the internet through a gateway with 1,000
+// routes to the application.
+func BenchmarkDecide(b *testing.B) {
+	m := open(b, platformOf(b, fleet.Options{Applications: 250, Routes: 4, Ingresses: 1}))
+	u, err := url.Parse("https://app-00249-0.i00.example.com/api/v3/items")
+	if err != nil {
+		b.Fatal(err)
+	}
+	claims, err := structpb.NewStruct(map[string]any{"iss": "https://login.example.com", "sub": "somebody", "aud": "shop"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	question := &ask.Request{URL: u, Claims: claims}
+	b.Run("warm", func(b *testing.B) {
+		for b.Loop() {
+			answer, err := m.Can(question)
+			if err != nil || answer.Outcome != decide.Allow {
+				b.Fatalf("%+v, %v", answer, err)
+			}
+		}
+	})
+}
