@@ -12,18 +12,12 @@ import (
 	"strings"
 	"time"
 
-	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
 	"github.com/trellis-mesh/trellis/internal/ask"
 	"github.com/trellis-mesh/trellis/internal/cli/source"
-	"github.com/trellis-mesh/trellis/internal/decide"
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/report"
+	"github.com/trellis-mesh/trellis/internal/world"
 	"github.com/trellis-mesh/trellis/internal/xds"
-	"github.com/trellis-mesh/trellis/internal/xds/generator"
 )
 
 // Mesh is a World with what it is made from.
@@ -36,7 +30,7 @@ type Mesh struct {
 	// Problems are what Istio's generator could not be given.
 	Problems []xds.Problem
 
-	generator *generator.Generator
+	world *world.World
 }
 
 // Refused says which objects Istio would refuse, so that an answer about the mesh is
@@ -52,7 +46,7 @@ func (m *Mesh) Refused() []string {
 }
 
 // Close lets the generator go.
-func (m *Mesh) Close() error { return m.generator.Close() }
+func (m *Mesh) Close() error { return m.world.Close() }
 
 // Open reads the files and runs Istio's generator on what they make. At is the
 // moment that tokens are looked at. The caller closes it.
@@ -61,72 +55,13 @@ func Open(ctx context.Context, o *source.Options, stdin io.Reader, at time.Time)
 	if err != nil {
 		return nil, err
 	}
-	g, err := generator.New(ctx, generator.Input{Objects: files.Objects, Cluster: files.Mesh.Cluster, FromFiles: true})
+	w, err := world.Open(ctx, world.Input{
+		Objects: files.Objects, Mesh: files.Mesh, Applications: files.Applications, Position: position(files), At: at,
+	})
 	if err != nil {
 		return nil, err
 	}
-	out := &Mesh{Files: files, Report: files.Report, Problems: g.Problems(), generator: g}
-	view, err := xds.NewMesh(ctx, g)
-	if err != nil {
-		return nil, fmt.Errorf("listing the proxies: %w", err)
-	}
-	proxies := bound{ctx, view}
-	servers, err := xds.NewMesh(ctx, inbound{g, view})
-	if err != nil {
-		return nil, fmt.Errorf("listing the proxies: %w", err)
-	}
-	objects := append(g.Objects(), typed(files.Objects)...)
-	out.World = &ask.World{
-		Evaluator: decide.New(proxies), Proxies: proxies, Servers: bound{ctx, servers}, Nodes: view.Nodes(),
-		Directory: ask.NewDirectory(objects, files.Mesh.ClusterDomain),
-		Origins:   ask.NewOrigins(objects, position(files)), Applications: files.Applications, At: at,
-	}
-	return out, nil
-}
-
-// inbound gives servers' configurations without what they send themselves.
-type inbound struct {
-	*generator.Generator
-	whole *xds.Mesh
-}
-
-// Config implements xds.Source.
-func (i inbound) Config(ctx context.Context, node xds.Node) (*xds.Config, error) {
-	if node.Type != xds.Sidecar {
-		return i.whole.Config(ctx, node)
-	}
-	return i.Inbound(ctx, node)
-}
-
-// bound gives a mesh's configurations within one context.
-type bound struct {
-	ctx context.Context
-	*xds.Mesh
-}
-
-// Config implements decide.Proxies.
-func (b bound) Config(node xds.Node) (*xds.Config, error) { return b.Mesh.Config(b.ctx, node) }
-
-// typed are the objects that the directory and the origins read. The Kubernetes
-// ones come from the generator, which has given them addresses.
-func typed(objects []client.Object) []runtime.Object {
-	var out []runtime.Object
-	for _, object := range objects {
-		u, ok := object.(*unstructured.Unstructured)
-		if !ok {
-			out = append(out, object)
-			continue
-		}
-		if u.GetKind() != "ServiceEntry" {
-			continue
-		}
-		entry := &networkingv1.ServiceEntry{}
-		// What cannot be converted is refused by the generator, which says so.
-		if runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, entry) == nil {
-			out = append(out, entry)
-		}
-	}
-	return out
+	return &Mesh{World: w.World, Files: files, Report: files.Report, Problems: w.Problems, world: w}, nil
 }
 
 // position finds an object by the text that provenance names it by.

@@ -17,7 +17,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/ask/trial"
 	"github.com/trellis-mesh/trellis/internal/cli/exit"
 	"github.com/trellis-mesh/trellis/internal/cli/mesh"
@@ -26,6 +25,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
 	"github.com/trellis-mesh/trellis/internal/document"
 	"github.com/trellis-mesh/trellis/internal/model"
+	"github.com/trellis-mesh/trellis/internal/world"
 )
 
 // Options are what the command was asked.
@@ -131,16 +131,7 @@ func (o *Options) run(ctx context.Context, s *streams.Streams) (err error) {
 
 // trials are all tests: those of Applications first.
 func (o *Options) trials(m *mesh.Mesh, stdin io.Reader) ([]*trial.Trial, error) {
-	published := map[model.Reference][]string{}
-	for ref, outcome := range m.Files.Outcome.Applications {
-		for _, a := range outcome.Addresses {
-			published[ref] = append(published[ref], a.URL)
-		}
-	}
-	addresses := func(a *v1alpha1.Application) []string {
-		return published[model.Reference{Cluster: m.Files.Mesh.Cluster, Group: v1alpha1.GroupName, Kind: "Application", Namespace: a.Namespace, Name: a.Name}]
-	}
-	out := trial.OfApplications(m.World, m.Files.Mesh.ClusterDomain, addresses)
+	out := trial.OfApplications(m.World, m.Files.Mesh.ClusterDomain, world.Addresses(m.Files.Outcome, m.Files.Mesh.Cluster))
 	for _, name := range o.Tests {
 		raw, err := read(name, stdin)
 		if err != nil {

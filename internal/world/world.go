@@ -1,0 +1,154 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package world makes a World to ask about out of objects: Istio's own generator
+// in this process says what each proxy would be sent. It is the same for the files
+// of a command and for the caches of a cluster.
+package world
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/ask"
+	"github.com/trellis-mesh/trellis/internal/compile"
+	"github.com/trellis-mesh/trellis/internal/decide"
+	"github.com/trellis-mesh/trellis/internal/model"
+	"github.com/trellis-mesh/trellis/internal/xds"
+	"github.com/trellis-mesh/trellis/internal/xds/generator"
+)
+
+// Input is what a World is made from. Nothing in it may be changed while the World
+// is in use.
+type Input struct {
+	// Objects are all that Istio would find, the generated ones included.
+	Objects []client.Object
+	// MeshConfig as in generator.Input.
+	MeshConfig string
+	// Mesh is what is true of the mesh as a whole.
+	Mesh model.Mesh
+	// Applications are what people stated.
+	Applications []*v1alpha1.Application
+	// Position finds the line of a field of an object; nil where nothing was read
+	// from files.
+	Position func(object, field string) model.Position
+	// At is the moment that tokens are looked at.
+	At time.Time
+}
+
+// World is an ask.World with the control plane that it lives on.
+type World struct {
+	*ask.World
+	// Problems are what Istio's generator could not be given.
+	Problems []xds.Problem
+
+	generator *generator.Generator
+}
+
+// Close lets the control plane go; nothing may be asked afterwards.
+func (w *World) Close() error { return w.generator.Close() }
+
+// Open runs Istio's generator on the objects, as if nothing of what they describe
+// ran yet: pods are made from templates and Services lead to all pods that they
+// select. The caller closes the World. ctx holds for questions, too.
+func Open(ctx context.Context, in Input) (*World, error) {
+	g, err := generator.New(ctx, generator.Input{Objects: in.Objects, MeshConfig: in.MeshConfig, Cluster: in.Mesh.Cluster, FromFiles: true})
+	if err != nil {
+		return nil, err
+	}
+	out, err := open(ctx, in, g)
+	if err != nil {
+		// The first error is the one that matters.
+		_ = g.Close()
+		return nil, err
+	}
+	return out, nil
+}
+
+func open(ctx context.Context, in Input, g *generator.Generator) (*World, error) {
+	view, err := xds.NewMesh(ctx, g)
+	if err != nil {
+		return nil, fmt.Errorf("listing the proxies: %w", err)
+	}
+	proxies := bound{ctx, view}
+	servers, err := xds.NewMesh(ctx, inbound{g, view})
+	if err != nil {
+		return nil, fmt.Errorf("listing the proxies: %w", err)
+	}
+	objects := append(g.Objects(), typed(in.Objects)...)
+	return &World{
+		Problems: g.Problems(), generator: g,
+		World: &ask.World{
+			Evaluator: decide.New(proxies), Proxies: proxies, Servers: bound{ctx, servers}, Nodes: view.Nodes(),
+			Directory: ask.NewDirectory(objects, in.Mesh.ClusterDomain),
+			Origins:   ask.NewOrigins(objects, in.Position), Applications: in.Applications, At: in.At,
+		},
+	}, nil
+}
+
+// Addresses finds the URLs at which an outcome has an Application published.
+func Addresses(outcome *compile.Outcome, cluster string) func(*v1alpha1.Application) []string {
+	return func(a *v1alpha1.Application) []string {
+		found := outcome.Applications[model.Reference{Cluster: cluster, Group: v1alpha1.GroupName, Kind: "Application", Namespace: a.Namespace, Name: a.Name}]
+		if found == nil {
+			return nil
+		}
+		var out []string
+		for _, address := range found.Addresses {
+			out = append(out, address.URL)
+		}
+		return out
+	}
+}
+
+// inbound gives servers' configurations without what they send themselves.
+type inbound struct {
+	*generator.Generator
+	whole *xds.Mesh
+}
+
+// Config implements xds.Source.
+func (i inbound) Config(ctx context.Context, node xds.Node) (*xds.Config, error) {
+	if node.Type != xds.Sidecar {
+		return i.whole.Config(ctx, node)
+	}
+	return i.Inbound(ctx, node)
+}
+
+// bound gives a mesh's configurations within one context.
+type bound struct {
+	ctx context.Context
+	*xds.Mesh
+}
+
+// Config implements decide.Proxies.
+func (b bound) Config(node xds.Node) (*xds.Config, error) { return b.Mesh.Config(b.ctx, node) }
+
+// typed are the objects that the directory and the origins read. The Kubernetes
+// ones come from the generator, which has given them addresses.
+func typed(objects []client.Object) []runtime.Object {
+	var out []runtime.Object
+	for _, object := range objects {
+		u, ok := object.(*unstructured.Unstructured)
+		if !ok {
+			out = append(out, object)
+			continue
+		}
+		if u.GetKind() != "ServiceEntry" {
+			continue
+		}
+		entry := &networkingv1.ServiceEntry{}
+		// What cannot be converted is refused by the generator, which says so.
+		if runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, entry) == nil {
+			out = append(out, entry)
+		}
+	}
+	return out
+}
