@@ -1,0 +1,81 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package inforce
+
+import (
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/verdict"
+)
+
+// Reasons of Accepted where the present statement is not in force. They are how a
+// status tells that a generation never was.
+const (
+	// ReasonAwaitingTests is that of a statement whose tests have not been run.
+	ReasonAwaitingTests = "AwaitingTests"
+	// ReasonTestsFailed is that of one whose tests did not pass.
+	ReasonTestsFailed = "TestsFailed"
+)
+
+// Standing is how it stands with one Application.
+type Standing struct {
+	// Application is what is stated now.
+	Application *v1alpha1.Application
+	// InForce is what is to be compiled: Application itself, a copy with an older
+	// statement, or nil for nothing.
+	InForce *v1alpha1.Application
+	// Last is the record that is in force where the present statement is not, or
+	// was not until now; nil for none.
+	Last *Record
+	// Verdict is what is known of the tests of the present statement, nil for
+	// nothing.
+	Verdict *verdict.Application
+	// Unrecorded is true when the present statement is in force and no record says
+	// so yet.
+	Unrecorded bool
+	// Proven is true when it comes into force by tests that passed: without a record
+	// of it, it must not.
+	Proven bool
+}
+
+// Present reports whether the present statement is in force.
+func (s *Standing) Present() bool { return s.InForce == s.Application }
+
+// back is the standing before the present statement came into force.
+func (s *Standing) back() {
+	s.InForce, s.Unrecorded, s.Proven = nil, false, false
+	if s.Last != nil {
+		s.InForce = s.Application.DeepCopy()
+		s.InForce.Spec, s.InForce.Generation = *s.Last.Spec.DeepCopy(), s.Last.Generation
+	}
+}
+
+// Settle decides about one Application. last is its newest record, or nil; tested
+// is what is known of the tests of its present statement, or nil.
+//
+// A statement is in force if it was before, if it has no tests, or if they passed.
+// Tests that fail later take nothing out of force: a failing test alone neither
+// opens nor closes anything.
+func Settle(a *v1alpha1.Application, last *Record, tested *verdict.Application) Standing {
+	s := Standing{Application: a, InForce: a, Last: last, Verdict: tested}
+	switch {
+	case last != nil && last.Digest == verdict.Digest(&a.Spec):
+	case len(a.Spec.Tests) == 0, last == nil && wasInForce(a):
+		s.Unrecorded = true
+	case tested != nil && tested.State == verdict.Passed:
+		s.Unrecorded, s.Proven = true, true
+	default:
+		s.back()
+	}
+	return s
+}
+
+// wasInForce reports whether a status says that this very generation was in force,
+// as one has it that was written before anybody waited for tests.
+func wasInForce(a *v1alpha1.Application) bool {
+	accepted := meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionAccepted)
+	return accepted != nil && accepted.ObservedGeneration == a.Generation &&
+		accepted.Reason != ReasonAwaitingTests && accepted.Reason != ReasonTestsFailed
+}

@@ -1,0 +1,140 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package verdict
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"k8s.io/utils/clock"
+)
+
+const (
+	// Hold is how long an answer waits for news; a client waits longer.
+	Hold     = 20 * time.Second
+	patience = Hold + 10*time.Second
+	// again is how long a client waits after a failure, and bearable how long
+	// failures last before it says that the server is away: a restart is no news.
+	again    = time.Second
+	bearable = 5 * time.Second
+	// maxReport bounds what is read: failures of thousands of Applications.
+	maxReport = 64 << 20
+)
+
+// ClientConfig says how the server is asked. All of it is required.
+type ClientConfig struct {
+	// Address is https://HOST:PORT, and ServerName the name in the certificate.
+	Address, ServerName string
+	// Roots are the authorities of that certificate at this moment.
+	Roots func() (*x509.CertPool, error)
+	// Token proves who asks.
+	Token func(context.Context) (string, error)
+	Clock clock.Clock
+	Log   *slog.Logger
+}
+
+// Client follows what the server says.
+type Client struct{ config ClientConfig }
+
+// NewClient checks the address.
+func NewClient(config ClientConfig) (*Client, error) {
+	u, err := url.Parse(config.Address)
+	if err != nil || u.Scheme != "https" || u.Host == "" {
+		return nil, fmt.Errorf("reading the address of trellis-server: %q is no https URL with a host", config.Address)
+	}
+	config.Address = strings.TrimSuffix(config.Address, "/")
+	return &Client{config}, nil
+}
+
+// Run asks until ctx ends. It calls report with each new report, and with an error
+// once the server has been away for longer than a restart takes; from one
+// goroutine. After an error the next report is told whatever it says.
+func (c *Client) Run(ctx context.Context, report func(*Report, error)) error {
+	known, away := "", false
+	var since time.Time
+	for ctx.Err() == nil {
+		got, err := c.ask(ctx, known)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			now := c.config.Clock.Now()
+			if since.IsZero() {
+				since = now
+				c.config.Log.Warn("trellis-server does not answer", "error", err)
+			}
+			if !away && now.Sub(since) >= bearable {
+				known, away = "", true
+				report(nil, err)
+			}
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-c.config.Clock.After(again):
+			}
+			continue
+		case got != nil && (away || got.Revision != known):
+			report(got, nil)
+			known = got.Revision
+		}
+		if !since.IsZero() {
+			c.config.Log.Info("trellis-server answers")
+		}
+		since, away = time.Time{}, false
+	}
+	return nil
+}
+
+// ask waits for a report that differs from the known one; nil: there is none yet.
+func (c *Client) ask(ctx context.Context, known string) (out *Report, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.config.Address+Path+"?"+After+"="+url.QueryEscape(known), nil)
+	if err != nil {
+		return nil, fmt.Errorf("asking trellis-server: %w", err)
+	}
+	token, err := c.config.Token(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading the token for trellis-server: %w", err)
+	}
+	request.Header.Set("Authorization", "Bearer "+token)
+	roots, err := c.config.Roots()
+	if err != nil {
+		return nil, fmt.Errorf("reading the authority of trellis-server: %w", err)
+	}
+	// A connection of its own for each question: the authority may have changed, and
+	// the replica that answered may be on its way out.
+	transport := &http.Transport{
+		DisableKeepAlives: true, DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext, TLSHandshakeTimeout: 5 * time.Second,
+		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: c.config.ServerName},
+	}
+	response, err := (&http.Client{Transport: transport}).Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("asking trellis-server: %w", err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	switch response.StatusCode {
+	case http.StatusNotModified:
+		return nil, nil
+	case http.StatusOK:
+	default:
+		text, _ := io.ReadAll(io.LimitReader(response.Body, 512))
+		return nil, fmt.Errorf("asking trellis-server: it answers %s: %s", response.Status, strings.TrimSpace(string(text)))
+	}
+	out = &Report{}
+	if err := json.NewDecoder(io.LimitReader(response.Body, maxReport)).Decode(out); err != nil {
+		return nil, fmt.Errorf("reading what trellis-server says: %w", err)
+	}
+	return out, nil
+}

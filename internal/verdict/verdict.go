@@ -1,0 +1,131 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package verdict is what trellis-server tells the operator: what came of the tests
+// of each Application, by the digest of the statement that they were run on. The
+// server writes it, the operator asks for it; neither links the other.
+package verdict
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/model"
+)
+
+// Path is where a report is asked for. The parameter After has the revision that
+// is known already: the answer then waits for another one.
+const (
+	Path  = "/v1/tests"
+	After = "after"
+)
+
+// Audience is that of the token by which the operator proves who it is.
+const Audience = "trellis-server"
+
+// State is what came of all tests of one statement.
+type State string
+
+// The states. What cannot be told has not passed.
+const (
+	Passed  State = "Passed"
+	Failed  State = "Failed"
+	Unknown State = "Unknown"
+)
+
+// Report is what is known at one moment.
+type Report struct {
+	// Revision names the content: two reports that say the same have the same one.
+	Revision string `json:"revision"`
+	// Applications are those with tests that were run, in order of their names. One
+	// that is not here has not been tested yet.
+	Applications []Application `json:"applications"`
+}
+
+// Application is what came of the tests of one.
+type Application struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	// Digest is that of the statement: a verdict is about nothing else.
+	Digest string `json:"digest"`
+	State  State  `json:"state"`
+	// Tests is how many there are, and Failures those that did not pass, the first
+	// MaxFailures of them. More counts the others.
+	Tests    int       `json:"tests"`
+	Failures []Failure `json:"failures,omitempty"`
+	More     int       `json:"more,omitempty"`
+}
+
+// MaxFailures is how many failures are told of one Application.
+const MaxFailures = 8
+
+// Failure is one test that did not pass.
+type Failure struct {
+	// Test is its name, and Field its place: spec.tests[2].
+	Test  string `json:"test"`
+	Field string `json:"field"`
+	// State is Failed or Unknown.
+	State State `json:"state"`
+	// Says is what came and what was expected; Why is why, and By the statement
+	// that decided, where there is one.
+	Says string `json:"says"`
+	Why  string `json:"why,omitempty"`
+	By   string `json:"by,omitempty"`
+	// Whom is who can change that statement.
+	Whom string `json:"whom,omitempty"`
+	// Ask is the command that shows every step of the request it hangs on.
+	Ask string `json:"ask,omitempty"`
+}
+
+// Sentence is a failure in one line.
+func (f *Failure) Sentence() string {
+	out := fmt.Sprintf("test %q: %s", f.Test, f.Says)
+	if f.Why != "" {
+		out += ": " + f.Why
+	}
+	if f.By != "" {
+		out += " (" + f.By + ")"
+	}
+	return out
+}
+
+// Key names an Application and one statement of it.
+type Key struct {
+	model.Name
+	Digest string
+}
+
+// Key is that of the statement which was tested.
+func (a *Application) Key() Key {
+	return Key{model.Name{Namespace: a.Namespace, Name: a.Name}, a.Digest}
+}
+
+// KeyOf is that of what an Application states now.
+func KeyOf(a *v1alpha1.Application) Key {
+	return Key{model.Name{Namespace: a.Namespace, Name: a.Name}, Digest(&a.Spec)}
+}
+
+// Digest is the SHA-256 of a statement's JSON, whose fields are in a fixed order.
+func Digest(spec *v1alpha1.ApplicationSpec) string {
+	raw, err := json.Marshal(spec)
+	if err != nil {
+		// Strings, numbers and lists of them: this cannot fail, and no digest is one
+		// that nothing was tested for.
+		return ""
+	}
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:])
+}
+
+// Seal gives a report its revision.
+func Seal(applications []Application) (*Report, error) {
+	raw, err := json.Marshal(applications)
+	if err != nil {
+		return nil, fmt.Errorf("writing what came of tests: %w", err)
+	}
+	sum := sha256.Sum256(raw)
+	return &Report{Revision: hex.EncodeToString(sum[:8]), Applications: applications}, nil
+}
