@@ -1,0 +1,138 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package examine runs the tests of Applications on a cluster that was observed: it
+// compiles what is stated, has Istio's generator say what each proxy would be sent,
+// and asks about every request of the tests. It writes nothing and asks nobody.
+package examine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/ask/tell"
+	"github.com/trellis-mesh/trellis/internal/ask/trial"
+	"github.com/trellis-mesh/trellis/internal/compile"
+	"github.com/trellis-mesh/trellis/internal/model"
+	"github.com/trellis-mesh/trellis/internal/server/observe"
+	"github.com/trellis-mesh/trellis/internal/verdict"
+	"github.com/trellis-mesh/trellis/internal/world"
+)
+
+// Choice are the Applications of a world: of each the statement that is taken to be
+// in force.
+type Choice []*v1alpha1.Application
+
+// Findings are what the compiler has to say about a choice.
+type Findings []model.Finding
+
+// Run compiles the choice, runs the generator, and runs the tests of those
+// Applications for which wanted is true. At is the moment that tokens are looked
+// at. The results are in order of their names. An error says that nothing is known,
+// never that a test failed; a panic of the generator about odd objects is one.
+func Run(ctx context.Context, state *observe.State, choice Choice, at time.Time, wanted func(*v1alpha1.Application) bool) (results []verdict.Application, findings Findings, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			results, findings, err = nil, nil, fmt.Errorf("running tests: these objects are too odd for Istio's generator: %v\n%s", p, debug.Stack())
+		}
+	}()
+	in := state.Input
+	in.Applications = choice
+	outcome := compile.Compile(model.NewSnapshot(in))
+	if outcome.Err != nil {
+		return nil, nil, fmt.Errorf("compiling: %w", outcome.Err)
+	}
+	w, err := world.Open(ctx, world.Input{
+		Objects: objects(state, outcome), MeshConfig: state.MeshConfig, Mesh: in.Mesh, Applications: choice, At: at,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	results, err = examine(ctx, w, in.Mesh, outcome, wanted)
+	return results, outcome.Findings, err
+}
+
+// objects are all that Istio would find. A generated object that is there already
+// keeps its age.
+func objects(state *observe.State, outcome *compile.Outcome) []client.Object {
+	out := slices.Clone(state.Objects)
+	for i := range outcome.Objects {
+		object, ok := outcome.Objects[i].Value.(client.Object)
+		ref := outcome.Objects[i].Ref
+		if !ok || ref.Group == v1alpha1.GroupName {
+			continue
+		}
+		ref.Cluster = ""
+		if at, ok := state.Created[ref]; ok {
+			object.SetCreationTimestamp(at)
+		}
+		out = append(out, object)
+	}
+	return out
+}
+
+func examine(ctx context.Context, w *world.World, mesh model.Mesh, outcome *compile.Outcome, wanted func(*v1alpha1.Application) bool) ([]verdict.Application, error) {
+	trials := map[string][]*trial.Trial{}
+	for _, t := range trial.OfApplications(w.World, mesh.ClusterDomain, world.Addresses(outcome, mesh.Cluster)) {
+		trials[t.Of] = append(trials[t.Of], t)
+	}
+	out := []verdict.Application{}
+	for _, a := range w.Applications {
+		if len(a.Spec.Tests) == 0 || !wanted(a) {
+			continue
+		}
+		one := verdict.Application{
+			Namespace: a.Namespace, Name: a.Name, Digest: verdict.Digest(&a.Spec),
+			State: verdict.Passed, Tests: len(a.Spec.Tests),
+		}
+		for _, t := range trials[fmt.Sprintf("Application %s/%s", a.Namespace, a.Name)] {
+			if err := ctx.Err(); err != nil {
+				return nil, fmt.Errorf("running tests: %w", err)
+			}
+			add(&one, w, trial.Run(w.World, t))
+		}
+		out = append(out, one)
+	}
+	slices.SortFunc(out, func(a, b verdict.Application) int {
+		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
+	})
+	return out, nil
+}
+
+// add counts one result. One that failed weighs more than one that is not known.
+func add(to *verdict.Application, w *world.World, r trial.Result) {
+	if r.Status == trial.Passed {
+		return
+	}
+	f := verdict.Failure{Test: r.Name, Field: r.Field, State: verdict.State(r.Status), Says: r.Says}
+	if f.State == verdict.Failed || to.State == verdict.Passed {
+		to.State = f.State
+	}
+	if r.Request != nil {
+		f.Ask = trial.Command(r.Request)
+	}
+	if r.Answer != nil {
+		told := tell.Tell(w.World, r.Request, r.Answer)
+		f.Why = told.Why
+		if told.Decided != nil {
+			place := tell.PlaceOf(*told.Decided)
+			f.By, f.Whom = strings.TrimSpace(place.Object+" "+place.Field), place.Whom
+		} else if len(told.Change) > 0 {
+			f.Whom = told.Change[0].Whom
+		}
+	}
+	if len(to.Failures) == verdict.MaxFailures {
+		to.More++
+		return
+	}
+	to.Failures = append(to.Failures, f)
+}
