@@ -39,13 +39,8 @@ func New(input func() (model.Input, error)) *Handler {
 	return &Handler{input: input, slots: make(chan struct{}, concurrency)}
 }
 
-// registrar is a webhook server as far as it matters here.
-type registrar interface {
-	Register(path string, hook http.Handler)
-}
-
 // Register serves the three paths that the chart registers.
-func (h *Handler) Register(server registrar) {
+func (h *Handler) Register(server Registrar) {
 	for _, kind := range []string{"application", "hostclaim", "secureingress"} {
 		server.Register("/validate-trellis-dev-v1alpha1-"+kind, &admission.Webhook{Handler: h})
 	}

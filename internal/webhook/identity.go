@@ -7,12 +7,10 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"errors"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"log/slog"
-	"net/http"
-	"sync"
 	"time"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
@@ -38,12 +36,13 @@ const (
 
 // IdentityConfig is what an Identity is made from. All of it is required.
 type IdentityConfig struct {
-	// Client must not read from a cache. It needs get and update on the Secret
-	// trellis-webhook of Namespace (and create where nobody has created it empty),
-	// and get and update on the registration.
+	// Client must not read from a cache. It needs get and update on the Secret of
+	// Namespace (and create where nobody has created it empty), and get and update
+	// on the registration.
 	Client client.Client
-	// Namespace is the operator's.
-	Namespace string
+	// Namespace is the operator's, and Secret the name of the Secret in it; default
+	// SecretName.
+	Namespace, Secret string
 	// Registration is the name of the ValidatingWebhookConfiguration.
 	Registration string
 	// Names are the names and addresses by which API servers call.
@@ -55,8 +54,13 @@ type IdentityConfig struct {
 
 // ServiceNames are the names by which API servers call a webhook through the
 // chart's Service, and a loopback address for an operator outside the cluster.
-func ServiceNames(namespace string) []string {
-	service := "trellis-webhook." + namespace + ".svc"
+func ServiceNames(namespace string) []string { return namesOf("trellis-webhook", namespace) }
+
+// ServerNames are those by which trellis-server is called, likewise.
+func ServerNames(namespace string) []string { return namesOf("trellis-server", namespace) }
+
+func namesOf(name, namespace string) []string {
+	service := name + "." + namespace + ".svc"
 	return []string{service, service + ".cluster.local", "localhost", "127.0.0.1"}
 }
 
@@ -64,39 +68,29 @@ func ServiceNames(namespace string) []string {
 // other replicas through a Secret, replaces it in time, and keeps the authority
 // in the registration. It is safe for concurrent use.
 type Identity struct {
+	presented
 	config IdentityConfig
-
-	mu      sync.RWMutex
-	serving *tls.Certificate
-	// seen is the certificate of the last check. A renewed one is served when it
-	// is seen again: by then API servers have heard of its authority.
-	seen    []byte
-	problem error
 }
 
 // NewIdentity makes an Identity without a certificate yet.
 func NewIdentity(config IdentityConfig) *Identity {
-	return &Identity{config: config, problem: errors.New("the webhook has no certificate yet")}
+	if config.Secret == "" {
+		config.Secret = SecretName
+	}
+	return &Identity{config: config, presented: presented{problem: errNone}}
 }
 
-// GetCertificate is for tls.Config.
-func (i *Identity) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+// Roots are the authorities that have signed the certificate, for who calls what it
+// is presented by.
+func (i *Identity) Roots() (*x509.CertPool, error) {
 	i.mu.RLock()
 	defer i.mu.RUnlock()
-	if i.serving == nil {
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(i.authorities) {
 		return nil, i.problem
 	}
-	return i.serving, nil
+	return roots, nil
 }
-
-// Check is a readiness check: it fails until there is a certificate.
-func (i *Identity) Check(*http.Request) error {
-	_, err := i.GetCertificate(nil)
-	return err
-}
-
-// NeedLeaderElection is false: every replica answers.
-func (*Identity) NeedLeaderElection() bool { return false }
 
 // Start checks Secret and registration until ctx ends. What fails is logged and
 // tried again; the certificate that is there is served meanwhile.
@@ -126,7 +120,7 @@ func (i *Identity) Ensure(ctx context.Context) error {
 		return err
 	})
 	if err != nil {
-		err = fmt.Errorf("keeping Secret %s/%s: %w", i.config.Namespace, SecretName, err)
+		err = fmt.Errorf("keeping Secret %s/%s: %w", i.config.Namespace, i.config.Secret, err)
 		i.fail(err)
 		return err
 	}
@@ -136,25 +130,8 @@ func (i *Identity) Ensure(ctx context.Context) error {
 		i.fail(err)
 		return err
 	}
-	i.adopt(pair, b.certificate)
+	i.adopt(pair, b)
 	return nil
-}
-
-func (i *Identity) fail(err error) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.problem = err
-}
-
-// adopt serves the first certificate at once, and a renewed one from the next
-// check on.
-func (i *Identity) adopt(pair *tls.Certificate, raw []byte) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if i.serving == nil || bytes.Equal(i.seen, raw) {
-		i.serving = pair
-	}
-	i.seen = raw
 }
 
 // ensureSecret returns what the Secret holds, after it has replaced what is
@@ -162,7 +139,7 @@ func (i *Identity) adopt(pair *tls.Certificate, raw []byte) {
 // and the others read what it wrote.
 func (i *Identity) ensureSecret(ctx context.Context) (bundle, *tls.Certificate, error) {
 	secret := &corev1.Secret{}
-	err := i.config.Client.Get(ctx, client.ObjectKey{Namespace: i.config.Namespace, Name: SecretName}, secret)
+	err := i.config.Client.Get(ctx, client.ObjectKey{Namespace: i.config.Namespace, Name: i.config.Secret}, secret)
 	missing := apierrors.IsNotFound(err)
 	if err != nil && !missing {
 		return bundle{}, nil, err
@@ -182,7 +159,7 @@ func (i *Identity) ensureSecret(ctx context.Context) (bundle, *tls.Certificate, 
 	if missing {
 		secret = &corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{
-				Namespace: i.config.Namespace, Name: SecretName,
+				Namespace: i.config.Namespace, Name: i.config.Secret,
 				Labels: map[string]string{load.ManagedByLabel: load.ManagedBy},
 			},
 			Type: corev1.SecretTypeOpaque,

@@ -55,7 +55,7 @@ func narrow(in model.Input, candidates ...*v1alpha1.Application) model.Input {
 	peers := map[model.Name]bool{}
 	for _, a := range candidates {
 		namespaces[a.Namespace] = true
-		for _, host := range hostsOf(a, in.SecureIngresses) {
+		for _, host := range Hosts(a, in.SecureIngresses) {
 			hosts[host] = true
 		}
 		if a.Spec.Access == nil {
@@ -70,7 +70,7 @@ func narrow(in model.Input, candidates ...*v1alpha1.Application) model.Input {
 	var kept []*v1alpha1.Application
 	for _, a := range in.Applications {
 		meets := namespaces[a.Namespace] || peers[model.Name{Namespace: a.Namespace, Name: a.Name}] ||
-			slices.ContainsFunc(hostsOf(a, in.SecureIngresses), func(host string) bool { return hosts[host] })
+			slices.ContainsFunc(Hosts(a, in.SecureIngresses), func(host string) bool { return hosts[host] })
 		if meets {
 			kept = append(kept, a)
 		}
@@ -106,8 +106,8 @@ func assume(in model.Input, a *v1alpha1.Application) model.Input {
 	return in
 }
 
-// hostsOf are all hosts that an Application can mean, on any ingress.
-func hostsOf(a *v1alpha1.Application, ingresses []*v1alpha1.SecureIngress) []string {
+// Hosts are all hosts that an Application can mean, on any ingress.
+func Hosts(a *v1alpha1.Application, ingresses []*v1alpha1.SecureIngress) []string {
 	var out []string
 	for _, exposure := range a.Spec.Exposures {
 		names := exposure.Hostnames

@@ -7,15 +7,31 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"net/http"
 	"strconv"
 
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
 )
 
+// Presenter has the certificate that is served: an Identity or a Reader.
+type Presenter interface {
+	GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
+}
+
+// Registrant serves paths.
+type Registrant interface {
+	Register(Registrar)
+}
+
+// Registrar takes handlers for paths: a webhook server.
+type Registrar interface {
+	Register(path string, hook http.Handler)
+}
+
 // NewServer serves the handler over HTTPS at host:port, with whatever the
-// identity's certificate is at the moment. Both it and the Identity are to be
+// identity's certificate is at the moment. Both it and the presenter are to be
 // added to the manager; neither waits for leadership.
-func NewServer(address string, identity *Identity, handler *Handler) (webhook.Server, error) {
+func NewServer(address string, identity Presenter, handler Registrant) (webhook.Server, error) {
 	host, text, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, fmt.Errorf("reading the webhook's address: %w", err)

@@ -73,7 +73,7 @@ func newState(o Options, all []client.Object) (*State, error) {
 		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
 	})
 	s.Input = builder.Input()
-	s.Input.Certificates = assumed(&s.Input)
+	s.Input.Certificates = Assumed(&s.Input)
 	return s, s.sum()
 }
 
@@ -135,10 +135,10 @@ func identity(o client.Object) string {
 	return fmt.Sprintf("%T %s %s/%s", o, o.GetObjectKind().GroupVersionKind(), o.GetNamespace(), o.GetName())
 }
 
-// assumed are the certificates that SecureIngresses name, good for everything: no
+// Assumed are the certificates that SecureIngresses name, good for everything: no
 // Secret is read here, and a certificate that is missing is a matter of the
 // ingress's own conditions.
-func assumed(in *model.Input) []model.Certificate {
+func Assumed(in *model.Input) []model.Certificate {
 	var out []model.Certificate
 	for _, ingress := range in.SecureIngresses {
 		if ingress.Spec.TLS.SecretName == "" {
