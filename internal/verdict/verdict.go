@@ -43,6 +43,8 @@ type Report struct {
 	// Applications are those with tests that were run, in order of their names. One
 	// that is not here has not been tested yet.
 	Applications []Application `json:"applications"`
+	// Problem is why nothing is known; empty where something is.
+	Problem string `json:"problem,omitempty"`
 }
 
 // Application is what came of the tests of one.
@@ -120,12 +122,14 @@ func Digest(spec *v1alpha1.ApplicationSpec) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Seal gives a report its revision.
-func Seal(applications []Application) (*Report, error) {
-	raw, err := json.Marshal(applications)
+// Seal makes a report with its revision.
+func Seal(applications []Application, problem string) (*Report, error) {
+	out := &Report{Applications: applications, Problem: problem}
+	raw, err := json.Marshal(out)
 	if err != nil {
 		return nil, fmt.Errorf("writing what came of tests: %w", err)
 	}
 	sum := sha256.Sum256(raw)
-	return &Report{Revision: hex.EncodeToString(sum[:8]), Applications: applications}, nil
+	out.Revision = hex.EncodeToString(sum[:8])
+	return out, nil
 }

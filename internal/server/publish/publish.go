@@ -75,6 +75,8 @@ type Config struct {
 type Handler struct {
 	config  Config
 	waiting chan struct{}
+	// ended is closed when the server goes: nobody waits for it then.
+	ended chan struct{}
 
 	mu sync.Mutex
 	// tokens are those that were good, until when.
@@ -83,8 +85,18 @@ type Handler struct {
 
 // NewHandler makes a Handler for verdict.Path.
 func NewHandler(config Config) *Handler {
-	return &Handler{config: config, waiting: make(chan struct{}, maxWaiting), tokens: map[string]time.Time{}}
+	return &Handler{config: config, waiting: make(chan struct{}, maxWaiting), ended: make(chan struct{}), tokens: map[string]time.Time{}}
 }
+
+// Start lets callers wait for news until ctx ends, and sends them away then.
+func (h *Handler) Start(ctx context.Context) error {
+	<-ctx.Done()
+	close(h.ended)
+	return nil
+}
+
+// NeedLeaderElection is false: every replica answers.
+func (*Handler) NeedLeaderElection() bool { return false }
 
 // ServeHTTP answers with the report as soon as it is another one than the caller
 // knows, and with 304 when there was no other one for a while.
@@ -118,6 +130,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		select {
 		case <-news:
 		case <-r.Context().Done():
+			return
+		case <-h.ended:
+			http.Error(w, "the server ends", http.StatusServiceUnavailable)
 			return
 		case <-deadline:
 			w.WriteHeader(http.StatusNotModified)
