@@ -103,7 +103,7 @@ func list(text string) []string {
 func parse(arguments []string, environment func(string) string, out io.Writer) (operator.Options, logging, error) {
 	o := operator.Options{Mesh: model.DefaultMesh()}
 	var l logging
-	var gateways, identity, selector, token, roots string
+	var gateways, identity, selector, token, roots, serverToken string
 	var port int
 	f := flag.NewFlagSet("trellis-operator", flag.ContinueOnError)
 	f.SetOutput(out)
@@ -128,6 +128,8 @@ func parse(arguments []string, environment func(string) string, out io.Writer) (
 	f.StringVar(&o.MetricsAddress, "metrics-address", ":8080", "where /metrics answers; empty: nowhere")
 	f.StringVar(&o.WebhookAddress, "webhook-address", ":9443", "where admission requests are answered; empty: nowhere")
 	f.StringVar(&o.WebhookURL, "webhook-url", "", "https://HOST:PORT where API servers reach an operator outside the cluster")
+	f.StringVar(&o.Tests.Address, "server-address", "", "https://HOST:PORT of trellis-server, for whose tests changes of Applications wait; empty: they do not wait")
+	f.StringVar(&serverToken, "server-token", "", "file with a token for trellis-server (audience trellis-server)")
 	if err := f.Parse(arguments); err != nil {
 		return o, l, err
 	}
@@ -142,6 +144,12 @@ func parse(arguments []string, environment func(string) string, out io.Writer) (
 		return o, l, fmt.Errorf("reading --istiod-port: %d is not a port", port)
 	}
 	o.Istiod.Port = int32(port)
+	if o.Tests.Address != "" {
+		if serverToken == "" {
+			return o, l, errors.New("reading the command line: --server-address needs --server-token")
+		}
+		o.Tests.Token = istiod.TokenFromFile(serverToken)
+	}
 	o.GatewayNamespaces, o.IdentityNamespaces = list(gateways), list(identity)
 	if token != "" {
 		o.Istiod.Token = istiod.TokenFromFile(token)

@@ -13,6 +13,7 @@ import (
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/compile"
 	"github.com/trellis-mesh/trellis/internal/gather"
+	"github.com/trellis-mesh/trellis/internal/inforce"
 	"github.com/trellis-mesh/trellis/internal/model"
 )
 
@@ -42,6 +43,10 @@ type facts struct {
 	certificates, records []kept
 	// tests is how many tests the statement has.
 	tests int
+	// standing is nil where nobody waits for tests; silence is why nothing is known
+	// of them.
+	standing *inforce.Standing
+	silence  inforce.Silence
 }
 
 // kept is one certificate or entry that a controller of its own keeps.
@@ -209,15 +214,15 @@ func seen(f *facts) (judgement, bool) {
 // conditions are all conditions of an owner, in their order. Those that do not
 // apply are left out.
 func conditions(f *facts) []metav1.Condition {
-	accepted := ask(f, blocked, refused, acceptable)
-	programmed := ask(f, blocked, unwritten, noEffect, acknowledged)
+	accepted := ask(f, blocked, awaitingTests, refused, acceptable)
+	programmed := f.ofGeneration(ask(f, blocked, unwritten, nothingInForce, noEffect, acknowledged))
 	out := []metav1.Condition{
 		condition(v1alpha1.ConditionAccepted, accepted),
 		condition(v1alpha1.ConditionProgrammed, programmed),
 	}
 	parts := []judgement{accepted, programmed}
 	if f.exposed {
-		enforced := ask(f, blocked, unprobed, seen)
+		enforced := f.ofGeneration(ask(f, blocked, unprobed, seen))
 		parts = append(parts, enforced)
 		out = append(out, condition(v1alpha1.ConditionEnforced, enforced))
 	}
@@ -235,27 +240,26 @@ func conditions(f *facts) []metav1.Condition {
 		}
 	}
 	if f.tests > 0 {
-		// It is no part of readiness: nothing here runs them, and what was stated is
-		// in force all the same.
-		out = append(out, condition(v1alpha1.ConditionTestsPassed, notRun(f.tests)))
+		// That nobody has run them is no part of readiness: what is in force has
+		// passed its tests once, or Accepted says that it is not in force.
+		passed := ask(f, blocked, func(f *facts) (judgement, bool) { return testsPassed(f), true })
+		if passed.status == metav1.ConditionFalse {
+			parts = append(parts, passed)
+		}
+		out = append(out, condition(v1alpha1.ConditionTestsPassed, passed))
 	}
 	ready := readiness(f, parts)
 	out = append(out, condition(v1alpha1.ConditionReady, ready))
 	switch {
 	case stalled(f, ready):
 		out = append(out, condition(v1alpha1.ConditionStalled, yes(ready.reason, ready.message)))
-	case ready.status == metav1.ConditionUnknown && ready.reason == reasonPending:
+	case ready.status == metav1.ConditionUnknown && (ready.reason == reasonPending || ready.reason == inforce.ReasonAwaitingTests):
 		out = append(out, condition(v1alpha1.ConditionReconciling, yes(ready.reason, ready.message)))
 	}
 	for i := range out {
 		out[i].ObservedGeneration = f.generation
 	}
 	return out
-}
-
-// notRun says of tests that nobody has run them, and who would.
-func notRun(tests int) judgement {
-	return unknown("NotRun", fmt.Sprintf("this operator runs no tests; `trellis test -f FILES` runs the %d of spec.tests, before a change is applied", tests))
 }
 
 // readiness is the first thing that is wrong, or else the first that is not known.
@@ -275,7 +279,7 @@ func readiness(f *facts, parts []judgement) judgement {
 
 // stalled is true when only a person can help.
 func stalled(f *facts, ready judgement) bool {
-	return !f.paused && ready.status != metav1.ConditionTrue && (len(f.blockers) > 0 || !f.accepted || f.unwritten != nil)
+	return !f.paused && ready.status != metav1.ConditionTrue && (len(f.blockers) > 0 || !f.accepted && !(f.standing != nil && f.standing.Awaits()) || f.unwritten != nil)
 }
 
 func condition(kind string, j judgement) metav1.Condition {

@@ -18,7 +18,11 @@ import (
 // rebuild compiles the whole state and makes the cluster follow.
 func (r *Reconciler) rebuild(ctx context.Context, state gather.State) (*round, error) {
 	cluster := state.Input.Mesh.Cluster
-	done := &round{state: state, snapshot: model.NewSnapshot(state.Input), targets: map[model.Reference]ProgrammedTarget{}}
+	done := &round{state: state, input: state.Input, targets: map[model.Reference]ProgrammedTarget{}}
+	if len(state.Blockers) == 0 {
+		r.tests.settle(ctx, done, r.log)
+	}
+	done.snapshot = model.NewSnapshot(done.input)
 	if len(state.Blockers) > 0 {
 		done.outcome, done.findings = &compile.Outcome{}, findingsOf(state.Findings, nil)
 		return done, nil
@@ -66,7 +70,7 @@ func (r *Reconciler) carryOut(ctx context.Context, done *round, desired []apply.
 		conflicts := slices.Concat(plan.Conflicts, restricted.Conflicts)
 		failures := slices.Concat(plan.Altered, restricted.Failures)
 		if withhold(withheld, conflicts, failures) {
-			if desired, err = r.withoutRoutesOf(done.state.Input, desired, withheld); err != nil {
+			if desired, err = r.withoutRoutesOf(done.input, desired, withheld); err != nil {
 				return nil, nil, err
 			}
 			continue

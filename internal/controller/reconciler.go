@@ -59,10 +59,12 @@ type Options struct {
 	// Programmed and Prober may be nil; then the conditions are Unknown.
 	Programmed ProgrammedSource
 	Prober     Prober
-	Recorder   events.EventRecorder
-	Registry   prometheus.Registerer
-	Clock      clock.Clock
-	Log        *slog.Logger
+	// Tests says what came of tests; nil where nobody waits for them.
+	Tests    TestSource
+	Recorder events.EventRecorder
+	Registry prometheus.Registerer
+	Clock    clock.Clock
+	Log      *slog.Logger
 }
 
 // Reconciler is the loop. It has one worker.
@@ -74,6 +76,7 @@ type Reconciler struct {
 	preparer   apply.Preparer
 	programmed ProgrammedSource
 	prober     Prober
+	tests      *trials
 	statuses   *statusWriter
 	events     *announcer
 	metrics    *meters
@@ -103,6 +106,9 @@ func New(o Options) (*Reconciler, error) {
 		metrics:  metrics, inbox: newInbox(), clock: o.Clock, log: o.Log, began: o.Clock.Now(),
 		rebuilt: make(chan struct{}, 1),
 	}
+	if o.Tests != nil {
+		r.tests = newTrials(o.Tests, o.Client)
+	}
 	r.stale.Store(true)
 	return r, nil
 }
@@ -131,6 +137,11 @@ func (r *Reconciler) SetupWithManager(m ctrl.Manager) error {
 			return r.prober.Run(ctx, r.inbox.putResults)
 		})))
 	}
+	if r.tests != nil {
+		err = errors.Join(err, m.Add(manager.RunnableFunc(func(ctx context.Context) error {
+			return r.tests.source.Run(ctx, r.tests.put)
+		})))
+	}
 	return err
 }
 
@@ -142,6 +153,12 @@ func (r *Reconciler) trigger(ctx context.Context, queue workqueue.TypedRateLimit
 		queue.Add(mesh)
 	})
 	go debounce(ctx, r.clock, quiet, longest, r.inbox.changed, func() { queue.Add(mesh) })
+	if r.tests != nil {
+		go debounce(ctx, r.clock, quiet, longest, r.tests.changed, func() {
+			r.stale.Store(true)
+			queue.Add(mesh)
+		})
+	}
 	// A rebuild needs for a moment what is idle for hours afterwards.
 	go debounce(ctx, r.clock, calm, restless, r.rebuilt, debug.FreeOSMemory)
 	return nil
@@ -174,6 +191,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 		return reconcile.Result{RequeueAfter: reported.later}, nil
 	}
 	again, err := r.keepClaims(ctx, r.last)
+	if r.last.unrecorded != nil {
+		r.stale.Store(true)
+		again = recordAgain
+	}
 	if reported.later > 0 && (again == 0 || reported.later < again) {
 		again = reported.later
 	}

@@ -47,6 +47,7 @@ func (r *Reconciler) applicationStatus(done *round, a *v1alpha1.Application, now
 	}
 	f := r.factsOf(done, ref, a.Generation, outcome.Accepted, outcome.Generated, outcome.Probes)
 	f.paused, f.exposed, f.tests = isPaused(a), len(a.Spec.Exposures) > 0, len(a.Spec.Tests)
+	done.tested(a, f)
 	is := &v1alpha1.ApplicationStatus{
 		ObservedGeneration: a.Generation,
 		Conditions:         settle(now, was.Conditions, conditions(f)),

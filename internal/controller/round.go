@@ -10,11 +10,13 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/apply"
 	"github.com/trellis-mesh/trellis/internal/compile"
 	"github.com/trellis-mesh/trellis/internal/gather"
+	"github.com/trellis-mesh/trellis/internal/inforce"
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/model/delegation"
 )
@@ -22,10 +24,17 @@ import (
 // round is what one rebuild came to, as far as statuses need it. The generated
 // objects themselves are let go: together they are the largest thing there is.
 type round struct {
+	// state has what is stated; input is what of it is in force.
 	state    gather.State
+	input    model.Input
 	snapshot *model.Snapshot
-	findings map[model.Reference][]model.Finding
-	outcome  *compile.Outcome
+	// standing is how it stands with each Application, nil where nobody waits for
+	// tests; unrecorded is why something that is in force could not be recorded.
+	standing   map[types.UID]*inforce.Standing
+	bulletin   bulletin
+	unrecorded error
+	findings   map[model.Reference][]model.Finding
+	outcome    *compile.Outcome
 	// generated is everything, until the sources of status have taken what they
 	// need of it.
 	generated []compile.Packed
@@ -236,7 +245,7 @@ func frozen(in model.Input, cluster string) apply.Frozen {
 func (r *round) keeps(object, owner model.Reference) bool {
 	switch {
 	case apply.Restricts(object):
-		return r.unresolved(owner)
+		return r.unresolved(owner) || r.suspended(owner)
 	case apply.Outside(object):
 		in := r.outcome.Ingresses[owner]
 		return in != nil && (!in.Accepted || in.Awaits)

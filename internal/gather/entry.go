@@ -13,6 +13,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/apply"
+	"github.com/trellis-mesh/trellis/internal/inforce"
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/model/delegation"
 )
@@ -28,6 +29,8 @@ type entry struct {
 	certificate *model.Certificate
 	// issuer is what is left of one of cert-manager's.
 	issuer *delegation.Issuer
+	// record is a statement that was put in force.
+	record *inforce.Record
 }
 
 var _ runtime.Object = (*entry)(nil)
@@ -58,7 +61,7 @@ func (e *entry) differs(o *entry) bool {
 			return true
 		}
 	}
-	return !reflect.DeepEqual(e.certificate, o.certificate) || !reflect.DeepEqual(e.issuer, o.issuer) || !sameStatement(e.object, o.object)
+	return !reflect.DeepEqual(e.record, o.record) || !reflect.DeepEqual(e.certificate, o.certificate) || !reflect.DeepEqual(e.issuer, o.issuer) || !sameStatement(e.object, o.object)
 }
 
 // sameStatement compares objects of Trellis's own kinds by generation and what

@@ -17,6 +17,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/apply"
+	"github.com/trellis-mesh/trellis/internal/inforce"
 	"github.com/trellis-mesh/trellis/internal/load"
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/model/delegation"
@@ -33,7 +34,10 @@ type Options struct {
 	GatewayNamespaces []string
 	// ProbeKey is the value of the probe header.
 	ProbeKey string
-	Log      *slog.Logger
+	// Records asks for the statements that were put in force, which somebody keeps
+	// where changes wait for their tests.
+	Records bool
+	Log     *slog.Logger
 }
 
 // Gatherer watches a cluster. Start it once; all other methods are safe for
@@ -101,6 +105,9 @@ func (g *Gatherer) follow() error {
 	wanted := map[string]source{}
 	for _, s := range append(g.builtIn(), g.meshConfig()) {
 		wanted[s.name] = s
+	}
+	if g.options.Records {
+		wanted[recordsWatch] = inForce()
 	}
 	installed := g.installed()
 	for crd, s := range g.custom() {
@@ -239,6 +246,8 @@ type State struct {
 	Live []apply.Live
 	// Findings are about what could not be read.
 	Findings []model.Finding
+	// Records are the statements that were put in force, in no order.
+	Records []inforce.Record
 }
 
 // Gather reads the caches. It is cheap and makes no call.
@@ -257,6 +266,9 @@ func (g *Gatherer) Gather() (State, error) {
 		for _, e := range w.entries() {
 			if e.live != nil {
 				state.Live = append(state.Live, *e.live)
+			}
+			if e.record != nil {
+				state.Records = append(state.Records, *e.record)
 			}
 		}
 	}

@@ -4,6 +4,7 @@
 package gather
 
 import (
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/apply"
+	"github.com/trellis-mesh/trellis/internal/inforce"
 	"github.com/trellis-mesh/trellis/internal/load"
 )
 
@@ -98,6 +100,16 @@ func (g *Gatherer) secret(namespace, name string) source {
 		list:      func() client.ObjectList { return &corev1.SecretList{} },
 		strip:     stripSecret(g.options.Mesh.Cluster),
 		namespace: namespace, fields: fields.OneTermEqualSelector("metadata.name", name),
+	}
+}
+
+const recordsWatch = "controllerrevisions"
+
+// inForce are the records of statements that were put in force, ours alone.
+func inForce() source {
+	return source{
+		name: recordsWatch, object: &appsv1.ControllerRevision{}, list: func() client.ObjectList { return &appsv1.ControllerRevisionList{} },
+		strip: stripRecord, labels: labels.SelectorFromSet(labels.Set{inforce.LabelRecord: inforce.RecordOf}),
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/apply"
+	"github.com/trellis-mesh/trellis/internal/inforce"
 	"github.com/trellis-mesh/trellis/internal/load"
 	"github.com/trellis-mesh/trellis/internal/model"
 )
@@ -286,6 +288,20 @@ func reduced[T any, P kept[T]](raw []byte, object metav1.ObjectMeta, into P, dro
 	}
 	drop(into)
 	return into
+}
+
+// stripRecord keeps what a ControllerRevision says of an Application; of one that
+// says nothing the name.
+func stripRecord(obj runtime.Object) (*entry, error) {
+	r, ok := obj.(*appsv1.ControllerRevision)
+	if !ok {
+		return nil, unexpected(obj)
+	}
+	e := newEntry(r)
+	if record, ok := inforce.Read(r); ok {
+		e.record = &record
+	}
+	return e, nil
 }
 
 func unexpected(obj runtime.Object) error {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/go-logr/logr"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -42,6 +43,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/istiod"
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/probe"
+	"github.com/trellis-mesh/trellis/internal/verdict"
 	"github.com/trellis-mesh/trellis/internal/version"
 	"github.com/trellis-mesh/trellis/internal/webhook"
 )
@@ -65,6 +67,9 @@ type Options struct {
 	// WebhookURL is where API servers reach it, when that is not the chart's
 	// Service.
 	WebhookAddress, WebhookURL string
+	// Tests say who runs the tests of Applications; without an address nobody does,
+	// and changes come into force at once.
+	Tests Tests
 	// LeaderElect makes it wait until no other replica works.
 	LeaderElect bool
 	// Log is required.
@@ -84,6 +89,15 @@ type Options struct {
 	Prober     controller.Prober
 	// Client wraps the client that everything is read and written with.
 	Client func(client.WithWatch) client.WithWatch
+}
+
+// Tests say how trellis-server is asked what came of tests.
+type Tests struct {
+	// Address is https://HOST:PORT of trellis-server; empty: changes do not wait for
+	// tests.
+	Address string
+	// Token proves who asks, for the audience verdict.Audience.
+	Token func(context.Context) (string, error)
 }
 
 // Istiod says where the control plane is and how to prove who asks.
@@ -139,7 +153,7 @@ func Run(ctx context.Context, config *rest.Config, o Options) error {
 
 func newScheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
-	if err := errors.Join(corev1.AddToScheme(scheme), admissionregistrationv1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+	if err := errors.Join(corev1.AddToScheme(scheme), appsv1.AddToScheme(scheme), admissionregistrationv1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return nil, fmt.Errorf("registering kinds: %w", err)
 	}
 	return scheme, nil
@@ -178,11 +192,15 @@ func assemble(m ctrl.Manager, direct client.WithWatch, o Options, key string) er
 	ledger := apply.NewLedger()
 	watched := gather.New(direct, ledger, gather.Options{
 		Mesh: o.Mesh, IstiodNamespace: o.Istiod.Namespace, MeshConfigMap: o.Istiod.MeshConfigMap,
-		GatewayNamespaces: o.GatewayNamespaces, ProbeKey: key, Log: o.Log.With("part", "gather"),
+		GatewayNamespaces: o.GatewayNamespaces, ProbeKey: key, Records: o.Tests.Address != "", Log: o.Log.With("part", "gather"),
 	})
+	tests, err := tests(m, direct, o)
+	if err != nil {
+		return err
+	}
 	loop, err := controller.New(controller.Options{
 		Cluster: watched, Client: direct, Ledger: ledger, ClusterID: o.Mesh.Cluster,
-		Programmed: programmed(direct, o), Prober: prober(o),
+		Programmed: programmed(direct, o), Prober: prober(o), Tests: tests,
 		Recorder: m.GetEventRecorder(leaseName), Registry: metrics.Registry,
 		Clock: o.Clock, Log: o.Log.With("part", "controller"),
 	})
@@ -270,6 +288,31 @@ func admission(m ctrl.Manager, direct client.Client, watched *gather.Gatherer, o
 		m.AddReadyzCheck("certificate", identity.Check),
 		m.AddReadyzCheck("webhook", server.StartedChecker()),
 	)
+}
+
+// serverRegistration is the name of trellis-server's registration.
+const serverRegistration = "trellis-server"
+
+// tests adds the keeper of trellis-server's certificate and registration, which the
+// server may only read, and is the source of what came of tests; nil where nobody
+// waits for them.
+func tests(m ctrl.Manager, direct client.Client, o Options) (controller.TestSource, error) {
+	if o.Tests.Address == "" {
+		return nil, nil
+	}
+	log := o.Log.With("part", "tests")
+	names := webhook.ServerNames(o.Namespace)
+	identity := webhook.NewIdentity(webhook.IdentityConfig{
+		Client: direct, Namespace: o.Namespace, Secret: webhook.ServerSecretName, Registration: serverRegistration, Names: names,
+		Clock: o.Clock, Random: rand.Reader, Log: log,
+	})
+	source, err := verdict.NewClient(verdict.ClientConfig{
+		Address: o.Tests.Address, ServerName: names[0], Roots: identity.Roots, Token: o.Tests.Token, Clock: o.Clock, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return source, m.Add(identity)
 }
 
 // programmed is nil where there is no token to ask istiod with.
