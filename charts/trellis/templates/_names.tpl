@@ -35,3 +35,40 @@ service:
   port: 443
 {{- end -}}
 {{- end }}
+
+{{/* Labels that select the server's pods; they never change. */}}
+{{- define "trellis.serverSelector" -}}
+app.kubernetes.io/name: trellis
+app.kubernetes.io/component: server
+{{- end }}
+
+{{/* Labels of every object of the server; managed-by as above. */}}
+{{- define "trellis.serverLabels" -}}
+{{ include "trellis.serverSelector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{- define "trellis.serverImage" -}}
+{{- with .Values.server.image -}}
+{{- if .digest -}}
+{{ .repository }}@{{ .digest }}
+{{- else -}}
+{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* clientConfig of one webhook of the server; takes a dict of root and path. */}}
+{{- define "trellis.serverClient" -}}
+{{- if .root.Values.server.url -}}
+url: {{ printf "%s%s" (trimSuffix "/" .root.Values.server.url) .path | quote }}
+{{- else -}}
+service:
+  name: trellis-server
+  namespace: {{ .root.Release.Namespace }}
+  path: {{ .path }}
+  port: 443
+{{- end -}}
+{{- end }}
