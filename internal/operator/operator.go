@@ -84,9 +84,10 @@ type Options struct {
 	// CAA looks up which authorities may issue for a name; nil for the resolvers of
 	// the system, or for nobody where Authorities are not the real ones.
 	CAA caa.Resolver
-	// Programmed and Prober replace the real sources of these conditions.
+	// Programmed, Prober and TestSource replace the real sources of these conditions.
 	Programmed controller.ProgrammedSource
 	Prober     controller.Prober
+	TestSource controller.TestSource
 	// Client wraps the client that everything is read and written with.
 	Client func(client.WithWatch) client.WithWatch
 }
@@ -192,7 +193,7 @@ func assemble(m ctrl.Manager, direct client.WithWatch, o Options, key string) er
 	ledger := apply.NewLedger()
 	watched := gather.New(direct, ledger, gather.Options{
 		Mesh: o.Mesh, IstiodNamespace: o.Istiod.Namespace, MeshConfigMap: o.Istiod.MeshConfigMap,
-		GatewayNamespaces: o.GatewayNamespaces, ProbeKey: key, Records: o.Tests.Address != "", Log: o.Log.With("part", "gather"),
+		GatewayNamespaces: o.GatewayNamespaces, ProbeKey: key, Records: o.Tests.Address != "" || o.TestSource != nil, Log: o.Log.With("part", "gather"),
 	})
 	tests, err := tests(m, direct, o)
 	if err != nil {
@@ -297,8 +298,8 @@ const serverRegistration = "trellis-server"
 // server may only read, and is the source of what came of tests; nil where nobody
 // waits for them.
 func tests(m ctrl.Manager, direct client.Client, o Options) (controller.TestSource, error) {
-	if o.Tests.Address == "" {
-		return nil, nil
+	if o.TestSource != nil || o.Tests.Address == "" {
+		return o.TestSource, nil
 	}
 	log := o.Log.With("part", "tests")
 	names := webhook.ServerNames(o.Namespace)

@@ -4,11 +4,13 @@
 package operator_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -70,7 +72,7 @@ func installTrellis(ctx context.Context, s *stack.Stack) error {
 }
 
 func installIstioKinds(ctx context.Context, s *stack.Stack) error {
-	raw, err := os.ReadFile("../../.cache/istio/crd-all.gen.yaml")
+	raw, err := os.ReadFile(filepath.Join(cmp.Or(os.Getenv("TRELLIS_CACHE"), "../../.cache"), "istio", "crd-all.gen.yaml"))
 	if err != nil {
 		return err
 	}

@@ -98,6 +98,12 @@ func (h *Handler) Handle(ctx context.Context, request admission.Request) admissi
 	answer := make(chan admission.Response, 1)
 	go func() {
 		defer func() { <-h.slots }()
+		defer func() {
+			if p := recover(); p != nil {
+				h.config.Log.Error("trying a change", "panic", p)
+				answer <- unknown("trellis-server failed on it")
+			}
+		}()
 		answer <- h.decide(ctx, c)
 	}()
 	select {

@@ -126,6 +126,9 @@ func add(to *verdict.Application, w *world.World, r trial.Result) {
 		if told.Decided != nil {
 			place := tell.PlaceOf(*told.Decided)
 			f.By, f.Whom = strings.TrimSpace(place.Object+" "+place.Field), place.Whom
+			if place.Source != "" {
+				f.By += " (" + place.Source + ")"
+			}
 		} else if len(told.Change) > 0 {
 			f.Whom = told.Change[0].Whom
 		}

@@ -167,5 +167,5 @@ func (o *Observer) State() (*State, error) {
 			all = append(all, o.watches[name].objects()...)
 		}
 	}
-	return newState(o.options, all)
+	return NewState(o.options, all)
 }

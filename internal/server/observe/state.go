@@ -40,7 +40,9 @@ type State struct {
 	Digest string
 }
 
-func newState(o Options, all []client.Object) (*State, error) {
+// NewState is what a cluster with these objects is like, which are as watches keep
+// them: each kind as its Go type, where the compiler or the generator has one.
+func NewState(o Options, all []client.Object) (*State, error) {
 	s := &State{Created: map[model.Reference]metav1.Time{}}
 	builder := load.NewBuilder(o.Mesh)
 	pods := map[string]*corev1.Pod{}

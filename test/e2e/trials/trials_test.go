@@ -137,7 +137,7 @@ func (m *mesh) waits(t *testing.T) {
 	must(t, m.change(extended...))
 	m.await(v1alpha1.ConditionTestsPassed, metav1.ConditionUnknown, "ServerUnavailable")
 	m.await(v1alpha1.ConditionAccepted, metav1.ConditionUnknown, "AwaitingTests")
-	m.still("/static", 404)
+	m.still("/static", 403)
 	m.serve()
 	m.await(v1alpha1.ConditionTestsPassed, metav1.ConditionTrue, "Passed")
 	m.await(v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
