@@ -3,8 +3,8 @@
 
 package v1alpha1
 
-// AccessTest is one request and what must become of it. `trellis test` runs it on
-// the configuration that Istio would send to each proxy.
+// AccessTest is one request and what must become of it. `trellis test` and
+// trellis-server run it on the configuration that Istio would send to each proxy.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.from.internet) ? !has(self.request.port) : !has(self.request.host) && !has(self.request.scheme)",message="host and scheme are of requests from the internet, port is of those from inside the mesh"
 // +kubebuilder:validation:XValidation:rule="!has(self.expect.code) || self.expect.verdict != 'Allow'",message="the application answers what is allowed, so no code can be expected"

@@ -90,9 +90,10 @@ type ApplicationSpec struct {
 	// +optional
 	Access *Access `json:"access,omitempty"`
 
-	// Tests are requests and what must become of them. They are run by
-	// `trellis test` on these files; a cluster does not run them yet, and its
-	// condition TestsPassed says so.
+	// Tests are requests and what must become of them. `trellis test` runs them on
+	// these files, and trellis-server, where it is installed, in the cluster: a change
+	// that breaks one is refused, and none is in force before all of them have passed.
+	// The condition TestsPassed says what came of them.
 	//
 	// +optional
 	// +listType=map

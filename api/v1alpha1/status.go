@@ -177,5 +177,6 @@ const (
 )
 
 // ConditionTestsPassed is about spec.tests of an Application, and absent without
-// them. No other condition depends on it: it is not part of Ready.
+// them. False makes Ready false. Unknown does not by itself: what is in force has
+// passed its tests, or Accepted says that it is not in force.
 const ConditionTestsPassed = "TestsPassed"
