@@ -30,6 +30,8 @@ func TestEveryValueRendersToObjectsOfTheirTypes(t *testing.T) {
 			`topologySpreadConstraints=[{"maxSkew":1,"topologyKey":"zone","whenUnsatisfiable":"ScheduleAnyway"}]`,
 		},
 		{`podSecurity={"runAsUser":null,"runAsGroup":null}`},
+		{withServer, `server.image={"digest":"sha256:` + strings.Repeat("0a", 32) + `"}`, `image.pullSecrets=["pull"]`, `podLabels={"a":"b"}`},
+		{withServer, `server.url="https://127.0.0.1:9444"`, `webhook.enabled=false`},
 	} {
 		t.Run(fmt.Sprint(values), func(t *testing.T) {
 			if objects := render(t, values...); len(objects) < 10 {
@@ -51,6 +53,8 @@ func TestValuesThatMeanNothingAreRefused(t *testing.T) {
 		{`dns.identityNamespaces=["*"]`, "identityNamespaces"},
 		{`istiod.port=15012`, "port"},
 		{`image.digest="sha256:short"`, "digest"},
+		{`server.enable=true`, "enable"},
+		{`server.url="127.0.0.1:9444"`, "url"},
 	} {
 		t.Run(c.value, func(t *testing.T) {
 			_, err := template(t, c.value)
