@@ -33,7 +33,7 @@ demo: ## Start a real mesh on this machine and watch two documents become a secu
 	go run ./test/demo
 
 .PHONY: build
-build: ## Build the CLI and the operator for users into bin/
+build: ## Build the CLI, the operator and the server for users into bin/
 	CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
 	ln -sf trellis $(BIN)/kubectl-trellis
 

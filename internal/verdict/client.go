@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -121,6 +122,10 @@ func (c *Client) ask(ctx context.Context, known string) (out *Report, err error)
 	}
 	response, err := (&http.Client{Transport: transport}).Do(request)
 	if err != nil {
+		var asked *url.Error
+		if errors.As(err, &asked) {
+			err = asked.Err // without the URL, which is a different one each time
+		}
 		return nil, fmt.Errorf("asking trellis-server: %w", err)
 	}
 	defer func() { _ = response.Body.Close() }()

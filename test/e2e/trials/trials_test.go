@@ -5,8 +5,12 @@ package trials
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -15,12 +19,14 @@ import (
 	securityapi "istio.io/api/security/v1beta1"
 	typeapi "istio.io/api/type/v1beta1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/verdict"
 )
 
 // opened has the API without a login, which a test of the document forbids.
@@ -47,6 +53,7 @@ func TestAChangeComesIntoForceOnlyWithItsTests(t *testing.T) {
 	t.Run("when it is back the test fails, and what was in force stays so", m.found)
 	t.Run("a good one waits, too, and comes into force when the server is back", m.waits)
 	t.Run("a policy that somebody writes by hand makes a test fail and takes nothing out of force", m.interfered)
+	t.Run("nobody but the operator is told what came of tests", m.told)
 	t.Run("the platform is warned of what it breaks and not held up", m.platform)
 	t.Run("the server has asked for nothing that it may not have and has written nothing", m.audited)
 }
@@ -172,6 +179,38 @@ func (m *mesh) interfered(t *testing.T) {
 	must(t, m.client.Delete(t.Context(), policy))
 	m.await(v1alpha1.ConditionTestsPassed, metav1.ConditionTrue, "Passed")
 	m.await(v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
+}
+
+func (m *mesh) told(t *testing.T) {
+	m.t = t
+	var secret corev1.Secret
+	must(t, m.client.Get(t.Context(), client.ObjectKey{Namespace: operatorNamespace, Name: "trellis-server"}, &secret))
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(secret.Data["ca.crt"])
+	caller := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "trellis-server.trellis-system.svc"}}}
+	for _, c := range []struct {
+		account  string
+		audience []string
+		want     int
+	}{
+		{"", nil, http.StatusUnauthorized},
+		{"trellis-operator", []string{verdict.Audience}, http.StatusOK},
+		{"trellis-operator", nil, http.StatusUnauthorized}, // a token for the API server
+		{"trellis-server", []string{verdict.Audience}, http.StatusForbidden},
+	} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+m.address+verdict.Path, nil)
+		must(t, err)
+		if c.account != "" {
+			request.Header.Set("Authorization", "Bearer "+m.token(t.Context(), c.account, c.audience...))
+		}
+		response, err := caller.Do(request)
+		must(t, err)
+		text, err := io.ReadAll(response.Body)
+		must(t, errors.Join(err, response.Body.Close()))
+		if response.StatusCode != c.want || (c.want == http.StatusOK) != strings.Contains(string(text), "productpage") {
+			t.Errorf("a token of %q for %v is answered %d, want %d: %s", c.account, c.audience, response.StatusCode, c.want, text)
+		}
+	}
 }
 
 func (m *mesh) platform(t *testing.T) {

@@ -188,9 +188,7 @@ func (m *mesh) operate(ctx context.Context) {
 	must(m.t, err)
 	kube, err := kubernetes.NewForConfig(m.Config())
 	must(m.t, err)
-	token, err := kube.CoreV1().ServiceAccounts(operatorNamespace).CreateToken(ctx, "trellis-operator",
-		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: []string{verdict.Audience}}}, metav1.CreateOptions{})
-	must(m.t, err)
+	token := m.token(ctx, "trellis-operator", verdict.Audience)
 	options := operator.Options{
 		Namespace: operatorNamespace, ServiceAccount: "trellis-operator", Mesh: model.DefaultMesh(),
 		GatewayNamespaces: []string{ingressNamespace}, LeaderElect: true,
@@ -200,7 +198,7 @@ func (m *mesh) operate(ctx context.Context) {
 		},
 		Tests: operator.Tests{
 			Address: "https://" + m.address,
-			Token:   func(context.Context) (string, error) { return token.Status.Token, nil },
+			Token:   func(context.Context) (string, error) { return token, nil },
 		},
 		Log: slog.New(slog.NewTextHandler(m.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
@@ -212,6 +210,17 @@ func (m *mesh) operate(ctx context.Context) {
 		stop()
 		must(m.t, <-done)
 	})
+}
+
+// token is one of an account; without audiences it is for the API server.
+func (m *mesh) token(ctx context.Context, account string, audiences ...string) string {
+	m.t.Helper()
+	kube, err := kubernetes.NewForConfig(m.Config())
+	must(m.t, err)
+	token, err := kube.CoreV1().ServiceAccounts(operatorNamespace).CreateToken(ctx, account,
+		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: audiences}}, metav1.CreateOptions{})
+	must(m.t, err)
+	return token.Status.Token
 }
 
 // serve runs the server with the rights of the chart, and waits until the API
