@@ -64,7 +64,7 @@ func (k *Keeper) Keep(ctx context.Context, applications []*v1alpha1.Application,
 		switch s := &out[i]; {
 		case !s.Unrecorded:
 		case errs[i] == nil:
-			k.note(s.Application)
+			s.Last, s.Unrecorded = k.note(s.Application), false
 		case s.Proven:
 			s.back()
 		}
@@ -88,8 +88,10 @@ func (k *Keeper) known(applications []*v1alpha1.Application, records []Record) m
 	return newest
 }
 
-func (k *Keeper) note(a *v1alpha1.Application) {
-	k.written[a.UID] = Record{Owner: a.UID, Generation: a.Generation, Digest: verdict.Digest(&a.Spec), Spec: *a.Spec.DeepCopy()}
+func (k *Keeper) note(a *v1alpha1.Application) *Record {
+	r := Record{Owner: a.UID, Generation: a.Generation, Digest: verdict.Digest(&a.Spec), Spec: *a.Spec.DeepCopy()}
+	k.written[a.UID] = r
+	return &r
 }
 
 func (k *Keeper) record(ctx context.Context, a *v1alpha1.Application) error {
@@ -104,15 +106,13 @@ func (k *Keeper) record(ctx context.Context, a *v1alpha1.Application) error {
 	return nil
 }
 
-// tidy deletes the records of statements that are in force no more.
+// tidy deletes the records of statements that are in force no more, where there is
+// one of what is.
 func (k *Keeper) tidy(ctx context.Context, all []Standing, records []Record) error {
 	current := make(map[types.UID]int64, len(all))
 	for i := range all {
-		if s := &all[i]; s.InForce != nil {
-			current[s.Application.UID] = s.InForce.Generation
-			if s.Present() && s.Last != nil && !s.Unrecorded {
-				current[s.Application.UID] = s.Last.Generation
-			}
+		if s := &all[i]; s.Last != nil && !s.Unrecorded {
+			current[s.Application.UID] = s.Last.Generation
 		}
 	}
 	var errs []error

@@ -5,6 +5,7 @@ package inforce
 
 import (
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/verdict"
@@ -76,6 +77,7 @@ func Settle(a *v1alpha1.Application, last *Record, tested *verdict.Application) 
 // as one has it that was written before anybody waited for tests.
 func wasInForce(a *v1alpha1.Application) bool {
 	accepted := meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionAccepted)
+	// Unknown is what nobody could compile, or what waits for its tests.
 	return accepted != nil && accepted.ObservedGeneration == a.Generation &&
-		accepted.Reason != ReasonAwaitingTests && accepted.Reason != ReasonTestsFailed
+		accepted.Status != metav1.ConditionUnknown && accepted.Reason != ReasonTestsFailed
 }

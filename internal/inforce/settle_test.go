@@ -41,8 +41,8 @@ func recordOf(t *testing.T, a *v1alpha1.Application, generation int64) *Record {
 	return &r
 }
 
-func accepted(a *v1alpha1.Application, generation int64, reason string) *v1alpha1.Application {
-	a.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionAccepted, ObservedGeneration: generation, Reason: reason}}
+func accepted(a *v1alpha1.Application, generation int64, status metav1.ConditionStatus, reason string) *v1alpha1.Application {
+	a.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionAccepted, ObservedGeneration: generation, Status: status, Reason: reason}}
 	return a
 }
 
@@ -67,11 +67,12 @@ func TestAStatementIsInForceIfItWasOrHasNoTestsOrTheyPassed(t *testing.T) {
 		{"it is new", application("a", 1), nil, nil, 0, false},
 		{"it is new and passed", application("a", 1), nil, passed, 3, true},
 		{"it is new and has no tests", application("a", 0), nil, nil, 3, true},
-		{"it was in force before anybody waited", accepted(application("a", 1), 3, "Accepted"), nil, nil, 3, true},
-		{"it was refused in part before anybody waited", accepted(application("a", 1), 3, "PathInvalid"), nil, nil, 3, true},
-		{"another generation was", accepted(application("a", 1), 2, "Accepted"), nil, nil, 0, false},
-		{"it never was", accepted(application("a", 1), 3, ReasonAwaitingTests), nil, nil, 0, false},
-		{"it never was, since its tests failed", accepted(application("a", 1), 3, ReasonTestsFailed), nil, nil, 0, false},
+		{"it was in force before anybody waited", accepted(application("a", 1), 3, metav1.ConditionTrue, "Accepted"), nil, nil, 3, true},
+		{"it was refused in part before anybody waited", accepted(application("a", 1), 3, metav1.ConditionFalse, "PathInvalid"), nil, nil, 3, true},
+		{"another generation was", accepted(application("a", 1), 2, metav1.ConditionTrue, "Accepted"), nil, nil, 0, false},
+		{"it never was", accepted(application("a", 1), 3, metav1.ConditionUnknown, ReasonAwaitingTests), nil, nil, 0, false},
+		{"it never was, since its tests failed", accepted(application("a", 1), 3, metav1.ConditionFalse, ReasonTestsFailed), nil, nil, 0, false},
+		{"nobody could tell, since the cluster could not be read", accepted(application("a", 1), 3, metav1.ConditionUnknown, "CannotRead"), nil, nil, 0, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := Settle(c.a, c.last, c.tested)
