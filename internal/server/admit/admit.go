@@ -210,23 +210,11 @@ func replaced(all examine.Choice, a *v1alpha1.Application) examine.Choice {
 
 // decode reads what is asked about; nil: there is nothing to try.
 func decode(request admission.Request) (*change, error) {
-	if request.Operation != admissionv1.Create && request.Operation != admissionv1.Update {
+	switch {
+	case request.Operation != admissionv1.Create && request.Operation != admissionv1.Update:
 		return nil, nil
-	}
-	if request.Kind.Kind == "SecureIngress" {
-		i, old := &v1alpha1.SecureIngress{}, &v1alpha1.SecureIngress{}
-		if err := read(request.Object.Raw, i); err != nil {
-			return nil, err
-		}
-		if request.Operation == admissionv1.Update {
-			if err := read(request.OldObject.Raw, old); err != nil {
-				return nil, err
-			}
-		}
-		if i.DeletionTimestamp != nil || apiequality.Semantic.DeepEqual(i.Spec, old.Spec) {
-			return nil, nil
-		}
-		return &change{ingress: i}, nil
+	case request.Kind.Kind == "SecureIngress":
+		return decodeIngress(request)
 	}
 	c := &change{application: &v1alpha1.Application{}}
 	if err := read(request.Object.Raw, c.application); err != nil {
@@ -235,19 +223,36 @@ func decode(request admission.Request) (*change, error) {
 	if c.application.Namespace == "" {
 		c.application.Namespace = request.Namespace
 	}
-	if request.Operation == admissionv1.Update {
-		c.old = &v1alpha1.Application{}
-		if err := read(request.OldObject.Raw, c.old); err != nil {
-			return nil, err
-		}
-		if apiequality.Semantic.DeepEqual(c.old.Spec, c.application.Spec) {
-			return nil, nil
-		}
-	}
 	if len(c.application.Spec.Tests) == 0 || c.application.DeletionTimestamp != nil {
 		return nil, nil
 	}
+	if request.Operation == admissionv1.Create {
+		return c, nil
+	}
+	c.old = &v1alpha1.Application{}
+	if err := read(request.OldObject.Raw, c.old); err != nil {
+		return nil, err
+	}
+	if apiequality.Semantic.DeepEqual(c.old.Spec, c.application.Spec) {
+		return nil, nil
+	}
 	return c, nil
+}
+
+func decodeIngress(request admission.Request) (*change, error) {
+	i, old := &v1alpha1.SecureIngress{}, &v1alpha1.SecureIngress{}
+	if err := read(request.Object.Raw, i); err != nil {
+		return nil, err
+	}
+	if request.Operation == admissionv1.Update {
+		if err := read(request.OldObject.Raw, old); err != nil {
+			return nil, err
+		}
+	}
+	if i.DeletionTimestamp != nil || apiequality.Semantic.DeepEqual(i.Spec, old.Spec) {
+		return nil, nil
+	}
+	return &change{ingress: i}, nil
 }
 
 func read(raw []byte, into any) error {
