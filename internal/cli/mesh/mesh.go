@@ -7,8 +7,10 @@ package mesh
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,7 +21,6 @@ import (
 
 	"github.com/trellis-mesh/trellis/internal/ask"
 	"github.com/trellis-mesh/trellis/internal/cli/source"
-	"github.com/trellis-mesh/trellis/internal/decide"
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/report"
 	"github.com/trellis-mesh/trellis/internal/xds"
@@ -35,14 +36,26 @@ type Mesh struct {
 	Report *report.Report
 	// Problems are what Istio's generator could not be given.
 	Problems []xds.Problem
+	// Lacks are what else the answer had to do without.
+	Lacks []string
+	// From says where the configuration comes from; empty: from the files.
+	From string
+	// About is what is true of the mesh as a whole.
+	About model.Mesh
+	// Warm fetches what proxies were sent before a question that is about all of them;
+	// nil: there is nothing to wait for.
+	Warm func(context.Context)
+	// Rights tells what whoever asks may change; nil: nobody knows.
+	Rights Rights
 
+	release   func() error
 	generator *generator.Generator
 }
 
-// Refused says which objects Istio would refuse, so that an answer about the mesh is
-// one without them.
+// Refused says which objects Istio would refuse, and what else could not be read, so
+// that an answer about the mesh is one without them.
 func (m *Mesh) Refused() []string {
-	var out []string
+	out := slices.Clone(m.Lacks)
 	for _, p := range m.Problems {
 		if p.Kind == xds.Refused {
 			out = append(out, fmt.Sprintf("%s %s is left out: %s", p.Type, p.Resource, p.Detail))
@@ -51,8 +64,13 @@ func (m *Mesh) Refused() []string {
 	return out
 }
 
-// Close lets the generator go.
-func (m *Mesh) Close() error { return m.generator.Close() }
+// Close lets the generator go, or the way to istiod.
+func (m *Mesh) Close() error {
+	if m.release != nil {
+		return m.release()
+	}
+	return m.generator.Close()
+}
 
 // Open reads the files and runs Istio's generator on what they make. At is the
 // moment that tokens are looked at. The caller closes it.
@@ -65,21 +83,10 @@ func Open(ctx context.Context, o *source.Options, stdin io.Reader, at time.Time)
 	if err != nil {
 		return nil, err
 	}
-	out := &Mesh{Files: files, Report: files.Report, Problems: g.Problems(), generator: g}
-	view, err := xds.NewMesh(ctx, g)
-	if err != nil {
-		return nil, fmt.Errorf("listing the proxies: %w", err)
-	}
-	proxies := bound{ctx, view}
-	servers, err := xds.NewMesh(ctx, inbound{g, view})
-	if err != nil {
-		return nil, fmt.Errorf("listing the proxies: %w", err)
-	}
+	out := &Mesh{Files: files, Report: files.Report, Problems: g.Problems(), About: files.Mesh, generator: g}
 	objects := append(g.Objects(), typed(files.Objects)...)
-	out.World = &ask.World{
-		Evaluator: decide.New(proxies), Proxies: proxies, Servers: bound{ctx, servers}, Nodes: view.Nodes(),
-		Directory: ask.NewDirectory(objects, files.Mesh.ClusterDomain),
-		Origins:   ask.NewOrigins(objects, position(files)), Applications: files.Applications, At: at,
+	if err := out.open(ctx, objects, position(files), files.Applications, at); err != nil {
+		return nil, errors.Join(err, g.Close())
 	}
 	return out, nil
 }
