@@ -37,6 +37,6 @@ printf '%s\n' "$tree" | awk -v want="$1" '
 		if (name ~ /\/internal\/(model|intent|compile|decide)(\/|$)/) kind = "pure"
 		if ($0 ~ / istio\.io\/istio\//) kind = "istio"
 		if (name ~ /\/test\/(e2e|stack|demo|envoy|oracle\/(decide|listener|route))(\/|$)/) kind = "e2e"
-		if (name ~ /\/test\/oracle\/xds(\/|$)/) kind = "e2e-istio"
+		if (name ~ /\/test\/(oracle\/xds|e2e\/questions)(\/|$)/) kind = "e2e-istio"
 		if (kind == want) print name
 	}' | sort -u | sed 's,^github.com/trellis-mesh/trellis,.,'
