@@ -43,7 +43,8 @@ func New(program string, s *streams.Streams) *cobra.Command {
 configuration, and shows that the data plane does what was stated.
 
 check and render work on files and need no cluster. dns and cert ask the cluster
-that kubectl would ask.`,
+that kubectl would ask. Questions (can, who, exposed, unused, explain, test, replay,
+diff) are about files, or with --context about a running cluster.`,
 		Example: `  # What is wrong with these documents?
   trellis check -f examples/bookinfo
 

@@ -9,7 +9,11 @@ package world
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -41,6 +45,11 @@ type Input struct {
 	Position func(object, field string) model.Position
 	// At is the moment that tokens are looked at.
 	At time.Time
+	// Running says that the objects are those of a cluster, as they are: with its pods
+	// and the addresses that it has given. If not, they are as people wrote them.
+	Running bool
+	// Endpoints are EndpointSlices that names lead to and that Istio does not find.
+	Endpoints []runtime.Object
 }
 
 // World is an ask.World with the control plane that it lives on.
@@ -56,10 +65,10 @@ type World struct {
 func (w *World) Close() error { return w.generator.Close() }
 
 // Open runs Istio's generator on the objects, as if nothing of what they describe
-// ran yet: pods are made from templates and Services lead to all pods that they
-// select. The caller closes the World. ctx holds for questions, too.
+// ran yet unless they say so: pods are made from templates and Services lead to all
+// pods that they select. The caller closes the World. ctx holds for questions, too.
 func Open(ctx context.Context, in Input) (*World, error) {
-	g, err := generator.New(ctx, generator.Input{Objects: in.Objects, MeshConfig: in.MeshConfig, Cluster: in.Mesh.Cluster, FromFiles: true})
+	g, err := generator.New(ctx, generator.Input{Objects: in.Objects, MeshConfig: in.MeshConfig, Cluster: in.Mesh.Cluster, FromFiles: !in.Running})
 	if err != nil {
 		return nil, err
 	}
@@ -77,20 +86,38 @@ func open(ctx context.Context, in Input, g *generator.Generator) (*World, error)
 	if err != nil {
 		return nil, fmt.Errorf("listing the proxies: %w", err)
 	}
-	proxies := bound{ctx, view}
 	servers, err := xds.NewMesh(ctx, inbound{g, view})
 	if err != nil {
 		return nil, fmt.Errorf("listing the proxies: %w", err)
 	}
-	objects := append(g.Objects(), typed(in.Objects)...)
-	return &World{
-		Problems: g.Problems(), generator: g,
-		World: &ask.World{
-			Evaluator: decide.New(proxies), Proxies: proxies, Servers: bound{ctx, servers}, Nodes: view.Nodes(),
-			Directory: ask.NewDirectory(objects, in.Mesh.ClusterDomain),
-			Origins:   ask.NewOrigins(objects, in.Position), Applications: in.Applications, At: in.At,
-		},
-	}, nil
+	objects := Typed(in.Objects)
+	if !in.Running {
+		objects = append(g.Objects(), slices.DeleteFunc(objects, completed)...)
+	}
+	objects = append(objects, in.Endpoints...)
+	out := Of(ctx, view, ask.NewDirectory(objects, in.Mesh.ClusterDomain), ask.NewOrigins(objects, in.Position), in.Applications, in.At)
+	out.Servers = bound{ctx, servers}
+	return &World{Problems: g.Problems(), generator: g, World: out}, nil
+}
+
+// Of puts together what is asked about: proxies with their configurations, and what
+// their names and rules mean. At is the moment that tokens are looked at. ctx holds
+// for questions, too.
+func Of(ctx context.Context, view *xds.Mesh, directory *ask.Directory, origins *ask.Origins, applications []*v1alpha1.Application, at time.Time) *ask.World {
+	proxies := bound{ctx, view}
+	return &ask.World{
+		Evaluator: decide.New(proxies), Proxies: proxies, Nodes: view.Nodes(),
+		Directory: directory, Origins: origins, Applications: applications, At: at,
+	}
+}
+
+// completed reports whether the generator has an object in a form of its own.
+func completed(object runtime.Object) bool {
+	switch object.(type) {
+	case *corev1.Pod, *corev1.Service, *discoveryv1.EndpointSlice:
+		return true
+	}
+	return false
 }
 
 // Addresses finds the URLs at which an outcome has an Application published.
@@ -131,9 +158,9 @@ type bound struct {
 // Config implements decide.Proxies.
 func (b bound) Config(node xds.Node) (*xds.Config, error) { return b.Mesh.Config(b.ctx, node) }
 
-// typed are the objects that the directory and the origins read. The Kubernetes
+// Typed are the objects that the directory and the origins read. The Kubernetes
 // ones come from the generator, which has given them addresses.
-func typed(objects []client.Object) []runtime.Object {
+func Typed(objects []client.Object) []runtime.Object {
 	var out []runtime.Object
 	for _, object := range objects {
 		u, ok := object.(*unstructured.Unstructured)

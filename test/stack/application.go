@@ -127,6 +127,7 @@ func (s *Stack) startApplication(ctx context.Context, options ApplicationOptions
 	}
 	if !options.NoSidecar {
 		pod.Labels = meshLabels(options.Labels)
+		pod.Annotations = map[string]string{"sidecar.istio.io/interceptionMode": "NONE"}
 	}
 	if err := s.serviceAccount(ctx, a.Namespace, a.ServiceAccount); err != nil {
 		return nil, err

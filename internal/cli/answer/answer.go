@@ -42,6 +42,8 @@ type Answer struct {
 	Steps []Step `json:"steps"`
 	// Branches are the ends that chance decides between; absent where there is one.
 	Branches []Branch `json:"branches,omitempty"`
+	// Source is where the configuration of the proxies came from; empty: from files.
+	Source string `json:"source,omitempty"`
 }
 
 // Request is what was asked.
@@ -75,6 +77,9 @@ type Statement struct {
 type Place struct {
 	Statement
 	Whom string `json:"whom"`
+	// Editable says whether whoever asked may change the object in the cluster; absent
+	// where no cluster was asked.
+	Editable *bool `json:"editable,omitempty"`
 }
 
 // Step is one thing that happened to a request.

@@ -53,6 +53,7 @@ func (a *Answer) Text(w io.Writer, colour, verbose bool) error {
 	for _, branch := range a.Branches {
 		line(fmt.Sprintf("%.0f%%:", branch.Share*100), strings.TrimSpace(Tinted(branch.Outcome, branch.Code, false)+" "+branch.Why+reachedText(branch.Reached)))
 	}
+	line("source:", a.Source)
 	if verbose {
 		line("details:", a.Details)
 		line("gateway:", a.Entrance)

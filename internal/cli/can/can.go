@@ -22,9 +22,9 @@ import (
 	"github.com/trellis-mesh/trellis/internal/ask"
 	"github.com/trellis-mesh/trellis/internal/cli/answer"
 	"github.com/trellis-mesh/trellis/internal/cli/exit"
+	"github.com/trellis-mesh/trellis/internal/cli/live"
 	"github.com/trellis-mesh/trellis/internal/cli/mesh"
 	"github.com/trellis-mesh/trellis/internal/cli/output"
-	"github.com/trellis-mesh/trellis/internal/cli/source"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
 	"github.com/trellis-mesh/trellis/internal/decide"
 	"github.com/trellis-mesh/trellis/internal/decide/stream"
@@ -32,7 +32,7 @@ import (
 
 // Options are the flags.
 type Options struct {
-	source.Options
+	live.Options
 	From    string
 	Token   string
 	Claims  string
@@ -50,7 +50,9 @@ func New(s *streams.Streams) *cobra.Command {
 		Use:   "can [METHOD] URL",
 		Short: "Say what becomes of one request, and by which statement",
 		Long: `Follow one request through the mesh that the files describe, on the configuration
-that Istio itself would send to each proxy, and say what becomes of it:
+that Istio itself would send to each proxy, and say what becomes of it. With --context
+the mesh is a running one, and its istiod is asked what it sends; with --config-dump it
+is what Envoys say that they have.
 
   Allow     it reaches the application
   Answered  a proxy answers as it was told to, such as by a redirect
@@ -63,8 +65,8 @@ with the statement that decided, and where another outcome would be stated. The
 request comes from the internet, unless --from names a workload. Errors of the
 files go to standard error; what has errors is closed, as it would be in a cluster.
 
-Exit code 0: Allow or Answered. 1: wrong usage, a file that cannot be opened, or
-a fault of Trellis. 2: Deny, NoRoute or Fails. 3: Unknown.`,
+Exit code 0: Allow or Answered. 1: wrong usage, a file that cannot be opened, a
+cluster that cannot be asked, or a fault of Trellis. 2: Deny, NoRoute or Fails. 3: Unknown.`,
 		Example: `  # May anybody read the start page?
   trellis can -f examples/bookinfo GET https://bookinfo.example.com/productpage
 
@@ -73,6 +75,12 @@ a fault of Trellis. 2: Deny, NoRoute or Fails. 3: Unknown.`,
 
   # With a token that claims this much
   trellis can -f examples/bookinfo https://bookinfo.example.com/api/v1/products --claims '{"iss": "https://login.example.com", "aud": "bookinfo", "sub": "me"}'
+
+  # In the running mesh
+  trellis can --context prod https://bookinfo.example.com/productpage
+
+  # By what two Envoys have: GET /config_dump?include_eds on their admin ports
+  trellis can --config-dump gateway.json --config-dump productpage.json https://bookinfo.example.com/
 
   # The way as a picture
   trellis can -f examples/bookinfo https://bookinfo.example.com/ --graph > way.dot`,
@@ -88,7 +96,13 @@ a fault of Trellis. 2: Deny, NoRoute or Fails. 3: Unknown.`,
 			return o.run(cmd.Context(), s, request)
 		},
 	}
+	o.addFlags(cmd)
+	return cmd
+}
+
+func (o *Options) addFlags(cmd *cobra.Command) {
 	o.AddFlags(cmd)
+	o.AddDumpFlag(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&o.From, "from", "", `who sends it: NAMESPACE/NAME of a Service, pod or ServiceAccount, or an IP address on the internet`)
 	flags.StringVar(&o.Token, "token", "", "a bearer token, as a client has it")
@@ -98,7 +112,6 @@ a fault of Trellis. 2: Deny, NoRoute or Fails. 3: Unknown.`,
 	output.AddFlag(cmd, &o.Output)
 	flags.BoolVarP(&o.Verbose, "verbose", "v", false, "show every step, and warnings about the files")
 	flags.BoolVar(&o.Graph, "graph", false, "write the way as a graph in Graphviz's DOT language")
-	return cmd
 }
 
 func (o *Options) request(args []string) (*ask.Request, error) {
@@ -142,7 +155,7 @@ func (o *Options) request(args []string) (*ask.Request, error) {
 
 // run asks and writes.
 func (o *Options) run(ctx context.Context, s *streams.Streams, r *ask.Request) (err error) {
-	m, err := mesh.Open(ctx, &o.Options, s.In, time.Now())
+	m, err := o.Open(ctx, s, time.Now())
 	if err != nil {
 		return err
 	}
@@ -156,6 +169,7 @@ func (o *Options) run(ctx context.Context, s *streams.Streams, r *ask.Request) (
 		return err
 	}
 	view := answer.Of(m.World, r, found)
+	view.Source = m.From
 	if o.Graph {
 		err = view.Graph(s.Out)
 	} else {

@@ -63,13 +63,20 @@ func (o *Options) AddFlags(cmd *cobra.Command, s *streams.Streams) {
 	if s.ErrTerminal {
 		o.Waiting = s.Err
 	}
+	o.AddContextFlags(cmd)
+	flags := cmd.Flags()
+	flags.StringVarP(&o.Namespace, "namespace", "n", "", "namespace (default: the context's)")
+	// Cobra's registration fails only for a flag that is not there.
+	_ = cmd.RegisterFlagCompletionFunc("namespace", o.completeNamespaces)
+}
+
+// AddContextFlags registers the flags that say which cluster.
+func (o *Options) AddContextFlags(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&o.Kubeconfig, "kubeconfig", "", "kubeconfig file (default: $KUBECONFIG, or ~/.kube/config)")
 	flags.StringVar(&o.Context, "context", "", "context of the kubeconfig (default: its current one)")
-	flags.StringVarP(&o.Namespace, "namespace", "n", "", "namespace (default: the context's)")
 	// Cobra's registration fails only for a flag that is not there.
 	_ = cmd.RegisterFlagCompletionFunc("context", o.completeContexts)
-	_ = cmd.RegisterFlagCompletionFunc("namespace", o.completeNamespaces)
 }
 
 // AddAllNamespaces registers the flag for commands that read.
@@ -95,13 +102,10 @@ func (o *Options) Connect() (*Cluster, error) {
 	if err != nil {
 		return nil, found(err)
 	}
-	config, err := loader.ClientConfig()
+	config, err := o.Config()
 	if err != nil {
-		return nil, found(err)
+		return nil, err
 	}
-	config.Timeout, config.UserAgent = timeout, "trellis/"+version.String()
-	// One command makes a handful of requests: there is nothing to slow down.
-	config.QPS = -1
 	if o.Waiting != nil {
 		config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &progress{next: next, out: o.Waiting} })
 	}
@@ -117,6 +121,18 @@ func (o *Options) Connect() (*Cluster, error) {
 		namespace = ""
 	}
 	return &Cluster{Client: c, Namespace: namespace, config: config}, nil
+}
+
+// Config is how the cluster is reached. It makes no call.
+func (o *Options) Config() (*rest.Config, error) {
+	config, err := o.loader().ClientConfig()
+	if err != nil {
+		return nil, found(err)
+	}
+	config.Timeout, config.UserAgent = timeout, "trellis/"+version.String()
+	// One command makes no more requests than it needs: there is nothing to slow down.
+	config.QPS = -1
+	return config, nil
 }
 
 func (o *Options) loader() clientcmd.ClientConfig {

@@ -17,14 +17,14 @@ import (
 
 	"github.com/trellis-mesh/trellis/internal/ask"
 	"github.com/trellis-mesh/trellis/internal/cli/exit"
+	"github.com/trellis-mesh/trellis/internal/cli/live"
 	"github.com/trellis-mesh/trellis/internal/cli/mesh"
-	"github.com/trellis-mesh/trellis/internal/cli/source"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
 )
 
 // Options are the flags.
 type Options struct {
-	source.Options
+	live.Options
 	Format string
 	FailOn []string
 }
@@ -38,12 +38,16 @@ var (
 func New(s *streams.Streams) *cobra.Command {
 	o := &Options{}
 	cmd := &cobra.Command{
-		Use:   "diff BEFORE AFTER",
+		Use:   "diff BEFORE AFTER | diff --context NAME -f DRAFT",
 		Short: "Say which requests a change allows or denies, and by which line",
 		Long: `diff reads two folders and finds the requests to which the difference between
 them makes a difference: newly allowed, newly denied, of which it is not known, and
 those that pass as before by another statement. Each has a request that shows it,
 and the line on either side. Files that -f names belong to both sides.
+
+With --context the first side is the running cluster, and the second is the cluster
+with the draft that -f names: what would it do if it were applied now? Both sides
+are what the Istio in this program would send for the statements of the cluster.
 
 It says that access does not change only where everything was computed.
 
@@ -53,9 +57,17 @@ question cannot be answered at all.`,
 		Example: `  # Does a change of the files change access? Here nothing does.
   trellis diff examples/bookinfo examples/bookinfo
 
+  # What would a draft do to the running mesh?
+  trellis diff --context prod -f examples/bookinfo/productpage
+
   # The comment of a pull request
   trellis diff examples/bookinfo examples/bookinfo --format github --fail-on never`,
-		Args: cobra.ExactArgs(2),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if o.Running() {
+				return cobra.NoArgs(cmd, args)
+			}
+			return cobra.ExactArgs(2)(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, s, args) },
 	}
 	o.AddFlags(cmd)
@@ -77,7 +89,11 @@ func (o *Options) run(cmd *cobra.Command, s *streams.Streams, args []string) err
 			return fmt.Errorf("reading --fail-on: %q is none of %s", f, strings.Join(failOn, ", "))
 		}
 	}
-	changes, err := o.compare(cmd.Context(), s, args)
+	compare := o.compare
+	if o.Running() {
+		compare = o.compareDraft
+	}
+	changes, err := compare(cmd.Context(), s, args)
 	if err != nil {
 		return err
 	}
@@ -97,7 +113,7 @@ func (o *Options) compare(ctx context.Context, s *streams.Streams, args []string
 	now := time.Now()
 	done := make(chan struct{})
 	open := func(i int) {
-		own := o.Options
+		own := o.Options.Options
 		own.Files = append(slices.Clone(o.Files), args[i])
 		if sides[i], errs[i] = mesh.Open(ctx, &own, s.In, now); errs[i] != nil {
 			errs[i] = fmt.Errorf("reading %s: %w", args[i], errs[i])

@@ -18,16 +18,16 @@ import (
 	"github.com/trellis-mesh/trellis/internal/ask"
 	"github.com/trellis-mesh/trellis/internal/ask/accesslog"
 	"github.com/trellis-mesh/trellis/internal/ask/explain"
+	"github.com/trellis-mesh/trellis/internal/cli/live"
 	"github.com/trellis-mesh/trellis/internal/cli/mesh"
 	"github.com/trellis-mesh/trellis/internal/cli/output"
-	"github.com/trellis-mesh/trellis/internal/cli/source"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
 	"github.com/trellis-mesh/trellis/internal/decide"
 )
 
 // Options are what the command was asked.
 type Options struct {
-	source.Options
+	live.Options
 	Namespace string
 	From      string
 	Output    string
@@ -38,7 +38,7 @@ type Options struct {
 func New(s *streams.Streams) *cobra.Command {
 	o := &Options{}
 	cmd := &cobra.Command{
-		Use:   "explain -f PATH... THING",
+		Use:   "explain THING",
 		Short: "Say where something comes from, and where to change it",
 		Long: `Take what you have in hand, and say which statement is behind it, which proxies have
 it, and where to change it. THING is one of
@@ -54,10 +54,11 @@ it, and where to change it. THING is one of
   a route               NAMESPACE/APPLICATION/ROUTE
 
 Of a refused request it also says what would have to be different: each such
-request was decided too. Whom to ask goes by the layer of the statement.
+request was decided too. Whom to ask goes by the layer of the statement; with
+--context the cluster is asked what you may edit yourself.
 
-Exit code 0: it was explained. 1: wrong usage, a thing that cannot be found, or a
-fault of Trellis.`,
+Exit code 0: it was explained. 1: wrong usage, a thing that cannot be found, a cluster
+that cannot be asked, or a fault of Trellis.`,
 		Example: `  # Which line of whose file refused this?
   trellis explain -f examples/bookinfo 'rbac_access_denied_matched_policy[ns[bookinfo]-policy[trellis-application-reviews-deny]-rule[1]]'
 
@@ -66,6 +67,9 @@ fault of Trellis.`,
 
   # What became of a route?
   trellis explain -f examples/bookinfo bookinfo/productpage/catalogue
+
+  # What became of it in the running mesh, and may I change it?
+  trellis explain --context prod bookinfo/productpage/catalogue
 
   # What is this object that kubectl shows?
   trellis explain -f examples/bookinfo authorizationpolicy.security.istio.io/trellis-application-details-deny -n bookinfo`,
@@ -82,6 +86,7 @@ fault of Trellis.`,
 		},
 	}
 	o.AddFlags(cmd)
+	o.AddDumpFlag(cmd)
 	flags := cmd.Flags()
 	flags.StringVarP(&o.Namespace, "namespace", "n", "default", "namespace of an object that is named without one")
 	flags.StringVar(&o.From, "from", "", "who sends the request: NAMESPACE/NAME of a Service, pod or ServiceAccount")
@@ -112,11 +117,12 @@ func (o *Options) thing(words []string, stdin io.Reader) (*explain.Thing, *ask.W
 }
 
 func (o *Options) run(ctx context.Context, s *streams.Streams, thing *explain.Thing, from *ask.WorkloadRef) (err error) {
-	m, err := mesh.Open(ctx, &o.Options, s.In, time.Now())
+	m, err := o.Open(ctx, s, time.Now())
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
+	m.Prepare(ctx)
 	found, err := explain.Explain(m.World, thing, from)
 	if err != nil {
 		return fmt.Errorf("explaining: %w", err)
@@ -126,5 +132,7 @@ func (o *Options) run(ctx context.Context, s *streams.Streams, thing *explain.Th
 		return err
 	}
 	view := viewOf(m.World, found)
+	view.Source = m.From
+	view.mine(ctx, m)
 	return output.Write(s.Out, o.Output, view, func(w io.Writer) error { return view.text(w, s.OutColour, o.Verbose) })
 }

@@ -38,6 +38,8 @@ type View struct {
 	// Change are the places where it can be changed.
 	Change []answer.Place `json:"change,omitempty"`
 	Notes  []string       `json:"notes,omitempty"`
+	// Source is where the configuration of the proxies came from; empty: from files.
+	Source string `json:"source,omitempty"`
 }
 
 // Rule is a rule of an Istio object.
@@ -112,8 +114,9 @@ func (v *View) text(w io.Writer, colour, verbose bool) error {
 		b.WriteString("\nwhere to change it\n")
 	}
 	for i := range v.Change {
-		fmt.Fprintf(&b, "  %s\n    %s\n", output.Printable(v.Change[i].String()), output.Printable("ask "+v.Change[i].Whom))
+		fmt.Fprintf(&b, "  %s\n    %s\n", output.Printable(v.Change[i].String()), output.Printable(forYou(&v.Change[i])))
 	}
+	output.Source(&b, v.Source)
 	_, err := io.WriteString(w, b.String())
 	return err
 }

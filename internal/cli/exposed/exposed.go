@@ -14,18 +14,24 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/trellis-mesh/trellis/internal/ask"
-	"github.com/trellis-mesh/trellis/internal/cli/mesh"
+	"github.com/trellis-mesh/trellis/internal/cli/live"
 	"github.com/trellis-mesh/trellis/internal/cli/output"
-	"github.com/trellis-mesh/trellis/internal/cli/source"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
 )
 
 // Options are the flags.
 type Options struct {
-	source.Options
+	live.Options
 	Host    string
 	Output  string
 	Verbose bool
+}
+
+// View is the answer as JSON and YAML have it.
+type View struct {
+	*ask.Exposed
+	// Source is where the configuration of the proxies came from; empty: from files.
+	Source string `json:"source,omitempty"`
 }
 
 // New is the command.
@@ -45,6 +51,9 @@ something may be missing.`,
 		Example: `  # What can anybody reach?
   trellis exposed -f examples/bookinfo
 
+  # And in the running mesh
+  trellis exposed --context prod
+
   # One host, with a request for each line
   trellis exposed -f examples/bookinfo --host bookinfo.example.com -v`,
 		Args: cobra.NoArgs,
@@ -61,10 +70,11 @@ func (o *Options) run(cmd *cobra.Command, s *streams.Streams) error {
 	if err := output.CheckFormat(o.Output); err != nil {
 		return err
 	}
-	m, err := mesh.Open(cmd.Context(), &o.Options, s.In, time.Now())
+	m, err := o.Open(cmd.Context(), s, time.Now())
 	if err != nil {
 		return err
 	}
+	m.Prepare(cmd.Context())
 	all := m.Exposed()
 	answer := &ask.Exposed{Exposures: all.Exposures, Notes: append(slices.Clone(all.Notes), m.Refused()...)}
 	if err := m.Close(); err != nil {
@@ -79,10 +89,11 @@ func (o *Options) run(cmd *cobra.Command, s *streams.Streams) error {
 		}
 		answer = &ask.Exposed{Exposures: kept, Notes: answer.Notes}
 	}
-	return output.Write(s.Out, o.Output, answer, func(w io.Writer) error { return o.text(w, answer, s.OutColour) })
+	view := &View{answer, m.From}
+	return output.Write(s.Out, o.Output, view, func(w io.Writer) error { return o.text(w, view, s.OutColour) })
 }
 
-func (o *Options) text(w io.Writer, a *ask.Exposed, colour bool) error {
+func (o *Options) text(w io.Writer, a *View, colour bool) error {
 	var b strings.Builder
 	if o.Verbose {
 		for i := range a.Exposures {
@@ -104,6 +115,7 @@ func (o *Options) text(w io.Writer, a *ask.Exposed, colour bool) error {
 		b.WriteString("nothing is reachable from the internet\n")
 	}
 	output.Notes(&b, a.Notes)
+	output.Source(&b, a.Source)
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -119,5 +131,5 @@ func (o *Options) long(b *strings.Builder, e *ask.Exposure) {
 		fmt.Fprintf(b, "  reaches  %s by gateway %s\n", e.Reaches, e.Gateway)
 	}
 	output.Statements(b, e.Because, e.Rules)
-	fmt.Fprintf(b, "  try      %s\n\n", output.Command(o.Files, e.Witness))
+	fmt.Fprintf(b, "  try      %s\n\n", output.Command(o.Arguments(), e.Witness))
 }

@@ -35,6 +35,11 @@ func (m *Mesh) Complain(w io.Writer, colour bool, d Doubt) error {
 	if err := report.Findings(w, findings, colour); err != nil {
 		return fmt.Errorf("writing the findings: %w", err)
 	}
+	for _, lack := range m.Lacks {
+		if _, err := fmt.Fprintf(w, "note: %s\n", lack); err != nil {
+			return fmt.Errorf("writing what is not known: %w", err)
+		}
+	}
 	said := map[string]bool{}
 	for _, p := range m.Problems {
 		matters := d.All || d.Unknown || p.Kind == xds.Refused || p.Kind == xds.Unresolved

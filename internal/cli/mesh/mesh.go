@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,14 +30,25 @@ type Mesh struct {
 	Report *report.Report
 	// Problems are what Istio's generator could not be given.
 	Problems []xds.Problem
+	// Lacks are what else the answer had to do without.
+	Lacks []string
+	// From says where the configuration comes from; empty: from the files.
+	From string
+	// About is what is true of the mesh as a whole.
+	About model.Mesh
+	// Warm fetches what proxies were sent before a question that is about all of them;
+	// nil: there is nothing to wait for.
+	Warm func(context.Context)
+	// Rights tells what whoever asks may change; nil: nobody knows.
+	Rights Rights
 
-	world *world.World
+	release func() error
 }
 
-// Refused says which objects Istio would refuse, so that an answer about the mesh is
-// one without them.
+// Refused says which objects Istio would refuse, and what else could not be read, so
+// that an answer about the mesh is one without them.
 func (m *Mesh) Refused() []string {
-	var out []string
+	out := slices.Clone(m.Lacks)
 	for _, p := range m.Problems {
 		if p.Kind == xds.Refused {
 			out = append(out, fmt.Sprintf("%s %s is left out: %s", p.Type, p.Resource, p.Detail))
@@ -45,8 +57,8 @@ func (m *Mesh) Refused() []string {
 	return out
 }
 
-// Close lets the generator go.
-func (m *Mesh) Close() error { return m.world.Close() }
+// Close lets the generator go, or the way to istiod.
+func (m *Mesh) Close() error { return m.release() }
 
 // Open reads the files and runs Istio's generator on what they make. At is the
 // moment that tokens are looked at. The caller closes it.
@@ -61,7 +73,7 @@ func Open(ctx context.Context, o *source.Options, stdin io.Reader, at time.Time)
 	if err != nil {
 		return nil, err
 	}
-	return &Mesh{World: w.World, Files: files, Report: files.Report, Problems: w.Problems, world: w}, nil
+	return &Mesh{World: w.World, Files: files, Report: files.Report, Problems: w.Problems, About: files.Mesh, release: w.Close}, nil
 }
 
 // position finds an object by the text that provenance names it by.

@@ -6,6 +6,7 @@ package output
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/trellis-mesh/trellis/internal/ask"
@@ -23,13 +24,11 @@ func Origin(o ask.Origin) string {
 	return Printable(out)
 }
 
-// Command is what a person types to see a witness decided, step by step.
-func Command(files []string, w ask.Witness) string {
+// Command is what a person types to see a witness decided, step by step. The
+// arguments say what is asked.
+func Command(arguments []string, w ask.Witness) string {
 	out := []string{"trellis", "can"}
-	for _, f := range files {
-		out = append(out, "-f", quoted(f))
-	}
-	for _, argument := range w.Arguments() {
+	for _, argument := range append(slices.Clone(arguments), w.Arguments()...) {
 		out = append(out, quoted(argument))
 	}
 	return Printable(strings.Join(out, " "))
@@ -57,6 +56,13 @@ func Short(list []string, most int) string {
 func Notes(b *strings.Builder, notes []string) {
 	for _, note := range notes {
 		fmt.Fprintf(b, "incomplete: %s\n", Printable(note))
+	}
+}
+
+// Source says where the configuration of proxies came from, if not from files.
+func Source(b *strings.Builder, source string) {
+	if source != "" {
+		fmt.Fprintf(b, "source: %s\n", Printable(source))
 	}
 }
 

@@ -23,16 +23,16 @@ import (
 	"github.com/trellis-mesh/trellis/internal/ask/accesslog"
 	"github.com/trellis-mesh/trellis/internal/ask/replay"
 	"github.com/trellis-mesh/trellis/internal/cli/exit"
+	"github.com/trellis-mesh/trellis/internal/cli/live"
 	"github.com/trellis-mesh/trellis/internal/cli/mesh"
 	"github.com/trellis-mesh/trellis/internal/cli/output"
-	"github.com/trellis-mesh/trellis/internal/cli/source"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
 	"github.com/trellis-mesh/trellis/internal/document"
 )
 
 // Options are what the command was asked.
 type Options struct {
-	source.Options
+	live.Options
 	Before  []string
 	From    string
 	Claims  string
@@ -44,7 +44,7 @@ type Options struct {
 func New(s *streams.Streams) *cobra.Command {
 	o := &Options{}
 	cmd := &cobra.Command{
-		Use:   "replay -f PATH... [LOG...]",
+		Use:   "replay [LOG...]",
 		Short: "Say which real requests a draft would let end in another way",
 		Long: `Decide the requests of access logs by the files, and say which of them would end in
 another way than they did: how many, a witness, and the statement that decides. Lines
@@ -61,6 +61,8 @@ A log keeps no tokens. A request that passed, and for which a token is needed no
 depends on the one that it may have had: --claims says what to take for granted, and
 --before the files that were in force, by which a request that passed without a token
 is known. Lines that cannot be read are named and left out.
+
+With --context requests are decided by what runs there, or with -f by a draft over it.
 
 Exit code 0: nothing changes, as far as it is known. 1: wrong usage, a file that
 cannot be opened, or a fault of Trellis. 2: requests would end in another way. 3:
@@ -114,13 +116,13 @@ func (o *Options) options() (replay.Options, error) {
 
 func (o *Options) run(ctx context.Context, s *streams.Streams, options replay.Options, logs []string) (err error) {
 	now := time.Now()
-	m, err := mesh.Open(ctx, &o.Options, s.In, now)
+	m, err := o.Open(ctx, s, now)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
 	if len(o.Before) > 0 {
-		before := o.Options
+		before := o.Options.Options
 		before.Files = o.Before
 		was, err := mesh.Open(ctx, &before, s.In, now)
 		if err != nil {

@@ -51,6 +51,15 @@ func (o *Options) ReadMesh(ctx context.Context, stdin io.Reader) (*Mesh, error) 
 	if err != nil {
 		return nil, err
 	}
+	set, err := o.readAll(checker, stdin)
+	if err != nil {
+		return nil, err
+	}
+	return o.meshOf(ctx, checker, set, nil)
+}
+
+// readAll reads the files with all kinds that Istio's control plane may read.
+func (o *Options) readAll(checker *trellisschema.Checker, stdin io.Reader) (*document.Set, error) {
 	scope := func(kind schema.GroupVersionKind) document.Scope {
 		if known := checker.Scope(kind); known != document.ScopeUnknown {
 			return known
@@ -63,10 +72,11 @@ func (o *Options) ReadMesh(ctx context.Context, stdin io.Reader) (*Mesh, error) 
 		}
 		return document.ScopeNamespaced
 	}
-	set, err := document.Read(o.Files, stdin, document.Options{Cluster: o.mesh().Cluster, Scope: scope})
-	if err != nil {
-		return nil, err
-	}
+	return document.Read(o.Files, stdin, document.Options{Cluster: o.mesh().Cluster, Scope: scope})
+}
+
+// meshOf compiles the files, with the objects of a cluster beneath them.
+func (o *Options) meshOf(ctx context.Context, checker *trellisschema.Checker, set *document.Set, beneath []client.Object) (*Mesh, error) {
 	out := &Mesh{Position: set.Position}
 	for i := range set.Objects {
 		object := &set.Objects[i]
@@ -83,7 +93,8 @@ func (o *Options) ReadMesh(ctx context.Context, stdin io.Reader) (*Mesh, error) 
 	known.Objects = slices.DeleteFunc(slices.Clone(set.Objects), func(object document.Object) bool {
 		return checker.Scope(object.Kind) == document.ScopeUnknown
 	})
-	if out.Compiled, out.Mesh, err = o.compile(ctx, checker, &known); err != nil {
+	var err error
+	if out.Compiled, out.Mesh, err = o.compile(ctx, checker, &known, beneath...); err != nil {
 		return nil, err
 	}
 	for i := range out.Outcome.Objects {

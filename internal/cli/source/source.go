@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/compile"
@@ -80,15 +81,22 @@ func (o *Options) Compile(ctx context.Context, stdin io.Reader) (*Compiled, erro
 	return compiled, err
 }
 
-// compile does what Compile does once the files are read.
-func (o *Options) compile(ctx context.Context, checker *schema.Checker, set *document.Set) (*Compiled, model.Mesh, error) {
+// compile does what Compile does once the files are read. Beneath are the objects of
+// a cluster that the files are a draft for.
+func (o *Options) compile(ctx context.Context, checker *schema.Checker, set *document.Set, beneath ...client.Object) (*Compiled, model.Mesh, error) {
 	objects, refused := checker.Read(ctx, set)
 	builder := load.NewBuilder(o.mesh())
 	for _, object := range objects {
 		builder.Add(object.Value)
 	}
+	for _, object := range beneath {
+		builder.Add(object)
+	}
 	in := builder.Input()
-	in.Mesh = o.override(in.Mesh)
+	if len(beneath) > 0 {
+		assume(&in)
+	}
+	in.Mesh = o.Override(in.Mesh)
 	in.Positions = set.Position
 	outcome := compile.Compile(model.NewSnapshot(in))
 	if outcome.Err != nil {
@@ -152,10 +160,10 @@ func summarise(set *document.Set, findings []model.Finding) *report.Report {
 }
 
 // mesh is Istio's default, with what the flags say.
-func (o *Options) mesh() model.Mesh { return o.override(model.DefaultMesh()) }
+func (o *Options) mesh() model.Mesh { return o.Override(model.DefaultMesh()) }
 
-// override lets the flags win: whoever writes one knows better than a file.
-func (o *Options) override(mesh model.Mesh) model.Mesh {
+// Override lets the flags win: whoever writes one knows better than a file.
+func (o *Options) Override(mesh model.Mesh) model.Mesh {
 	for _, one := range []struct {
 		flag  string
 		field *string

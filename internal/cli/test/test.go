@@ -19,18 +19,17 @@ import (
 
 	"github.com/trellis-mesh/trellis/internal/ask/trial"
 	"github.com/trellis-mesh/trellis/internal/cli/exit"
+	"github.com/trellis-mesh/trellis/internal/cli/live"
 	"github.com/trellis-mesh/trellis/internal/cli/mesh"
 	"github.com/trellis-mesh/trellis/internal/cli/output"
-	"github.com/trellis-mesh/trellis/internal/cli/source"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
 	"github.com/trellis-mesh/trellis/internal/document"
 	"github.com/trellis-mesh/trellis/internal/model"
-	"github.com/trellis-mesh/trellis/internal/world"
 )
 
 // Options are what the command was asked.
 type Options struct {
-	source.Options
+	live.Options
 	// Tests are files of tests.
 	Tests   []string
 	Output  string
@@ -46,7 +45,7 @@ var ErrNoTests = errors.New("there are no tests: write spec.tests of an Applicat
 func New(s *streams.Streams) *cobra.Command {
 	o := &Options{}
 	cmd := &cobra.Command{
-		Use:   "test -f PATH...",
+		Use:   "test",
 		Short: "Run the tests of who may reach what",
 		Long: `Run the tests of all Applications (spec.tests), and those of the files that --tests
 names, on the configuration that Istio itself would send to each proxy. A test passes
@@ -65,12 +64,19 @@ with headers and token in the request as Applications have them.
 
 Exit code 0: all passed. 1: there are no tests, wrong usage, a file that cannot be
 opened, or a fault of Trellis. 2: a test failed, or the files have errors. 3: a test
-could not be told, and none failed.`,
+could not be told, and none failed.
+
+With --context the tests are those of the Applications in the cluster, and -f names a
+draft over it.`,
 		Example: `  # Those of all Applications
   trellis test -f examples/bookinfo
 
   # And those that the platform keeps
   trellis test -f examples/bookinfo --tests examples/access-tests.yaml -v
+
+  # What runs, and a draft over what runs
+  trellis test --context prod
+  trellis test --context prod -f examples/bookinfo/productpage
 
   # In a pipeline
   trellis test -f examples/bookinfo -o junit > access.xml`,
@@ -93,7 +99,7 @@ could not be told, and none failed.`,
 }
 
 func (o *Options) run(ctx context.Context, s *streams.Streams) (err error) {
-	m, err := mesh.Open(ctx, &o.Options, s.In, time.Now())
+	m, err := o.Open(ctx, s, time.Now())
 	if err != nil {
 		return err
 	}
@@ -131,7 +137,7 @@ func (o *Options) run(ctx context.Context, s *streams.Streams) (err error) {
 
 // trials are all tests: those of Applications first.
 func (o *Options) trials(m *mesh.Mesh, stdin io.Reader) ([]*trial.Trial, error) {
-	out := trial.OfApplications(m.World, m.Files.Mesh.ClusterDomain, world.Addresses(m.Files.Outcome, m.Files.Mesh.Cluster))
+	out := trial.OfApplications(m.World, m.About.ClusterDomain, m.Published)
 	for _, name := range o.Tests {
 		raw, err := read(name, stdin)
 		if err != nil {

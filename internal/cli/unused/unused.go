@@ -14,16 +14,22 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/trellis-mesh/trellis/internal/ask"
-	"github.com/trellis-mesh/trellis/internal/cli/mesh"
+	"github.com/trellis-mesh/trellis/internal/cli/live"
 	"github.com/trellis-mesh/trellis/internal/cli/output"
-	"github.com/trellis-mesh/trellis/internal/cli/source"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
 )
 
 // Options are the flags.
 type Options struct {
-	source.Options
+	live.Options
 	Output string
+}
+
+// View is the answer as JSON and YAML have it.
+type View struct {
+	*ask.Idleness
+	// Source is where the configuration of the proxies came from; empty: from files.
+	Source string `json:"source,omitempty"`
 }
 
 // New is the command.
@@ -39,30 +45,36 @@ and without a token (unprotected).
 
 A rule that another one backs up is shadowed too: that is not always a mistake.`,
 		Example: `  # Which rules make no difference?
-  trellis unused -f examples/bookinfo`,
+  trellis unused -f examples/bookinfo
+
+  # And in the running mesh?
+  trellis unused --context prod`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := output.CheckFormat(o.Output); err != nil {
 				return err
 			}
-			m, err := mesh.Open(cmd.Context(), &o.Options, s.In, time.Now())
+			m, err := o.Open(cmd.Context(), s, time.Now())
 			if err != nil {
 				return err
 			}
+			m.Prepare(cmd.Context())
 			answer := m.Unused()
 			answer.Notes = append(answer.Notes, m.Refused()...)
+			view := &View{answer, m.From}
 			if err := m.Close(); err != nil {
 				return err
 			}
-			return output.Write(s.Out, o.Output, answer, func(w io.Writer) error { return text(w, answer) })
+			return output.Write(s.Out, o.Output, view, func(w io.Writer) error { return text(w, view) })
 		},
 	}
 	o.AddFlags(cmd)
+	o.AddDumpFlag(cmd)
 	output.AddFlag(cmd, &o.Output)
 	return cmd
 }
 
-func text(w io.Writer, a *ask.Idleness) error {
+func text(w io.Writer, a *View) error {
 	var b strings.Builder
 	list(&b, "unused", a.Unused)
 	list(&b, "shadowed", a.Shadowed)
@@ -72,6 +84,7 @@ func text(w io.Writer, a *ask.Idleness) error {
 	}
 	fmt.Fprintf(&b, "%d unused, %d shadowed, %d unprotected\n", len(a.Unused), len(a.Shadowed), len(a.Unprotected))
 	output.Notes(&b, a.Notes)
+	output.Source(&b, a.Source)
 	_, err := io.WriteString(w, b.String())
 	return err
 }

@@ -14,18 +14,24 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/trellis-mesh/trellis/internal/ask"
-	"github.com/trellis-mesh/trellis/internal/cli/mesh"
+	"github.com/trellis-mesh/trellis/internal/cli/live"
 	"github.com/trellis-mesh/trellis/internal/cli/output"
-	"github.com/trellis-mesh/trellis/internal/cli/source"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
 )
 
 // Options are the flags.
 type Options struct {
-	source.Options
+	live.Options
 	Reaches bool
 	Output  string
 	Verbose bool
+}
+
+// View is the answer as JSON and YAML have it.
+type View struct {
+	*ask.Reached
+	// Source is where the configuration of the proxies came from; empty: from files.
+	Source string `json:"source,omitempty"`
 }
 
 // New is the command.
@@ -49,6 +55,9 @@ to requests of that kind.`,
   # Who may read this page, with a request for each line?
   trellis who -f examples/bookinfo bookinfo/productpage:9080 GET /productpage -v
 
+  # In the running mesh
+  trellis who --context prod bookinfo/reviews
+
   # What can the start page reach?
   trellis who -f examples/bookinfo --reaches bookinfo/productpage`,
 		Args: cobra.RangeArgs(1, 3),
@@ -69,7 +78,7 @@ func (o *Options) run(cmd *cobra.Command, s *streams.Streams, args []string) err
 	if err != nil {
 		return err
 	}
-	m, err := mesh.Open(cmd.Context(), &o.Options, s.In, time.Now())
+	m, err := o.Open(cmd.Context(), s, time.Now())
 	if err != nil {
 		return err
 	}
@@ -86,7 +95,8 @@ func (o *Options) run(cmd *cobra.Command, s *streams.Streams, args []string) err
 		return err
 	}
 	answer.Notes = append(answer.Notes, m.Refused()...)
-	return output.Write(s.Out, o.Output, answer, func(w io.Writer) error { return o.text(w, answer, s.OutColour) })
+	view := &View{answer, m.From}
+	return output.Write(s.Out, o.Output, view, func(w io.Writer) error { return o.text(w, view, s.OutColour) })
 }
 
 func target(args []string) (ask.Target, error) {
@@ -116,7 +126,7 @@ func target(args []string) (ask.Target, error) {
 	return out, nil
 }
 
-func (o *Options) text(w io.Writer, a *ask.Reached, colour bool) error {
+func (o *Options) text(w io.Writer, a *View, colour bool) error {
 	var b strings.Builder
 	if o.Verbose {
 		for i := range a.Rows {
@@ -146,6 +156,7 @@ func (o *Options) text(w io.Writer, a *ask.Reached, colour bool) error {
 		b.WriteString("nobody, and nothing\n")
 	}
 	output.Notes(&b, a.Notes)
+	output.Source(&b, a.Source)
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -189,7 +200,7 @@ func (o *Options) long(b *strings.Builder, r *ask.Reach) {
 	}
 	output.Statements(b, r.Because, r.Rules)
 	if _, err := r.Witness.Request(); err == nil {
-		fmt.Fprintf(b, "  try      %s\n", output.Command(o.Files, r.Witness))
+		fmt.Fprintf(b, "  try      %s\n", output.Command(o.Arguments(), r.Witness))
 	}
 	b.WriteString("\n")
 }

@@ -118,7 +118,8 @@ func (c *completion) pod(pod *corev1.Pod) *corev1.Pod {
 	case "false":
 		inject = false
 	}
-	if inject && !pod.Spec.HostNetwork {
+	// A pod that runs has what it has.
+	if inject && !pod.Spec.HostNetwork && pod.Status.PodIP == "" {
 		if pod.Labels == nil {
 			pod.Labels = map[string]string{}
 		}

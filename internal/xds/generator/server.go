@@ -67,7 +67,7 @@ func New(ctx context.Context, in Input) (*Generator, error) {
 	}
 	g := &Generator{
 		nodes: nodes(gathered, in.Cluster), objects: gathered.kube, problems: gathered.problems,
-		made: xds.Provenance{Source: xds.FromGenerator, Name: version(), Time: gathered.newest},
+		made: xds.Provenance{Source: xds.FromGenerator, Name: Version(), Time: gathered.newest},
 		stop: make(chan struct{}), ended: make(chan error, 1),
 	}
 	if err := g.start(ctx, gathered, in.Cluster); err != nil {
@@ -161,8 +161,8 @@ func (g *Generator) Objects() []runtime.Object { return g.objects }
 // too.
 func (g *Generator) Problems() []xds.Problem { return g.problems }
 
-// version is the module version of Istio that is linked.
-func version() string {
+// Version is the module version of Istio that is linked.
+func Version() string {
 	info, _ := buildinfo.ReadBuildInfo()
 	if info != nil {
 		for _, module := range info.Deps {
