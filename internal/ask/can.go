@@ -223,8 +223,10 @@ func (w *World) delivered(node xds.Node, to netip.AddrPort) netip.AddrPort {
 	return to
 }
 
-// fromOutside asks every gateway that has the port, and takes the first that
-// knows the host: a client comes to the one that DNS gives it.
+// fromOutside asks every gateway that has the port. Which one DNS gives to a client
+// is not known here: where they differ, the one that lets it pass is told, since who
+// asks wants to know whether anybody can. Of those that refuse it is the first that
+// knows the host.
 func (w *World) fromOutside(r *Request, q *decide.Question) (*Answer, error) {
 	port, err := portOf(r.URL)
 	if err != nil {
@@ -238,24 +240,47 @@ func (w *World) fromOutside(r *Request, q *decide.Question) (*Answer, error) {
 	if len(ways) == 0 {
 		return nil, fmt.Errorf("no gateway has port %d: no Service with that port is in front of a gateway proxy", port)
 	}
-	var first *Answer
-	for _, way := range ways {
+	var best decide.Verdict
+	var by entrance
+	for i, way := range ways {
 		q.To = way.to
 		v := w.Evaluator.Decide(q)
-		answer := w.answer(v, way.service)
-		if !strange(v) {
-			return answer, nil
-		}
-		if first == nil {
-			first = answer
+		if i == 0 || w.openness(v, way, r.URL.Hostname()) > w.openness(best, by, r.URL.Hostname()) {
+			best, by = v, way
 		}
 	}
-	return first, nil
+	return w.answer(best, by.service), nil
 }
 
-// strange reports whether a gateway knows nothing of the host.
-func strange(v decide.Verdict) bool {
-	return v.Outcome == decide.NoRoute || v.Reply != nil && v.Reply.Details == "filter_chain_not_found"
+// openness orders what gateways say of a request: the larger, the more it matters.
+func (w *World) openness(v decide.Verdict, way entrance, host string) int {
+	switch v.Outcome {
+	case decide.Allow:
+		return 4
+	case decide.Unknown:
+		return 3
+	case decide.Answered:
+		return 2
+	case decide.Deny, decide.Fails, decide.NoRoute:
+	}
+	if w.knows(way, host) {
+		return 1
+	}
+	return 0
+}
+
+// knows reports whether a gateway has routes for a host by its name.
+func (w *World) knows(way entrance, host string) bool {
+	for _, node := range w.Proxies.At(way.to.Addr()) {
+		config, err := w.Proxies.Config(node)
+		if err != nil {
+			continue
+		}
+		if l, ok := config.Inbound(way.to); ok && config.Serves(l, host) {
+			return true
+		}
+	}
+	return false
 }
 
 // answer joins a verdict with the statements behind it.

@@ -65,7 +65,7 @@ func (w *World) compact(v decide.Verdict) *decided {
 			rule.object = *step.Object
 		}
 		out.rules = append(out.rules, rule)
-		if origin := w.Origins.Of(step); origin != nil && !slices.Contains(out.because, *origin) {
+		if origin := w.Origins.Behind(step); origin != nil && !slices.Contains(out.because, *origin) {
 			out.because = append(out.because, *origin)
 		}
 	}

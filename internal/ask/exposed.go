@@ -9,7 +9,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/trellis-mesh/trellis/internal/ask/grid"
 	"github.com/trellis-mesh/trellis/internal/ask/space"
+	"github.com/trellis-mesh/trellis/internal/ask/wording"
 	"github.com/trellis-mesh/trellis/internal/decide"
 )
 
@@ -37,7 +39,8 @@ type Exposure struct {
 	// Route is Envoy's name of it; empty where there is none.
 	Route   string   `json:"route,omitempty"`
 	Methods []string `json:"methods,omitempty"`
-	// Paths are one of each class.
+	// Paths are exact ones, and patterns with * for all that begins or ends so; * alone
+	// is any.
 	Paths []string `json:"paths,omitempty"`
 	Needs Needs    `json:"needs"`
 	// Token is what the token has to have, one line for each issuer and claim.
@@ -70,13 +73,13 @@ func (w *World) Exposed() *Exposed {
 		return w.sets.exposed
 	}
 	out := &Exposed{Notes: answer.notes, Exposures: []Exposure{}}
-	table := newGrid[Exposure]()
+	table := grid.New[Exposure]()
 	for _, l := range least(answer.leaves) {
 		e := exposureOf(l)
 		key := strings.Join(slices.Concat([]string{e.Gateway, e.Scheme, e.Host, e.Route, e.Reaches, string(e.Needs), e.Why}, e.Token, e.Only), "\x00")
-		table.add(key, e, e.Methods, e.Paths)
+		table.Add(key, e, e.Methods, e.Paths)
 	}
-	table.each(func(e Exposure, methods, paths []string) {
+	table.Each(func(e Exposure, methods, paths []string) {
 		e.Methods, e.Paths = methods, paths
 		out.Exposures = append(out.Exposures, e)
 	})
@@ -103,15 +106,44 @@ func least(leaves []outsideLeaf) []outsideLeaf {
 	for _, group := range byRequest(leaves) {
 		out = append(out, weakest(group)...)
 	}
+	return withoutSpare(out)
+}
+
+// withoutSpare leaves out the classes that pass with headers and parameters which
+// make no difference: the same requests pass without them.
+func withoutSpare(leaves []outsideLeaf) []outsideLeaf {
+	plain := map[string][]outsideLeaf{}
+	for _, l := range leaves {
+		if len(extras(l.point)) == 0 {
+			plain[l.requestKey(true)] = append(plain[l.requestKey(true)], l)
+		}
+	}
+	return slices.DeleteFunc(leaves, func(l outsideLeaf) bool {
+		return len(extras(l.point)) > 0 && slices.ContainsFunc(plain[l.requestKey(true)], func(o outsideLeaf) bool {
+			return o.decided.outcome == l.decided.outcome && o.decided.place() == l.decided.place() && slices.Equal(tokenNeeds(o.point), tokenNeeds(l.point))
+		})
+	})
+}
+
+// extras are the headers and parameters that a class has.
+func extras(p *space.Point) []string {
+	var out []string
+	p.Each(func(d space.Dimension, v space.Value) {
+		if !v.Absent && extra(d.Kind) {
+			out = append(out, d.Name)
+		}
+	})
 	return out
 }
+
+func extra(k space.Kind) bool { return k == space.Header || k == space.Parameter }
 
 // byRequest puts classes together that differ only in the token, in order.
 func byRequest(leaves []outsideLeaf) [][]outsideLeaf {
 	at := map[string]int{}
 	var out [][]outsideLeaf
 	for _, l := range leaves {
-		key := l.requestKey()
+		key := l.requestKey(false)
 		i, ok := at[key]
 		if !ok {
 			i = len(out)
@@ -123,12 +155,13 @@ func byRequest(leaves []outsideLeaf) [][]outsideLeaf {
 	return out
 }
 
-// requestKey is all of a class but its token.
-func (l outsideLeaf) requestKey() string {
+// requestKey is all of a class but its token; plain leaves out headers and parameters
+// too.
+func (l outsideLeaf) requestKey(plain bool) string {
 	var key strings.Builder
 	key.WriteString(l.door.key)
 	l.point.Each(func(d space.Dimension, v space.Value) {
-		if d.Kind != space.Token && d.Kind != space.Claim {
+		if d.Kind != space.Token && d.Kind != space.Claim && !(plain && extra(d.Kind)) {
 			key.WriteString("\x00" + d.Name + "=" + strings.Join(v.Texts, "\x00"))
 		}
 	})
@@ -204,7 +237,7 @@ func exposureOf(l outsideLeaf) Exposure {
 		Witness: l.door.witness(Internet, l.request),
 	}
 	if l.door.HTTP {
-		e.Methods, e.Paths = []string{l.request.Method}, []string{l.request.Path}
+		e.Methods, e.Paths = []string{wording.Of(l.point, space.Method)}, []string{wording.Of(l.point, space.Path)}
 	}
 	e.Needs, e.Token = needsOf(l.point, l.request, l.decided)
 	if e.Needs == Undecided {

@@ -133,6 +133,22 @@ func (o *Origins) Of(step decide.Step) *Origin {
 	return out
 }
 
+// Behind is Of, or the rule itself where somebody wrote it by hand in a file that was
+// read: also that has a line which can be looked at.
+func (o *Origins) Behind(step decide.Step) *Origin {
+	if origin := o.Of(step); origin != nil || o == nil || step.Object == nil {
+		return origin
+	}
+	out := Origin{Object: fmt.Sprintf("%s %s/%s", step.Object.Kind, step.Object.Namespace, step.Object.Name)}
+	if step.Object.Rule >= 0 {
+		out.Field = fmt.Sprintf("spec.rules[%d]", step.Object.Rule)
+	}
+	if out = o.Locate(out); out.Source == "" {
+		return nil
+	}
+	return &out
+}
+
 // Locate fills in where the source of a statement is, for one that was read from a
 // file.
 func (o *Origins) Locate(of Origin) Origin {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/trellis-mesh/trellis/internal/ask/space"
+	"github.com/trellis-mesh/trellis/internal/ask/wording"
 	"github.com/trellis-mesh/trellis/internal/decide"
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
@@ -34,6 +35,8 @@ type Reach struct {
 	Clients Clients `json:"clients"`
 	// From are the clients by namespace/account, or the gateway.
 	From []string `json:"from,omitempty"`
+	// Any: every workload may, also one that does not exist today.
+	Any bool `json:"any,omitempty"`
 	// To is the workload or host that is reached.
 	To      string   `json:"to"`
 	Port    uint16   `json:"port,omitempty"`
@@ -186,6 +189,9 @@ func (w *World) insideRow(d *door, p *space.Point, r space.Request, verdict *dec
 		out.Clients, from = Plaintext, "a client without certificate"
 	default:
 		members, first := w.members(p)
+		_, named := p.Value(space.Dimension{Kind: space.Identity})
+		_, placed := p.Value(space.Dimension{Kind: space.Address})
+		out.Any = !named && !placed
 		if out.Clients, out.From = Workloads, members; len(members) == 0 {
 			out.Clients, from = Nobody, "a client that does not exist today"
 			out.From = []string{r.Identity}
@@ -195,7 +201,7 @@ func (w *World) insideRow(d *door, p *space.Point, r space.Request, verdict *dec
 		}
 	}
 	if d.HTTP {
-		out.Methods, out.Paths = []string{r.Method}, []string{r.Path}
+		out.Methods, out.Paths = []string{wording.Of(p, space.Method)}, []string{wording.Of(p, space.Path)}
 	}
 	out.Needs, out.Token = needsOf(p, r, verdict)
 	out.Only = onlyOf(p, d.Mutual)
@@ -297,7 +303,7 @@ func (w *World) outgoingRow(d *door, node xds.Node, p *space.Point, r space.Requ
 		Because: verdict.because, Rules: verdict.objects(), Why: verdict.why,
 	}
 	if d.HTTP {
-		out.Methods, out.Paths = []string{r.Method}, []string{r.Path}
+		out.Methods, out.Paths = []string{wording.Of(p, space.Method)}, []string{wording.Of(p, space.Path)}
 	}
 	out.Needs, out.Token = needsOf(p, r, verdict)
 	out.Only = onlyOf(p, false)

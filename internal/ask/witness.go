@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/trellis-mesh/trellis/internal/ask/space"
+	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
 // Witness is one request that shows an answer.
@@ -50,6 +51,8 @@ func (d *door) witness(from string, r space.Request) Witness {
 	switch {
 	case from != Internet && strings.Contains(from, " "):
 		out.unaskable = "there is no such workload"
+	case from != Internet && d.service == nil:
+		out.unaskable = "no Service has that port"
 	case d.Mutual && r.Host != anyHost:
 		out.unaskable = "it names another host than it goes to"
 	}
@@ -85,7 +88,9 @@ func claimsJSON(claims *structpb.Struct) json.RawMessage {
 
 func (d *door) url(r space.Request) string {
 	host := r.Host
-	if d.Mutual || d.Workload != nil || !d.TLS && !d.HTTP {
+	// At a workload the host makes no difference, where no rule names one.
+	indifferent := d.node.Type != xds.Router && host == anyHost
+	if d.Mutual || d.Workload != nil || !d.TLS && !d.HTTP || indifferent {
 		if d.service != nil {
 			host = d.service.Host
 		}

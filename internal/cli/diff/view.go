@@ -58,6 +58,9 @@ func who(c *ask.Change) string {
 	case ask.Nobody:
 		return "an identity that no workload has today (" + strings.Join(c.From, " ") + ")"
 	case ask.Workloads:
+		if c.Any {
+			return "any workload of the mesh"
+		}
 	}
 	return output.Short(c.From, 5)
 }

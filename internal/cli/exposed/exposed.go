@@ -5,6 +5,7 @@
 package exposed
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -65,9 +66,10 @@ func (o *Options) run(cmd *cobra.Command, s *streams.Streams) error {
 	if err != nil {
 		return err
 	}
+	complaint := m.Complain(s.Err, s.ErrColour, mesh.Doubt{})
 	all := m.Exposed()
 	answer := &ask.Exposed{Exposures: all.Exposures, Notes: append(slices.Clone(all.Notes), m.Refused()...)}
-	if err := m.Close(); err != nil {
+	if err := errors.Join(complaint, m.Close()); err != nil {
 		return err
 	}
 	if o.Host != "" {

@@ -6,6 +6,7 @@ package output
 import (
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/trellis-mesh/trellis/internal/ask"
@@ -60,6 +61,20 @@ func Notes(b *strings.Builder, notes []string) {
 	}
 }
 
+// anyOther stands for the ports of a workload that no Service names.
+const anyOther = 64999
+
+// Port is a port in words; empty for none.
+func Port(r *ask.Reach) string {
+	switch r.Port {
+	case 0:
+		return ""
+	case anyOther:
+		return "others"
+	}
+	return strconv.Itoa(int(r.Port))
+}
+
 // Needs is what a client has to bring, in words.
 func Needs(needs ask.Needs, token, only []string, why string) string {
 	out := "nothing"
@@ -82,6 +97,9 @@ func Needs(needs ask.Needs, token, only []string, why string) string {
 func By(because []ask.Origin, rules []string) string {
 	if len(because) > 0 {
 		return strings.TrimSpace(because[0].Object + " " + because[0].Field)
+	}
+	if len(rules) == 0 {
+		return "nothing forbids it"
 	}
 	return Short(rules, 1)
 }

@@ -6,6 +6,7 @@
 package unused
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -49,9 +50,10 @@ A rule that another one backs up is shadowed too: that is not always a mistake.`
 			if err != nil {
 				return err
 			}
+			complaint := m.Complain(s.Err, s.ErrColour, mesh.Doubt{})
 			answer := m.Unused()
 			answer.Notes = append(answer.Notes, m.Refused()...)
-			if err := m.Close(); err != nil {
+			if err := errors.Join(complaint, m.Close()); err != nil {
 				return err
 			}
 			return output.Write(s.Out, o.Output, answer, func(w io.Writer) error { return text(w, answer) })
@@ -68,7 +70,7 @@ func text(w io.Writer, a *ask.Idleness) error {
 	list(&b, "shadowed", a.Shadowed)
 	for i := range a.Unprotected {
 		r := &a.Unprotected[i]
-		fmt.Fprintf(&b, "unprotected: %s port %d: %s %s\n", r.To, r.Port, output.Short(r.Methods, 3), output.Short(r.Paths, 3))
+		fmt.Fprintf(&b, "unprotected: %s\n", strings.TrimSpace(fmt.Sprintf("%s port %s: %s %s", r.To, output.Port(r), output.Short(r.Methods, 3), output.Short(r.Paths, 3))))
 	}
 	fmt.Fprintf(&b, "%d unused, %d shadowed, %d unprotected\n", len(a.Unused), len(a.Shadowed), len(a.Unprotected))
 	output.Notes(&b, a.Notes)
