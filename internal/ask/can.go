@@ -168,7 +168,7 @@ func (w *World) fromInside(r *Request, q *decide.Question) (*Answer, error) {
 		return nil, err
 	}
 	q.To = w.delivered(node, q.To)
-	return w.answer(w.Evaluator.Decide(q), nil), nil
+	return w.answer(w.followed(w.Evaluator.Decide(q)), nil), nil
 }
 
 // destination is where a workload connects to for a host and port.
@@ -244,7 +244,7 @@ func (w *World) fromOutside(r *Request, q *decide.Question) (*Answer, error) {
 	var by entrance
 	for i, way := range ways {
 		q.To = way.to
-		v := w.Evaluator.Decide(q)
+		v := w.followed(w.Evaluator.Decide(q))
 		if i == 0 || w.openness(v, way, r.URL.Hostname()) > w.openness(best, by, r.URL.Hostname()) {
 			best, by = v, way
 		}

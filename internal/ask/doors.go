@@ -36,10 +36,10 @@ type door struct {
 // scheme is how clients write it.
 func (d *door) scheme() string {
 	switch {
-	case !d.HTTP:
-		return "tcp"
 	case d.TLS:
 		return "https"
+	case !d.HTTP:
+		return "tcp"
 	}
 	return "http"
 }

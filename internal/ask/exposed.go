@@ -114,29 +114,32 @@ func least(leaves []outsideLeaf) []outsideLeaf {
 func withoutSpare(leaves []outsideLeaf) []outsideLeaf {
 	plain := map[string][]outsideLeaf{}
 	for _, l := range leaves {
-		if len(extras(l.point)) == 0 {
+		if len(l.extras()) == 0 {
 			plain[l.requestKey(true)] = append(plain[l.requestKey(true)], l)
 		}
 	}
 	return slices.DeleteFunc(leaves, func(l outsideLeaf) bool {
-		return len(extras(l.point)) > 0 && slices.ContainsFunc(plain[l.requestKey(true)], func(o outsideLeaf) bool {
+		return len(l.extras()) > 0 && slices.ContainsFunc(plain[l.requestKey(true)], func(o outsideLeaf) bool {
 			return o.decided.outcome == l.decided.outcome && o.decided.place() == l.decided.place() && slices.Equal(tokenNeeds(o.point), tokenNeeds(l.point))
 		})
 	})
 }
 
-// extras are the headers and parameters that a class has.
-func extras(p *space.Point) []string {
+// extras are the headers and parameters that a class has; at a workload a host that
+// rules name is like one.
+func (l outsideLeaf) extras() []string {
 	var out []string
-	p.Each(func(d space.Dimension, v space.Value) {
-		if !v.Absent && extra(d.Kind) {
+	l.point.Each(func(d space.Dimension, v space.Value) {
+		if !v.Absent && l.extra(d.Kind) && (d.Kind != space.Host || slices.Contains(v.Signs, true)) {
 			out = append(out, d.Name)
 		}
 	})
 	return out
 }
 
-func extra(k space.Kind) bool { return k == space.Header || k == space.Parameter }
+func (l outsideLeaf) extra(k space.Kind) bool {
+	return k == space.Header || k == space.Parameter || k == space.Host && l.door.Mutual
+}
 
 // byRequest puts classes together that differ only in the token, in order.
 func byRequest(leaves []outsideLeaf) [][]outsideLeaf {
@@ -161,7 +164,7 @@ func (l outsideLeaf) requestKey(plain bool) string {
 	var key strings.Builder
 	key.WriteString(l.door.key)
 	l.point.Each(func(d space.Dimension, v space.Value) {
-		if d.Kind != space.Token && d.Kind != space.Claim && !(plain && extra(d.Kind)) {
+		if d.Kind != space.Token && d.Kind != space.Claim && !(plain && l.extra(d.Kind)) {
 			key.WriteString("\x00" + d.Name + "=" + strings.Join(v.Texts, "\x00"))
 		}
 	})

@@ -114,6 +114,11 @@ func (o *Origins) Of(step decide.Step) *Origin {
 		rule = at
 	}
 	p, ok := o.objects[key]
+	if !ok && key.kind == "AuthorizationPolicy" {
+		// Rules that Trellis puts into proxies by itself have names of the same form.
+		key.kind = "EnvoyFilter"
+		p, ok = o.objects[key]
+	}
 	if !ok {
 		return nil
 	}

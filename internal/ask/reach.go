@@ -124,7 +124,8 @@ func (w *World) throughGateways(t Target, node xds.Node, rows *rows) (notes []st
 	answer := w.fromInternet(func(h *outsideHost) bool { return w.leads(h, node) })
 	var leaves []outsideLeaf
 	for _, l := range answer.leaves {
-		if l.decided.reached != nil && w.alike(*l.decided.reached, node) && t.wants(l.point) {
+		reaches := l.decided.reached != nil && w.alike(*l.decided.reached, node)
+		if (reaches || l.decided.outcome == decide.Unknown && w.mayEndAt(l.decided, node)) && t.wants(l.point) {
 			leaves = append(leaves, l)
 		}
 	}
@@ -136,6 +137,13 @@ func (w *World) throughGateways(t Target, node xds.Node, rows *rows) (notes []st
 		})
 	}
 	return answer.notes
+}
+
+// mayEndAt reports whether a request of which it is not known what becomes of it may
+// be one for a workload: it came as far, or no farther than a gateway.
+func (w *World) mayEndAt(d *decided, node xds.Node) bool {
+	at := slices.IndexFunc(w.Nodes, func(n xds.Node) bool { return n.String() == d.last })
+	return at < 0 || w.Nodes[at].Type == xds.Router || w.alike(w.Nodes[at].Key(), node)
 }
 
 // alike reports whether a proxy is the same workload as another.
@@ -294,12 +302,14 @@ func (w *World) clientDoor(node xds.Node, s *Service, port Port, to netip.AddrPo
 	d := &door{service: s, port: port.Number, node: node}
 	d.To, d.At = to, w.At
 	d.HTTP = !slices.Contains(tcpProtocols, strings.ToLower(port.Protocol))
+	// Of these the client's proxy reads the name, and chooses by it.
+	d.TLS = slices.Contains([]string{"tls", "https"}, strings.ToLower(port.Protocol))
 	return d
 }
 
 func (w *World) outgoingRow(d *door, node xds.Node, p *space.Point, r space.Request, verdict *decided) Reach {
 	out := Reach{
-		Clients: Workloads, From: []string{node.Namespace + "/" + node.Name}, To: cmp.Or(verdict.place(), d.service.Host), Port: d.port,
+		Clients: Workloads, From: []string{node.Namespace + "/" + node.Name}, To: cmp.Or(verdict.named(), d.service.Host), Port: d.port,
 		Because: verdict.because, Rules: verdict.objects(), Why: verdict.why,
 	}
 	if d.HTTP {

@@ -163,12 +163,19 @@ func denied(r *ask.Request, a *ask.Answer, by *ask.Origin) (why, do string) {
 		if r.From != nil {
 			sender = r.From.String()
 		}
-		return fmt.Sprintf("it is stated who may pass %s, and no rule fits %s %s from %s", lastProxy(a), cmp.Or(r.Method, "GET"), r.URL.Path, sender),
+		what := "a connection"
+		if r.URL.Scheme != "tcp" {
+			what = cmp.Or(r.Method, "GET") + " " + cmp.Or(r.URL.Path, "/")
+		}
+		return fmt.Sprintf("it is stated who may pass %s, and no rule fits %s from %s", lastProxy(a), what, sender),
 			"correct the request, or state it in one of the places below"
 	case details.Kind == accesslog.KindRBAC:
 		if object := decide.PolicyOf(details.Policy); object != nil {
 			return fmt.Sprintf("%s refuses it, which Trellis did not make", object), "ask whoever keeps it"
 		}
+	case details.Kind == accesslog.KindDirect && a.Reply.Code == 502 && r.From != nil && len(a.Because) == 0:
+		return fmt.Sprintf("the client's own proxy lets it reach only what the mesh knows (REGISTRY_ONLY), and that is not %s", r.URL.Host),
+			"add a ServiceEntry for the host, or correct the URL"
 	case details.Kind == accesslog.KindToken:
 		return details.Means, "get another token from the identity provider"
 	case details.Means != "":

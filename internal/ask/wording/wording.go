@@ -66,6 +66,9 @@ func odd(p atom.Pattern) bool {
 }
 
 func written(p atom.Pattern) string {
+	if odd(p) {
+		return "odd ways of writing a path"
+	}
 	switch p.Kind {
 	case atom.Prefix:
 		return p.Text + "*"

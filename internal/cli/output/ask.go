@@ -64,13 +64,16 @@ func Notes(b *strings.Builder, notes []string) {
 // anyOther stands for the ports of a workload that no Service names.
 const anyOther = 64999
 
+// OtherPorts are those that no Service names.
+const OtherPorts = "others"
+
 // Port is a port in words; empty for none.
 func Port(r *ask.Reach) string {
 	switch r.Port {
 	case 0:
 		return ""
 	case anyOther:
-		return "others"
+		return OtherPorts
 	}
 	return strconv.Itoa(int(r.Port))
 }

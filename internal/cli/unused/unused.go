@@ -33,9 +33,9 @@ func New(s *streams.Streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "unused",
 		Short: "Say which rules never decide, and which workloads nothing protects",
-		Long: `unused finds the rules of authorization that no request takes (unused), those
-that are taken only by requests that an earlier rule decides (shadowed), and the
-requests that workloads let in from anybody in the network, without a certificate
+		Long: `unused finds the rules of authorization that no request takes (unused): none is
+like it, or each is refused before it gets there; those that are taken only by
+requests that an earlier rule decides (shadowed); and the requests that workloads let in from anybody in the network, without a certificate
 and without a token (unprotected).
 
 A rule that another one backs up is shadowed too: that is not always a mistake.`,
