@@ -78,6 +78,8 @@ func written(p atom.Pattern) string {
 		return "*" + p.Text + "*"
 	case atom.Regex:
 		return "~" + p.Text
+	case atom.Segments:
+		return p.Text + "[/*]"
 	case atom.Exact, atom.Present, atom.Range:
 	}
 	return p.Text
@@ -90,7 +92,9 @@ func within(narrow, wide atom.Pattern) bool {
 	case atom.Exact:
 		return wide.Match(narrow.Text)
 	case atom.Prefix:
-		return wide.Kind == atom.Prefix && wide.Match(narrow.Text)
+		return wide.Kind == atom.Prefix && wide.Match(narrow.Text) || wide.Kind == atom.Segments && strings.HasPrefix(narrow.Text, wide.Text+"/")
+	case atom.Segments:
+		return (wide.Kind == atom.Prefix || wide.Kind == atom.Segments) && wide.Match(narrow.Text)
 	case atom.Suffix:
 		return wide.Kind == atom.Suffix && wide.Match(narrow.Text)
 	case atom.Contains, atom.Regex, atom.Present, atom.Range:
@@ -100,17 +104,19 @@ func within(narrow, wide atom.Pattern) bool {
 
 // apart reports whether it is sure that no text takes both.
 func apart(a, b atom.Pattern) bool {
-	if a.Kind == atom.Exact {
+	switch {
+	case a.Kind == atom.Exact:
 		return !b.Match(a.Text)
-	}
-	if b.Kind == atom.Exact {
+	case b.Kind == atom.Exact:
 		return !a.Match(b.Text)
+	case a.Kind == atom.Suffix && b.Kind == atom.Suffix, beginning(a) && beginning(b):
+		return !within(a, b) && !within(b, a)
 	}
-	if a.Kind != b.Kind || a.Kind != atom.Prefix && a.Kind != atom.Suffix {
-		return false
-	}
-	return !within(a, b) && !within(b, a)
+	return false
 }
+
+// beginning reports whether only how a text begins decides.
+func beginning(p atom.Pattern) bool { return p.Kind == atom.Prefix || p.Kind == atom.Segments }
 
 // Together joins the words of classes that a row has: what one leaves out and
 // another has is not left out, and needs no words of its own.

@@ -1,7 +1,8 @@
 // Copyright The Trellis Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package ask
+// Package origin finds the statement that a rule of a proxy was made from.
+package origin
 
 import (
 	"cmp"
@@ -57,9 +58,9 @@ type Made struct {
 	Origin *Origin
 }
 
-// NewOrigins reads the annotations of generated objects; other objects are left
+// New reads the annotations of generated objects; other objects are left
 // out. Position may be nil.
-func NewOrigins(objects []runtime.Object, position func(object, field string) model.Position) *Origins {
+func New(objects []runtime.Object, position func(object, field string) model.Position) *Origins {
 	o := &Origins{objects: map[objectKey]compile.Provenance{}, routes: map[objectKey]map[string]int{}, position: position}
 	elsewhere := map[objectKey]string{}
 	for _, object := range objects {
