@@ -75,6 +75,9 @@ func (w *World) question(r *Request) (*decide.Question, error) {
 	if r.URL == nil || r.URL.Hostname() == "" {
 		return nil, fmt.Errorf("reading the request: it has no host; write a URL such as https://shop.example.com/cart")
 	}
+	if strings.ContainsFunc(r.URL.Hostname(), func(c rune) bool { return c <= ' ' || c >= 0x7f }) {
+		return nil, fmt.Errorf("reading the request: the host %q has letters that are not sent; write it as DNS has it, such as xn--bcher-kva.example", r.URL.Hostname())
+	}
 	q := &decide.Question{At: w.At, Authorizers: r.Authorizers}
 	switch r.URL.Scheme {
 	case "tcp":

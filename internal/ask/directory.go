@@ -181,6 +181,16 @@ func (d *Directory) addEndpoints(o *discoveryv1.EndpointSlice) {
 	}
 }
 
+// virtual is the Service of the mesh that has a virtual address, which is no
+// workload's.
+func (d *Directory) virtual(address netip.Addr) *Service {
+	at := slices.IndexFunc(d.order, func(s *Service) bool { return !s.External && slices.Contains(s.Addresses, address) })
+	if at < 0 {
+		return nil
+	}
+	return d.order[at]
+}
+
 // Services are all, in order of namespace and host. Read only.
 func (d *Directory) Services() []*Service { return d.order }
 

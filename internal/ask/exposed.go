@@ -220,12 +220,12 @@ func tokenNeeds(p *space.Point) []string {
 		switch {
 		case v.Absent:
 		case d.Kind == space.Token:
-			out = append(out, "issuer "+v.Text())
+			out = append(out, "issuer "+wording.Value(v)[0])
 		case d.Kind == space.Claim:
 			if !slices.Contains(v.Signs, true) {
 				return
 			}
-			for _, t := range v.Texts {
+			for _, t := range wording.Value(v) {
 				out = append(out, strings.ReplaceAll(d.Name, "\x00", ".")+" "+t)
 			}
 		}

@@ -45,7 +45,8 @@ const Internet = "internet"
 
 func (d *door) witness(from string, r space.Request) Witness {
 	out := Witness{From: from, Identity: r.Identity, URL: d.url(r), request: r}
-	if r.Address.IsValid() {
+	// A workload has an address of its own.
+	if r.Address.IsValid() && (from == Internet || strings.Contains(from, " ")) {
 		out.Address = r.Address.String()
 	}
 	switch {

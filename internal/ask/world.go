@@ -108,7 +108,11 @@ func (w *World) followed(v decide.Verdict) decide.Verdict {
 		if end == nil || end.Workload != nil {
 			continue
 		}
-		if why := w.Directory.unfollowed[end.Address.Addr()]; why != "" {
+		why := w.Directory.unfollowed[end.Address.Addr()]
+		if s := w.Directory.virtual(end.Address.Addr()); s != nil {
+			why = s.Host + " is reached without a proxy of the client's, and its workloads are not known"
+		}
+		if why != "" {
 			v.Outcome, v.Why, v.Reached, v.Branches = decide.Unknown, why, nil, nil
 			return v
 		}

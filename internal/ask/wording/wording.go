@@ -65,6 +65,33 @@ func odd(p atom.Pattern) bool {
 	return p.Match("/a//b") && p.Match("/a;b") && p.Match("/a%2fb") && !p.Match("/a/b") && !p.Match("/")
 }
 
+// Value is what a class has of a token or claim, one text for each of its values: a
+// value that some rule names, or the pattern that it takes.
+func Value(v space.Value) []string {
+	out := make([]string, 0, len(v.Texts))
+	for _, text := range v.Texts {
+		said := "any other"
+		for i, pattern := range v.Patterns {
+			if i >= len(v.Signs) || !v.Signs[i] || !pattern.Match(text) {
+				continue
+			}
+			if pattern.Kind == atom.Exact {
+				said = text
+				break
+			}
+			if said == "any other" || said == Any {
+				said = written(pattern)
+			}
+		}
+		if v.Single {
+			said = text
+		}
+		out = append(out, said)
+	}
+	return out
+}
+
+// written is a pattern as people write it.
 func written(p atom.Pattern) string {
 	if odd(p) {
 		return "odd ways of writing a path"
@@ -80,7 +107,9 @@ func written(p atom.Pattern) string {
 		return "~" + p.Text
 	case atom.Segments:
 		return p.Text + "[/*]"
-	case atom.Exact, atom.Present, atom.Range:
+	case atom.Present:
+		return Any
+	case atom.Exact, atom.Range:
 	}
 	return p.Text
 }
