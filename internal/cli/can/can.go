@@ -81,6 +81,9 @@ a fault of Trellis. 2: Deny, NoRoute or Fails. 3: Unknown.`,
 			if err := output.CheckFormat(o.Output); err != nil {
 				return err
 			}
+			if o.Graph && o.Output != "text" {
+				return fmt.Errorf("reading --graph: a graph is no %s; give one of them", o.Output)
+			}
 			request, err := o.request(args)
 			if err != nil {
 				return err

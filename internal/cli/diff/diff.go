@@ -83,6 +83,9 @@ func (o *Options) run(cmd *cobra.Command, s *streams.Streams, args []string) err
 			return fmt.Errorf("reading --fail-on: %q is none of %s", f, strings.Join(failOn, ", "))
 		}
 	}
+	if slices.Contains(o.FailOn, "never") && len(o.FailOn) > 1 {
+		return fmt.Errorf("reading --fail-on: never stands alone")
+	}
 	forge, err := o.forge(args[1])
 	if err != nil {
 		return err

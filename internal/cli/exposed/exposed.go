@@ -62,6 +62,9 @@ func (o *Options) run(cmd *cobra.Command, s *streams.Streams) error {
 	if err := output.CheckFormat(o.Output); err != nil {
 		return err
 	}
+	if strings.ContainsAny(o.Host, "/ ") {
+		return fmt.Errorf("reading --host: %q is no host; write it without scheme and path, such as shop.example.com", o.Host)
+	}
 	m, err := mesh.Open(cmd.Context(), &o.Options, s.In, time.Now())
 	if err != nil {
 		return err

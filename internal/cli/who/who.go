@@ -69,6 +69,9 @@ func (o *Options) run(cmd *cobra.Command, s *streams.Streams, args []string) err
 	if err != nil {
 		return err
 	}
+	if o.Reaches && (target.Port != 0 || target.Method != "" || target.Path != "") {
+		return fmt.Errorf("reading --reaches: a port, method or path is of what is reached, and the question is who reaches it; give the workload only")
+	}
 	m, err := mesh.Open(cmd.Context(), &o.Options, s.In, time.Now())
 	if err != nil {
 		return err
