@@ -75,6 +75,9 @@ func (w *World) question(r *Request) (*decide.Question, error) {
 	if r.URL == nil || r.URL.Hostname() == "" {
 		return nil, fmt.Errorf("reading the request: it has no host; write a URL such as https://shop.example.com/cart")
 	}
+	if strings.ContainsFunc(r.URL.Hostname(), func(c rune) bool { return c <= ' ' || c >= 0x7f }) {
+		return nil, fmt.Errorf("reading the request: the host %q has letters that are not sent; write it as DNS has it, such as xn--bcher-kva.example", r.URL.Hostname())
+	}
 	q := &decide.Question{At: w.At, Authorizers: r.Authorizers}
 	switch r.URL.Scheme {
 	case "tcp":
@@ -177,7 +180,7 @@ func (w *World) fromInside(r *Request, q *decide.Question) (*Answer, error) {
 		return nil, err
 	}
 	q.To = w.delivered(node, q.To)
-	return w.answer(w.Evaluator.Decide(q), nil), nil
+	return w.answer(w.followed(w.Evaluator.Decide(q)), nil), nil
 }
 
 // destination is where a workload connects to for a host and port.
@@ -232,8 +235,10 @@ func (w *World) delivered(node xds.Node, to netip.AddrPort) netip.AddrPort {
 	return to
 }
 
-// fromOutside asks every gateway that has the port, and takes the first that
-// knows the host: a client comes to the one that DNS gives it.
+// fromOutside asks every gateway that has the port. Which one DNS gives to a client
+// is not known here: where they differ, the one that lets it pass is told, since who
+// asks wants to know whether anybody can. Of those that refuse it is the first that
+// knows the host.
 func (w *World) fromOutside(r *Request, q *decide.Question) (*Answer, error) {
 	port, err := portOf(r.URL)
 	if err != nil {
@@ -247,24 +252,47 @@ func (w *World) fromOutside(r *Request, q *decide.Question) (*Answer, error) {
 	if len(ways) == 0 {
 		return nil, fmt.Errorf("no gateway has port %d: no Service with that port is in front of a gateway proxy", port)
 	}
-	var first *Answer
-	for _, way := range ways {
+	var best decide.Verdict
+	var by entrance
+	for i, way := range ways {
 		q.To = way.to
-		v := w.Evaluator.Decide(q)
-		answer := w.answer(v, way.service)
-		if !strange(v) {
-			return answer, nil
-		}
-		if first == nil {
-			first = answer
+		v := w.followed(w.Evaluator.Decide(q))
+		if i == 0 || w.openness(v, way, r.URL.Hostname()) > w.openness(best, by, r.URL.Hostname()) {
+			best, by = v, way
 		}
 	}
-	return first, nil
+	return w.answer(best, by.service), nil
 }
 
-// strange reports whether a gateway knows nothing of the host.
-func strange(v decide.Verdict) bool {
-	return v.Outcome == decide.NoRoute || v.Reply != nil && v.Reply.Details == "filter_chain_not_found"
+// openness orders what gateways say of a request: the larger, the more it matters.
+func (w *World) openness(v decide.Verdict, way entrance, host string) int {
+	switch v.Outcome {
+	case decide.Allow:
+		return 4
+	case decide.Unknown:
+		return 3
+	case decide.Answered:
+		return 2
+	case decide.Deny, decide.Fails, decide.NoRoute:
+	}
+	if w.knows(way, host) {
+		return 1
+	}
+	return 0
+}
+
+// knows reports whether a gateway has routes for a host by its name.
+func (w *World) knows(way entrance, host string) bool {
+	for _, node := range w.Proxies.At(way.to.Addr()) {
+		config, err := w.Proxies.Config(node)
+		if err != nil {
+			continue
+		}
+		if l, ok := config.Inbound(way.to); ok && config.Serves(l, host) {
+			return true
+		}
+	}
+	return false
 }
 
 // answer joins a verdict with the statements behind it.

@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/trellis-mesh/trellis/internal/ask/grid"
 	"github.com/trellis-mesh/trellis/internal/ask/space"
 	"github.com/trellis-mesh/trellis/internal/decide"
 	"github.com/trellis-mesh/trellis/internal/xds"
@@ -72,18 +73,18 @@ type comparison struct {
 	sides [2]*World
 	mu    sync.Mutex
 	out   *Changes
-	grid  *grid[Change]
+	grid  *grid.Grid[Change]
 	ids   []string
 }
 
 // Diff finds all requests to which the change from one World to another makes a
 // difference. What proxies are sent alike on both sides is not asked.
 func Diff(before, after *World) *Changes {
-	c := &comparison{sides: [2]*World{before, after}, out: &Changes{Changes: []Change{}}, grid: newGrid[Change]()}
+	c := &comparison{sides: [2]*World{before, after}, out: &Changes{Changes: []Change{}}, grid: grid.New[Change]()}
 	c.ids = mergeText(before.identities(), after.identities())
 	c.gateways()
 	c.workloads()
-	c.grid.each(func(row Change, methods, paths []string) {
+	c.grid.Each(func(row Change, methods, paths []string) {
 		row.Methods, row.Paths = methods, paths
 		c.out.Changes = append(c.out.Changes, row)
 	})
@@ -221,7 +222,7 @@ type difference struct {
 // same requests with less of a token have the same one.
 func (d difference) covers(o difference) bool {
 	return d.effect == o.effect && d.at[0].outcome == o.at[0].outcome && d.at[1].outcome == o.at[1].outcome &&
-		d.requestKey() == o.requestKey() && tokenLess(d.point, o.point)
+		d.requestKey(false) == o.requestKey(false) && tokenLess(d.point, o.point)
 }
 
 func effectOf(before, after *decided) (Effect, bool) {
@@ -267,7 +268,7 @@ func (c *comparison) add(d *door, p *space.Point, effect Effect, at [2]*decided,
 	}
 	row.Because, row.Rules, row.Why = nil, nil, ""
 	key := fmt.Sprint(effect, row.key(), row.Before, row.After)
-	c.grid.add(key, row, row.Methods, row.Paths)
+	c.grid.Add(key, row, row.Methods, row.Paths)
 }
 
 func momentOf(d *decided) Moment {

@@ -4,6 +4,8 @@
 package ask
 
 import (
+	"cmp"
+	"net/netip"
 	"slices"
 
 	"github.com/trellis-mesh/trellis/internal/ask/space"
@@ -20,6 +22,8 @@ type decided struct {
 	// reached is the application; host where it is outside of the mesh.
 	reached *xds.Key
 	host    string
+	// last is the proxy that it came to.
+	last string
 	// route is the route of the first proxy that chose one.
 	route string
 	// rules decided, the last one first: by the names that Envoy has for them.
@@ -43,6 +47,7 @@ func (w *World) decide(d *door, r space.Request) *decided {
 }
 
 func (w *World) compact(v decide.Verdict) *decided {
+	v = w.followed(v)
 	out := &decided{outcome: v.Outcome, why: v.Why}
 	if v.Reply != nil {
 		out.code, out.details = v.Reply.Code, v.Reply.Details
@@ -54,6 +59,7 @@ func (w *World) compact(v decide.Verdict) *decided {
 		}
 	}
 	for _, step := range slices.Backward(v.Steps) {
+		out.last = cmp.Or(out.last, step.Proxy)
 		if step.Stage == decide.StageRoute && step.Rule != "" {
 			out.route = step.Rule
 		}
@@ -65,7 +71,7 @@ func (w *World) compact(v decide.Verdict) *decided {
 			rule.object = *step.Object
 		}
 		out.rules = append(out.rules, rule)
-		if origin := w.Origins.Of(step); origin != nil && !slices.Contains(out.because, *origin) {
+		if origin := w.Origins.Behind(step); origin != nil && !slices.Contains(out.because, *origin) {
 			out.because = append(out.because, *origin)
 		}
 	}
@@ -74,6 +80,14 @@ func (w *World) compact(v decide.Verdict) *decided {
 
 // passes reports whether somebody answers the request.
 func (d *decided) passes() bool { return d.outcome == decide.Allow }
+
+// named is what it reaches by a name; empty where that is only an address.
+func (d *decided) named() string {
+	if _, err := netip.ParseAddrPort(d.host); err == nil && d.reached == nil {
+		return ""
+	}
+	return d.place()
+}
 
 // same reports whether two verdicts are the same to a client.
 func (d *decided) same(o *decided) bool {

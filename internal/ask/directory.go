@@ -5,6 +5,8 @@ package ask
 
 import (
 	"cmp"
+	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -25,6 +27,9 @@ type Directory struct {
 	// hosts are those of ServiceEntries.
 	hosts map[string]*Service
 	order []*Service
+	// unfollowed are the addresses of workloads without a sidecar that proxies of
+	// ambient mode stand before, and why nothing is known of those.
+	unfollowed map[netip.Addr]string
 }
 
 // Service is a Kubernetes Service or one host of a ServiceEntry.
@@ -55,7 +60,7 @@ type Port struct {
 // NewDirectory reads Services, EndpointSlices and ServiceEntries; other objects
 // are left out. Domain is the DNS suffix of Services; empty is cluster.local.
 func NewDirectory(objects []runtime.Object, domain string) *Directory {
-	d := &Directory{domain: cmp.Or(domain, "cluster.local"), services: map[model.Name]*Service{}, hosts: map[string]*Service{}}
+	d := &Directory{domain: cmp.Or(domain, "cluster.local"), services: map[model.Name]*Service{}, hosts: map[string]*Service{}, unfollowed: map[netip.Addr]string{}}
 	for _, object := range objects {
 		switch o := object.(type) {
 		case *corev1.Service:
@@ -67,6 +72,11 @@ func NewDirectory(objects []runtime.Object, domain string) *Directory {
 	for _, object := range objects {
 		if slice, ok := object.(*discoveryv1.EndpointSlice); ok {
 			d.addEndpoints(slice)
+		}
+	}
+	for _, object := range objects {
+		if o, ok := object.(*corev1.Service); ok {
+			d.addAmbient(o, objects)
 		}
 	}
 	slices.SortFunc(d.order, func(a, b *Service) int {
@@ -99,6 +109,30 @@ func (d *Directory) addService(o *corev1.Service) {
 	}
 	d.services[s.Name] = s
 	d.order = append(d.order, s)
+}
+
+// addAmbient notes the workloads of a Service before which a waypoint or a ztunnel
+// stands (https://istio.io/latest/docs/ambient/usage/waypoint/).
+func (d *Directory) addAmbient(o *corev1.Service, objects []runtime.Object) {
+	labels := map[string]string{}
+	for _, object := range objects {
+		if n, ok := object.(*corev1.Namespace); ok && n.Name == o.Namespace {
+			maps.Copy(labels, n.Labels)
+		}
+	}
+	maps.Copy(labels, o.Labels)
+	why := ""
+	switch waypoint := labels["istio.io/use-waypoint"]; {
+	case waypoint != "" && waypoint != "none":
+		why = fmt.Sprintf("Service %s/%s is behind the waypoint %s, whose rules are not followed", o.Namespace, o.Name, waypoint)
+	case labels["istio.io/dataplane-mode"] == "ambient":
+		why = fmt.Sprintf("Service %s/%s is in ambient mode, and what ztunnel lets in is not followed", o.Namespace, o.Name)
+	}
+	if s := d.services[model.Name{Namespace: o.Namespace, Name: o.Name}]; s != nil && why != "" {
+		for _, address := range s.Endpoints {
+			d.unfollowed[address] = why
+		}
+	}
 }
 
 func (d *Directory) addEntry(o *networkingv1.ServiceEntry) {
@@ -145,6 +179,16 @@ func (d *Directory) addEndpoints(o *discoveryv1.EndpointSlice) {
 			}
 		}
 	}
+}
+
+// virtual is the Service of the mesh that has a virtual address, which is no
+// workload's.
+func (d *Directory) virtual(address netip.Addr) *Service {
+	at := slices.IndexFunc(d.order, func(s *Service) bool { return !s.External && slices.Contains(s.Addresses, address) })
+	if at < 0 {
+		return nil
+	}
+	return d.order[at]
 }
 
 // Services are all, in order of namespace and host. Read only.

@@ -36,10 +36,10 @@ type door struct {
 // scheme is how clients write it.
 func (d *door) scheme() string {
 	switch {
-	case !d.HTTP:
-		return "tcp"
 	case d.TLS:
 		return "https"
+	case !d.HTTP:
+		return "tcp"
 	}
 	return "http"
 }
@@ -178,7 +178,8 @@ func (w *World) workloadDoors(node xds.Node) []*door {
 	for _, target := range w.chainPorts(node) {
 		if !taken[target] {
 			taken[target] = true
-			add(w.serviceAt(node, target), target, target)
+			s, number := w.serviceAt(node, target)
+			add(s, number, target)
 		}
 	}
 	if !taken[anyOtherPort] {
@@ -214,19 +215,21 @@ func (w *World) chainPorts(node xds.Node) []uint16 {
 }
 
 // serviceAt is the Service in the workload's namespace that has a port with this
-// target, where there is only one.
-func (w *World) serviceAt(node xds.Node, target uint16) *Service {
+// target, and its port, where there is only one; else the target itself.
+func (w *World) serviceAt(node xds.Node, target uint16) (*Service, uint16) {
 	var found *Service
+	number := target
 	for _, s := range w.Directory.Services() {
-		if s.Name.Namespace != node.Namespace || s.External || !slices.ContainsFunc(s.Ports, func(p Port) bool { return p.Target == target }) {
+		at := slices.IndexFunc(s.Ports, func(p Port) bool { return p.Target == target })
+		if s.Name.Namespace != node.Namespace || s.External || at < 0 {
 			continue
 		}
 		if found != nil {
-			return nil
+			return nil, target
 		}
-		found = s
+		found, number = s, s.Ports[at].Number
 	}
-	return found
+	return found, number
 }
 
 // stranger is the address of a client inside of the mesh that no workload has.

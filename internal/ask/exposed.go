@@ -10,7 +10,9 @@ import (
 	"strings"
 
 	"github.com/trellis-mesh/trellis/internal/ask/class"
+	"github.com/trellis-mesh/trellis/internal/ask/grid"
 	"github.com/trellis-mesh/trellis/internal/ask/space"
+	"github.com/trellis-mesh/trellis/internal/ask/wording"
 	"github.com/trellis-mesh/trellis/internal/decide"
 )
 
@@ -38,7 +40,8 @@ type Exposure struct {
 	// Route is Envoy's name of it; empty where there is none.
 	Route   string   `json:"route,omitempty"`
 	Methods []string `json:"methods,omitempty"`
-	// Paths are one of each class.
+	// Paths are exact ones, and patterns with * for all that begins or ends so; * alone
+	// is any.
 	Paths []string `json:"paths,omitempty"`
 	Needs Needs    `json:"needs"`
 	// Token is what the token has to have, one line for each issuer and claim.
@@ -71,13 +74,13 @@ func (w *World) Exposed() *Exposed {
 		return w.sets.exposed
 	}
 	out := &Exposed{Notes: answer.notes, Exposures: []Exposure{}}
-	table := newGrid[Exposure]()
+	table := grid.New[Exposure]()
 	for _, l := range least(answer.leaves) {
 		e := exposureOf(l)
 		key := strings.Join(slices.Concat([]string{e.Gateway, e.Scheme, e.Host, e.Route, e.Reaches, string(e.Needs), e.Why}, e.Token, e.Only), "\x00")
-		table.add(key, e, e.Methods, e.Paths)
+		table.Add(key, e, e.Methods, e.Paths)
 	}
-	table.each(func(e Exposure, methods, paths []string) {
+	table.Each(func(e Exposure, methods, paths []string) {
 		e.Methods, e.Paths = methods, paths
 		out.Exposures = append(out.Exposures, e)
 	})
@@ -104,7 +107,39 @@ func least(leaves []outsideLeaf) []outsideLeaf {
 	for _, group := range byRequest(leaves) {
 		out = append(out, weakest(group)...)
 	}
+	return withoutSpare(out)
+}
+
+// withoutSpare leaves out the classes that pass with headers and parameters which
+// make no difference: the same requests pass without them.
+func withoutSpare(leaves []outsideLeaf) []outsideLeaf {
+	plain := map[string][]outsideLeaf{}
+	for _, l := range leaves {
+		if len(l.extras()) == 0 {
+			plain[l.requestKey(true)] = append(plain[l.requestKey(true)], l)
+		}
+	}
+	return slices.DeleteFunc(leaves, func(l outsideLeaf) bool {
+		return len(l.extras()) > 0 && slices.ContainsFunc(plain[l.requestKey(true)], func(o outsideLeaf) bool {
+			return o.decided.outcome == l.decided.outcome && o.decided.place() == l.decided.place() && slices.Equal(tokenNeeds(o.point), tokenNeeds(l.point))
+		})
+	})
+}
+
+// extras are the headers and parameters that a class has; at a workload a host that
+// rules name is like one.
+func (l outsideLeaf) extras() []string {
+	var out []string
+	l.point.Each(func(d class.Dimension, v class.Value) {
+		if !v.Absent && l.extra(d.Kind) && (d.Kind != class.Host || slices.Contains(v.Signs, true)) {
+			out = append(out, d.Name)
+		}
+	})
 	return out
+}
+
+func (l outsideLeaf) extra(k class.Kind) bool {
+	return k == class.Header || k == class.Parameter || k == class.Host && l.door.Mutual
 }
 
 // byRequest puts classes together that differ only in the token, in order.
@@ -112,7 +147,7 @@ func byRequest(leaves []outsideLeaf) [][]outsideLeaf {
 	at := map[string]int{}
 	var out [][]outsideLeaf
 	for _, l := range leaves {
-		key := l.requestKey()
+		key := l.requestKey(false)
 		i, ok := at[key]
 		if !ok {
 			i = len(out)
@@ -124,12 +159,13 @@ func byRequest(leaves []outsideLeaf) [][]outsideLeaf {
 	return out
 }
 
-// requestKey is all of a class but its token.
-func (l outsideLeaf) requestKey() string {
+// requestKey is all of a class but its token; plain leaves out headers and parameters
+// too.
+func (l outsideLeaf) requestKey(plain bool) string {
 	var key strings.Builder
 	key.WriteString(l.door.key)
 	l.point.Each(func(d class.Dimension, v class.Value) {
-		if d.Kind != class.Token && d.Kind != class.Claim {
+		if d.Kind != class.Token && d.Kind != class.Claim && !(plain && l.extra(d.Kind)) {
 			key.WriteString("\x00" + d.Name + "=" + strings.Join(v.Texts, "\x00"))
 		}
 	})
@@ -185,12 +221,12 @@ func tokenNeeds(p *space.Point) []string {
 		switch {
 		case v.Absent:
 		case d.Kind == class.Token:
-			out = append(out, "issuer "+v.Text())
+			out = append(out, "issuer "+wording.Value(v)[0])
 		case d.Kind == class.Claim:
 			if !slices.Contains(v.Signs, true) {
 				return
 			}
-			for _, t := range v.Texts {
+			for _, t := range wording.Value(v) {
 				out = append(out, strings.ReplaceAll(d.Name, "\x00", ".")+" "+t)
 			}
 		}
@@ -205,7 +241,7 @@ func exposureOf(l outsideLeaf) Exposure {
 		Witness: l.door.witness(Internet, l.request),
 	}
 	if l.door.HTTP {
-		e.Methods, e.Paths = []string{l.request.Method}, []string{l.request.Path}
+		e.Methods, e.Paths = []string{wording.Of(l.point, class.Method)}, []string{wording.Of(l.point, class.Path)}
 	}
 	e.Needs, e.Token = needsOf(l.point, l.request, l.decided)
 	if e.Needs == Undecided {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/internal/ask/class"
 	"github.com/trellis-mesh/trellis/internal/ask/space"
+	"github.com/trellis-mesh/trellis/internal/ask/wording"
 	"github.com/trellis-mesh/trellis/internal/decide"
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
@@ -35,6 +36,8 @@ type Reach struct {
 	Clients Clients `json:"clients"`
 	// From are the clients by namespace/account, or the gateway.
 	From []string `json:"from,omitempty"`
+	// Any: every workload may, also one that does not exist today.
+	Any bool `json:"any,omitempty"`
 	// To is the workload or host that is reached.
 	To      string   `json:"to"`
 	Port    uint16   `json:"port,omitempty"`
@@ -122,7 +125,8 @@ func (w *World) throughGateways(t Target, node xds.Node, rows *rows) (notes []st
 	answer := w.fromInternet(func(h *outsideHost) bool { return w.leads(h, node) })
 	var leaves []outsideLeaf
 	for _, l := range answer.leaves {
-		if l.decided.reached != nil && w.alike(*l.decided.reached, node) && t.wants(l.point) {
+		reaches := l.decided.reached != nil && w.alike(*l.decided.reached, node)
+		if (reaches || l.decided.outcome == decide.Unknown && w.mayEndAt(l.decided, node)) && t.wants(l.point) {
 			leaves = append(leaves, l)
 		}
 	}
@@ -134,6 +138,13 @@ func (w *World) throughGateways(t Target, node xds.Node, rows *rows) (notes []st
 		})
 	}
 	return answer.notes
+}
+
+// mayEndAt reports whether a request of which it is not known what becomes of it may
+// be one for a workload: it came as far, or no farther than a gateway.
+func (w *World) mayEndAt(d *decided, node xds.Node) bool {
+	at := slices.IndexFunc(w.Nodes, func(n xds.Node) bool { return n.String() == d.last })
+	return at < 0 || w.Nodes[at].Type == xds.Router || w.alike(w.Nodes[at].Key(), node)
 }
 
 // alike reports whether a proxy is the same workload as another.
@@ -187,6 +198,9 @@ func (w *World) insideRow(d *door, p *space.Point, r space.Request, verdict *dec
 		out.Clients, from = Plaintext, "a client without certificate"
 	default:
 		members, first := w.members(p)
+		_, named := p.Value(class.Dimension{Kind: class.Identity})
+		_, placed := p.Value(class.Dimension{Kind: class.Address})
+		out.Any = !named && !placed
 		if out.Clients, out.From = Workloads, members; len(members) == 0 {
 			out.Clients, from = Nobody, "a client that does not exist today"
 			out.From = []string{r.Identity}
@@ -196,7 +210,7 @@ func (w *World) insideRow(d *door, p *space.Point, r space.Request, verdict *dec
 		}
 	}
 	if d.HTTP {
-		out.Methods, out.Paths = []string{r.Method}, []string{r.Path}
+		out.Methods, out.Paths = []string{wording.Of(p, class.Method)}, []string{wording.Of(p, class.Path)}
 	}
 	out.Needs, out.Token = needsOf(p, r, verdict)
 	out.Only = onlyOf(p, d.Mutual)
@@ -289,16 +303,18 @@ func (w *World) clientDoor(node xds.Node, s *Service, port Port, to netip.AddrPo
 	d := &door{service: s, port: port.Number, node: node}
 	d.To, d.At = to, w.At
 	d.HTTP = !slices.Contains(tcpProtocols, strings.ToLower(port.Protocol))
+	// Of these the client's proxy reads the name, and chooses by it.
+	d.TLS = slices.Contains([]string{"tls", "https"}, strings.ToLower(port.Protocol))
 	return d
 }
 
 func (w *World) outgoingRow(d *door, node xds.Node, p *space.Point, r space.Request, verdict *decided) Reach {
 	out := Reach{
-		Clients: Workloads, From: []string{node.Namespace + "/" + node.Name}, To: cmp.Or(verdict.place(), d.service.Host), Port: d.port,
+		Clients: Workloads, From: []string{node.Namespace + "/" + node.Name}, To: cmp.Or(verdict.named(), d.service.Host), Port: d.port,
 		Because: verdict.because, Rules: verdict.objects(), Why: verdict.why,
 	}
 	if d.HTTP {
-		out.Methods, out.Paths = []string{r.Method}, []string{r.Path}
+		out.Methods, out.Paths = []string{wording.Of(p, class.Method)}, []string{wording.Of(p, class.Path)}
 	}
 	out.Needs, out.Token = needsOf(p, r, verdict)
 	out.Only = onlyOf(p, false)

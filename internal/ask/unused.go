@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/trellis-mesh/trellis/internal/ask/space"
+	"github.com/trellis-mesh/trellis/internal/compile/provenance"
 	"github.com/trellis-mesh/trellis/internal/decide"
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
@@ -22,14 +23,15 @@ type Idle struct {
 	Object string `json:"object,omitempty"`
 	// By are the rules that decide in its place; none: no request is like it.
 	By []string `json:"by,omitempty"`
-	// Origin is the statement behind it; nil: nobody wrote it with Trellis.
+	// Origin is the statement behind it, or where somebody wrote it by hand; nil: that
+	// is not known.
 	Origin *Origin `json:"origin,omitempty"`
 }
 
 // Idleness is the answer to what makes no difference, and what is open.
 type Idleness struct {
-	// Unused rules are taken by no request; Shadowed ones only by such that an
-	// earlier rule decides.
+	// Unused rules are taken by no request that gets as far as them; Shadowed ones only
+	// by such that an earlier rule decides.
 	Unused   []Idle `json:"unused"`
 	Shadowed []Idle `json:"shadowed"`
 	// Unprotected are requests in plaintext and without a token that workloads let in.
@@ -117,10 +119,16 @@ func (w *World) idle(out *Idleness, known map[usageKey]*usage) {
 		if u.decided || origin != nil && busy[statement{origin.Object, origin.Field}] {
 			continue
 		}
+		// Whose token it is, the filter that reads tokens finds out first, but not where
+		// several issuers share it or a browser's preflight passes it by: these rules
+		// are for that, and nobody stated them.
+		if origin != nil && origin.Reason == provenance.ReasonIssuer {
+			continue
+		}
 		one := Idle{Proxy: key.proxy, Rule: key.rule, By: slices.Sorted(maps.Keys(u.by))}
 		if object := decide.PolicyOf(key.rule); object != nil {
 			one.Object = object.String()
-			one.Origin = origin
+			one.Origin = w.Origins.Behind(decide.Step{Rule: key.rule, Object: object})
 		}
 		if u.taken {
 			out.Shadowed = append(out.Shadowed, one)

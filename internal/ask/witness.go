@@ -14,6 +14,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/internal/ask/space"
 	"github.com/trellis-mesh/trellis/internal/decide/stream"
+	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
 // Witness is one request that shows an answer.
@@ -45,12 +46,15 @@ const Internet = "internet"
 
 func (d *door) witness(from string, r space.Request) Witness {
 	out := Witness{From: from, Identity: r.Identity, URL: d.url(r), request: r}
-	if r.Address.IsValid() {
+	// A workload has an address of its own.
+	if r.Address.IsValid() && (from == Internet || strings.Contains(from, " ")) {
 		out.Address = r.Address.String()
 	}
 	switch {
 	case from != Internet && strings.Contains(from, " "):
 		out.unaskable = "there is no such workload"
+	case from != Internet && d.service == nil:
+		out.unaskable = "no Service has that port"
 	case d.Mutual && r.Host != anyHost:
 		out.unaskable = "it names another host than it goes to"
 	}
@@ -89,7 +93,9 @@ func claimsJSON(claims *structpb.Struct) json.RawMessage {
 
 func (d *door) url(r space.Request) string {
 	host, _, _ := strings.Cut(r.Host, ":")
-	if d.Mutual || d.Workload != nil || !d.TLS && !d.HTTP {
+	// At a workload the host makes no difference, where no rule names one.
+	indifferent := d.node.Type != xds.Router && host == anyHost
+	if d.Mutual || d.Workload != nil || !d.TLS && !d.HTTP || indifferent {
 		if d.service != nil {
 			host = d.service.Host
 		}

@@ -72,6 +72,11 @@ func (w *World) Workload(ref WorkloadRef) (xds.Node, error) {
 				return nodes[0], nil
 			}
 		}
+		for _, address := range s.Endpoints {
+			if why := w.Directory.unfollowed[address]; why != "" {
+				return xds.Node{}, fmt.Errorf("asking about %s: %s, so nothing can be said of it", ref, why)
+			}
+		}
 		return xds.Node{}, fmt.Errorf("the workloads of Service %s have no proxy: Istio's sidecar is not injected there", ref)
 	}
 	if n, ok := inNamespace(func(n xds.Node) bool { return n.ServiceAccount == ref.Name }); ok {
@@ -87,6 +92,32 @@ func (w *World) Workload(ref WorkloadRef) (xds.Node, error) {
 		return xds.Node{}, fmt.Errorf("there is no workload %s: no proxy is known in namespace %s", ref, ref.Namespace)
 	}
 	return xds.Node{}, fmt.Errorf("there is no workload %s; in that namespace there are %s", ref, strings.Join(known[:min(len(known), 5)], ", "))
+}
+
+// followed takes back a verdict that ends before a workload whose own proxies are not
+// followed: they may refuse it.
+func (w *World) followed(v decide.Verdict) decide.Verdict {
+	if v.Outcome != decide.Allow {
+		return v
+	}
+	ends := []*decide.Destination{v.Reached}
+	for _, b := range v.Branches {
+		ends = append(ends, b.Verdict.Reached)
+	}
+	for _, end := range ends {
+		if end == nil || end.Workload != nil {
+			continue
+		}
+		why := w.Directory.unfollowed[end.Address.Addr()]
+		if s := w.Directory.virtual(end.Address.Addr()); s != nil {
+			why = s.Host + " is reached without a proxy of the client's, and its workloads are not known"
+		}
+		if why != "" {
+			v.Outcome, v.Why, v.Reached, v.Branches = decide.Unknown, why, nil, nil
+			return v
+		}
+	}
+	return v
 }
 
 // entrance is one way into the mesh for a request from outside.

@@ -116,6 +116,9 @@ func (k *kind) expected(path string) string {
 	case "array":
 		return " as a list"
 	case "object":
+		if len(required(place)) == 0 {
+			return " as {}"
+		}
 		return " as a mapping with " + strings.Join(required(place), ", ")
 	case "string":
 		return " as text"

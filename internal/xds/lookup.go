@@ -5,6 +5,7 @@ package xds
 
 import (
 	"net/netip"
+	"strings"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -152,6 +153,29 @@ func (c *Config) RoutesOf(manager *hcmv3.HttpConnectionManager) (*routev3.RouteC
 		return c.RouteConfiguration(specifier.Rds.GetRouteConfigName())
 	}
 	return nil, false
+}
+
+// Serves reports whether a listener has routes for a host by its name, or by the name
+// of a domain that it is in; routes for any host do not count.
+func (c *Config) Serves(l *listenerv3.Listener, host string) bool {
+	for _, chain := range l.GetFilterChains() {
+		for _, f := range chain.GetFilters() {
+			manager := &hcmv3.HttpConnectionManager{}
+			if !f.GetTypedConfig().MessageIs(manager) || f.GetTypedConfig().UnmarshalTo(manager) != nil {
+				continue
+			}
+			routes, _ := c.RoutesOf(manager)
+			for _, virtual := range routes.GetVirtualHosts() {
+				for _, domain := range virtual.GetDomains() {
+					rest, wild := strings.CutPrefix(strings.ToLower(domain), "*")
+					if !wild && rest == strings.ToLower(host) || wild && rest != "" && strings.HasSuffix(strings.ToLower(host), rest) {
+						return true
+					}
+				}
+			}
+		}
+	}
+	return false
 }
 
 // Cluster finds a cluster by its name.

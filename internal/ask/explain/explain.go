@@ -117,8 +117,13 @@ func (w world) addRule(out *Explanation, object decide.Object) {
 	origin := w.Origins.Of(decide.Step{Object: &object, Rule: ask.PolicyName(object)})
 	out.Rules = append(out.Rules, ask.Made{Object: object, Origin: origin})
 	if origin == nil {
-		origin = &ask.Origin{Object: fmt.Sprintf("%s %s/%s", object.Kind, object.Namespace, object.Name)}
-		out.Notes = append(out.Notes, origin.Object+" says nothing of where it came from: Trellis did not make it, or it is not among what was read")
+		note := " says nothing of where it came from: Trellis did not make it, or it is not among what was read"
+		if origin = w.Origins.Behind(decide.Step{Object: &object}); origin != nil {
+			note = " was written by hand: Trellis did not make it"
+		} else {
+			origin = &ask.Origin{Object: fmt.Sprintf("%s %s/%s", object.Kind, object.Namespace, object.Name)}
+		}
+		out.Notes = append(out.Notes, origin.Object+note)
 	}
 	place := tell.PlaceOf(*origin)
 	if !slices.Contains(out.Change, place) {

@@ -85,12 +85,16 @@ func Tell(w *ask.World, r *ask.Request, a *ask.Answer) Told {
 		out.Change = append(out.Change, PlaceOf(*out.Decided))
 	} else if a.Outcome == decide.Deny {
 		out.Change = candidates(w, r, a)
+	} else if a.Outcome == decide.Allow {
+		out.Decided = passedBy(w, a)
 	}
 	return out
 }
 
 func failed(r *ask.Request, a *ask.Answer) (why, do string) {
 	switch {
+	case r.From == nil && a.Reply == nil && a.Entrance != nil && a.Reached == nil && len(a.Steps) <= 1:
+		return "nothing is published there: " + cmp.Or(a.Why, "the gateway does not take the connection"), "publish the host with an exposure of an Application, or correct the URL"
 	case a.Reply == nil || a.Reply.Details != "filter_chain_not_found":
 		return cmp.Or(a.Why, "it cannot be delivered"), ""
 	case r.From == nil:
@@ -159,12 +163,19 @@ func denied(r *ask.Request, a *ask.Answer, by *ask.Origin) (why, do string) {
 		if r.From != nil {
 			sender = r.From.String()
 		}
-		return fmt.Sprintf("it is stated who may pass %s, and no rule fits %s %s from %s", lastProxy(a), cmp.Or(r.Method, "GET"), r.URL.Path, sender),
+		what := "a connection"
+		if r.URL.Scheme != "tcp" {
+			what = cmp.Or(r.Method, "GET") + " " + cmp.Or(r.URL.Path, "/")
+		}
+		return fmt.Sprintf("it is stated who may pass %s, and no rule fits %s from %s", lastProxy(a), what, sender),
 			"correct the request, or state it in one of the places below"
 	case details.Kind == accesslog.KindRBAC:
 		if object := decide.PolicyOf(details.Policy); object != nil {
 			return fmt.Sprintf("%s refuses it, which Trellis did not make", object), "ask whoever keeps it"
 		}
+	case details.Kind == accesslog.KindDirect && a.Reply.Code == 502 && r.From != nil && len(a.Because) == 0:
+		return fmt.Sprintf("the client's own proxy lets it reach only what the mesh knows (REGISTRY_ONLY), and that is not %s", r.URL.Host),
+			"add a ServiceEntry for the host, or correct the URL"
 	case details.Kind == accesslog.KindToken:
 		return details.Means, "get another token from the identity provider"
 	case details.Means != "":
@@ -186,6 +197,16 @@ func lastProxy(a *ask.Answer) string {
 // hundreds of Applications.
 const maxPlaces = 5
 
+// passedBy is the rule that somebody wrote by hand and that let a request pass.
+func passedBy(w *ask.World, a *ask.Answer) *ask.Origin {
+	for _, step := range slices.Backward(a.Steps) {
+		if origin := w.Origins.Behind(step); origin != nil && step.Rule != "" {
+			return origin
+		}
+	}
+	return nil
+}
+
 // candidates are the places of rules that allow, on the proxy that refused: each
 // is one in which another outcome could be stated. Those of the request's host come
 // first.
@@ -194,6 +215,12 @@ func candidates(w *ask.World, r *ask.Request, a *ask.Answer) []Place {
 	at := slices.IndexFunc(w.Nodes, func(n xds.Node) bool { return n.String() == proxy })
 	if at < 0 || a.Reply == nil || accesslog.ParseDetails(a.Reply.Details).Kind != accesslog.KindRBAC {
 		return nil
+	}
+	// A rule that refuses is the only place: no other one makes up for it.
+	if policy := accesslog.ParseDetails(a.Reply.Details).Policy; policy != "" {
+		if origin := originOf(w, policy); origin != nil {
+			return []Place{PlaceOf(*origin)}
+		}
 	}
 	config, err := w.Proxies.Config(w.Nodes[at])
 	if err != nil {
@@ -236,5 +263,6 @@ func originOf(w *ask.World, rule string) *ask.Origin {
 	if origin := w.Origins.Of(decide.Step{Object: object, Rule: rule}); origin != nil {
 		return origin
 	}
-	return &ask.Origin{Object: fmt.Sprintf("AuthorizationPolicy %s/%s", object.Namespace, object.Name), Field: fmt.Sprintf("spec.rules[%d]", object.Rule)}
+	out := w.Origins.Locate(ask.Origin{Object: fmt.Sprintf("AuthorizationPolicy %s/%s", object.Namespace, object.Name), Field: fmt.Sprintf("spec.rules[%d]", object.Rule)})
+	return &out
 }

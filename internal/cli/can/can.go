@@ -89,6 +89,9 @@ cluster that cannot be asked, or a fault of Trellis. 2: Deny, NoRoute or Fails. 
 			if err := output.CheckFormat(o.Output); err != nil {
 				return err
 			}
+			if o.Graph && o.Output != "text" {
+				return fmt.Errorf("reading --graph: a graph is no %s; give one of them", o.Output)
+			}
 			request, err := o.request(args)
 			if err != nil {
 				return err

@@ -20,6 +20,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/cli/live"
 	"github.com/trellis-mesh/trellis/internal/cli/mesh"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
+	"github.com/trellis-mesh/trellis/internal/model"
 )
 
 // Options are the flags.
@@ -27,6 +28,9 @@ type Options struct {
 	live.Options
 	Format string
 	FailOn []string
+	// Link is the address of the repository's root at the commit of AFTER, Path where
+	// AFTER is in the repository.
+	Link, Path string
 }
 
 var (
@@ -72,7 +76,9 @@ question cannot be answered at all.`,
 	}
 	o.AddFlags(cmd)
 	flags := cmd.Flags()
-	flags.StringVar(&o.Format, "format", "text", "format: "+strings.Join(formats, ", "))
+	flags.StringVarP(&o.Format, "format", "o", "text", "format: "+strings.Join(formats, ", "))
+	flags.StringVar(&o.Link, "link", "", "address of the repository's files at the commit of AFTER, for links to lines: https://github.com/OWNER/REPOSITORY/blob/COMMIT/")
+	flags.StringVar(&o.Path, "path", "", "where AFTER is in the repository, for links and SARIF (default: as it is written)")
 	flags.StringSliceVar(&o.FailOn, "fail-on", []string{"allowed", "denied", "unknown"}, "changes that make the exit code 2: "+strings.Join(failOn, ", "))
 	// Cobra's registration fails only for a flag that is not there.
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(slices.Clone(formats), cobra.ShellCompDirectiveNoFileComp))
@@ -89,6 +95,13 @@ func (o *Options) run(cmd *cobra.Command, s *streams.Streams, args []string) err
 			return fmt.Errorf("reading --fail-on: %q is none of %s", f, strings.Join(failOn, ", "))
 		}
 	}
+	if slices.Contains(o.FailOn, "never") && len(o.FailOn) > 1 {
+		return fmt.Errorf("reading --fail-on: never stands alone")
+	}
+	forge, err := o.forge(args[1])
+	if err != nil {
+		return err
+	}
 	compare := o.compare
 	if o.Running() {
 		compare = o.compareDraft
@@ -97,7 +110,7 @@ func (o *Options) run(cmd *cobra.Command, s *streams.Streams, args []string) err
 	if err != nil {
 		return err
 	}
-	if err := o.write(s.Out, changes); err != nil {
+	if err := o.write(s.Out, changes, forge); err != nil {
 		return err
 	}
 	if o.fails(changes) {
@@ -128,6 +141,7 @@ func (o *Options) compare(ctx context.Context, s *streams.Streams, args []string
 	var changes *ask.Changes
 	if errs[0] == nil && errs[1] == nil {
 		changes = ask.Diff(sides[0].World, sides[1].World)
+		changes.Notes = append(changes.Notes, mistakes(sides[0], sides[1])...)
 		for i, side := range sides {
 			for _, refused := range side.Refused() {
 				changes.Notes = append(changes.Notes, args[i]+": "+refused)
@@ -149,6 +163,27 @@ func (o *Options) compare(ctx context.Context, s *streams.Streams, args []string
 	return changes, nil
 }
 
+// mistakes are the errors that AFTER has and BEFORE has not. What has one is not there
+// in the answer; a cluster may refuse it and keep what it had.
+func mistakes(before, after *mesh.Mesh) []string {
+	known := map[string]bool{}
+	for _, f := range before.Report.Findings {
+		known[fmt.Sprint(f.Object, f.Reason, f.Field)] = true
+	}
+	var out []string
+	for _, f := range after.Report.Findings {
+		if f.Severity != model.SeverityError || known[fmt.Sprint(f.Object, f.Reason, f.Field)] {
+			continue
+		}
+		where := ""
+		if f.Position.File != "" {
+			where = fmt.Sprintf("%s:%d: ", f.Position.File, f.Position.Line)
+		}
+		out = append(out, fmt.Sprintf("%s%s has a new error, and what it is about is left out: %s", where, f.Object, f.Message))
+	}
+	return out
+}
+
 func (o *Options) fails(c *ask.Changes) bool {
 	if slices.Contains(o.FailOn, "never") {
 		return false
@@ -162,8 +197,11 @@ func (o *Options) fails(c *ask.Changes) bool {
 	return slices.Contains(o.FailOn, "unknown") && !c.Complete()
 }
 
-func (o *Options) write(w io.Writer, c *ask.Changes) error {
+func (o *Options) write(w io.Writer, c *ask.Changes, f *forge) error {
 	var err error
+	if o.Format != "json" {
+		c = condensed(c)
+	}
 	switch o.Format {
 	case "json":
 		e := json.NewEncoder(w)
@@ -171,14 +209,14 @@ func (o *Options) write(w io.Writer, c *ask.Changes) error {
 		e.SetIndent("", "  ")
 		err = e.Encode(c)
 	case "sarif":
-		err = sarif(w, c)
+		err = f.sarif(w, c)
 	case "text":
-		_, err = io.WriteString(w, text(c))
+		_, err = io.WriteString(w, f.text(c))
 	case "markdown":
-		_, err = io.WriteString(w, markdown(c, "", false))
+		_, err = io.WriteString(w, f.markdown(c, "", false))
 	case "github", "gitlab":
 		// Who posts the comment finds its last one by the first line.
-		_, err = io.WriteString(w, markdown(c, "<!-- trellis diff -->\n", true))
+		_, err = io.WriteString(w, f.markdown(c, "<!-- trellis diff -->\n", true))
 	}
 	if err != nil {
 		return fmt.Errorf("writing the changes: %w", err)

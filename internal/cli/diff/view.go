@@ -4,15 +4,13 @@
 package diff
 
 import (
-	"encoding/json"
 	"fmt"
-	"io"
-	"strconv"
+	"slices"
 	"strings"
 
 	"github.com/trellis-mesh/trellis/internal/ask"
+	"github.com/trellis-mesh/trellis/internal/ask/wording"
 	"github.com/trellis-mesh/trellis/internal/cli/output"
-	"github.com/trellis-mesh/trellis/internal/version"
 )
 
 var titles = map[ask.Effect]string{
@@ -48,16 +46,47 @@ func count(c *ask.Changes, effect ask.Effect) int {
 	return n
 }
 
+// condensed leaves out what other lines say already: the same requests with one more
+// header, host or claim, to which the same happens. JSON has all.
+func condensed(c *ask.Changes) *ask.Changes {
+	out := *c
+	out.Changes = slices.DeleteFunc(slices.Clone(c.Changes), func(one ask.Change) bool {
+		return slices.ContainsFunc(c.Changes, func(wider ask.Change) bool { return covers(&wider, &one) })
+	})
+	return &out
+}
+
+// covers reports whether one line is about all that another one is about, and more.
+func covers(wide, narrow *ask.Change) bool {
+	same := wide.Effect == narrow.Effect && wide.Clients == narrow.Clients && wide.To == narrow.To && wide.Port == narrow.Port && wide.Any == narrow.Any &&
+		slices.Equal(wide.From, narrow.From) && slices.Equal(wide.Paths, narrow.Paths) &&
+		wide.Before.Outcome == narrow.Before.Outcome && wide.After.Outcome == narrow.After.Outcome && wide.After.Why == narrow.After.Why
+	methods := slices.Equal(wide.Methods, narrow.Methods) || slices.Equal(wide.Methods, []string{wording.Any})
+	token := wide.Needs == ask.Nothing || wide.Needs == narrow.Needs && slices.Equal(wide.Token, narrow.Token)
+	if !same || !methods || !token || !contains(narrow.Only, wide.Only) {
+		return false
+	}
+	return len(narrow.Only) > len(wide.Only) || !slices.Equal(wide.Methods, narrow.Methods) || wide.Needs != narrow.Needs
+}
+
+// contains reports whether all of some texts are among others.
+func contains(all, some []string) bool {
+	return !slices.ContainsFunc(some, func(s string) bool { return !slices.Contains(all, s) })
+}
+
 // who sends the requests.
 func who(c *ask.Change) string {
 	switch c.Clients {
 	case ask.FromInternet:
 		return "the internet by " + strings.Join(c.From, " ")
 	case ask.Plaintext:
-		return "any client in plaintext"
+		return "anybody in the network, in plaintext"
 	case ask.Nobody:
 		return "an identity that no workload has today (" + strings.Join(c.From, " ") + ")"
 	case ask.Workloads:
+		if c.Any {
+			return "any workload of the mesh"
+		}
 	}
 	return output.Short(c.From, 5)
 }
@@ -66,6 +95,13 @@ func what(c *ask.Change) string {
 	out := strings.TrimSpace(strings.Join(c.Methods, ",") + " " + output.Short(c.Paths, 4))
 	if c.To != "" {
 		out += " of " + c.To
+	}
+	switch port := output.Port(&c.Reach); port {
+	case "":
+	case output.OtherPorts:
+		out += " at any other port"
+	default:
+		out += " port " + port
 	}
 	return strings.TrimSpace(out)
 }
@@ -88,7 +124,18 @@ func statement(m ask.Moment) string {
 	return output.Short(m.Rules, 2)
 }
 
-func text(c *ask.Changes) string {
+// deciding is the side whose statement is to be looked at: the new one, where there
+// is any.
+func deciding(c *ask.Change) (ask.Origin, bool) {
+	for _, m := range []ask.Moment{c.After, c.Before} {
+		if len(m.Because) > 0 {
+			return m.Because[0], true
+		}
+	}
+	return ask.Origin{}, false
+}
+
+func (f *forge) text(c *ask.Changes) string {
 	var b strings.Builder
 	for _, effect := range effects {
 		if count(c, effect) == 0 {
@@ -105,7 +152,12 @@ func text(c *ask.Changes) string {
 				fmt.Fprintf(&b, "    needs   %s\n", needs)
 			}
 			fmt.Fprintf(&b, "    before  %s\n    after   %s\n", side(one.Before), side(one.After))
-			fmt.Fprintf(&b, "    such as %s\n", request(one))
+			if whom := f.whom(one); whom != "" {
+				fmt.Fprintf(&b, "    ask     %s\n", output.Printable(whom))
+			}
+			if such := request(one); such != "" {
+				fmt.Fprintf(&b, "    such as %s\n", such)
+			}
 		}
 	}
 	b.WriteString(verdict(c) + "\n")
@@ -113,7 +165,11 @@ func text(c *ask.Changes) string {
 	return b.String()
 }
 
+// request is the witness in words; empty where its port has no name.
 func request(c *ask.Change) string {
+	if strings.HasPrefix(c.Witness.URL, "http://any-other.example") && c.Clients != ask.FromInternet {
+		return ""
+	}
 	out := strings.TrimSpace(c.Witness.Method + " " + c.Witness.URL)
 	if c.Witness.From != ask.Internet {
 		out += " from " + c.Witness.From
@@ -122,111 +178,4 @@ func request(c *ask.Change) string {
 		out += " with the claims " + string(c.Witness.Claims)
 	}
 	return output.Printable(out)
-}
-
-// maxRows bounds a comment: hosts refuse long ones.
-const maxRows = 100
-
-func markdown(c *ask.Changes, marker string, fold bool) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s### Access: %s\n", marker, verdict(c))
-	for _, effect := range effects {
-		n := count(c, effect)
-		if n == 0 {
-			continue
-		}
-		folded := fold && effect == ask.ByAnotherRule
-		if folded {
-			fmt.Fprintf(&b, "\n<details><summary>%d %s</summary>\n", n, titles[effect])
-		} else {
-			fmt.Fprintf(&b, "\n#### %d %s\n", n, titles[effect])
-		}
-		b.WriteString("\n| Who | What | Needs | Before | After | Such as |\n|---|---|---|---|---|---|\n")
-		shown := 0
-		for i := range c.Changes {
-			one := &c.Changes[i]
-			if one.Effect != effect {
-				continue
-			}
-			if shown++; shown > maxRows {
-				continue
-			}
-			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", cell(who(one)), code(what(one)),
-				cell(output.Needs(one.Needs, one.Token, one.Only, one.After.Why)), cell(side(one.Before)), cell(side(one.After)), code(request(one)))
-		}
-		if shown > maxRows {
-			fmt.Fprintf(&b, "\n%d more are not shown; `trellis diff` lists all.\n", shown-maxRows)
-		}
-		if folded {
-			b.WriteString("\n</details>\n")
-		}
-	}
-	if !c.Complete() {
-		b.WriteString("\n#### Not computed\n\n")
-		for _, note := range c.Notes {
-			fmt.Fprintf(&b, "- %s\n", cell(note))
-		}
-	}
-	return b.String()
-}
-
-// cell is text of others in a table: none of it may be read as Markdown or HTML.
-func cell(s string) string {
-	return strings.NewReplacer("\\", `\\`, "|", `\|`, "<", "&lt;", ">", "&gt;", "`", "\\`", "*", `\*`, "_", `\_`, "[", `\[`, "]", `\]`, "@", "@\u200b").Replace(output.Printable(s))
-}
-
-func code(s string) string {
-	return "`" + strings.NewReplacer("`", "'", "|", `\|`).Replace(output.Printable(s)) + "`"
-}
-
-var levels = map[ask.Effect]string{ask.NewlyAllowed: "warning", ask.NewlyDenied: "warning", ask.NotKnown: "warning", ask.ByAnotherRule: "note"}
-
-// sarif is the form of https://docs.oasis-open.org/sarif/sarif/v2.1.0.
-func sarif(w io.Writer, c *ask.Changes) error {
-	type object = map[string]any
-	results := []object{}
-	for i := range c.Changes {
-		one := &c.Changes[i]
-		result := object{
-			"ruleId": string(one.Effect), "level": levels[one.Effect],
-			"message": object{"text": fmt.Sprintf("%s: %s: %s; before: %s; after: %s; such as %s", titles[one.Effect], who(one), what(one), side(one.Before), side(one.After), request(one))},
-		}
-		if file, line := place(one); file != "" {
-			result["locations"] = []object{{"physicalLocation": object{"artifactLocation": object{"uri": file}, "region": object{"startLine": line}}}}
-		}
-		results = append(results, result)
-	}
-	var rules []object
-	for _, effect := range effects {
-		rules = append(rules, object{"id": string(effect), "shortDescription": object{"text": "requests that are " + titles[effect]}})
-	}
-	notes := []object{}
-	for _, note := range c.Notes {
-		notes = append(notes, object{"level": "warning", "message": object{"text": note}})
-	}
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(object{
-		"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0",
-		"runs": []object{{
-			"tool":    object{"driver": object{"name": "trellis", "version": version.String(), "rules": rules}},
-			"results": results, "invocations": []object{{"executionSuccessful": c.Complete(), "toolExecutionNotifications": notes}},
-		}},
-	})
-}
-
-// place is the line to look at: of the side that still has one.
-func place(c *ask.Change) (file string, line int) {
-	for _, m := range []ask.Moment{c.After, c.Before} {
-		for _, origin := range m.Because {
-			at := strings.LastIndex(origin.Source, ":")
-			if at < 0 {
-				continue
-			}
-			if line, err := strconv.Atoi(origin.Source[at+1:]); err == nil {
-				return origin.Source[:at], line
-			}
-		}
-	}
-	return "", 0
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/ask"
 	"github.com/trellis-mesh/trellis/internal/ask/accesslog"
 	"github.com/trellis-mesh/trellis/internal/ask/explain"
+	"github.com/trellis-mesh/trellis/internal/cli/answer"
 	"github.com/trellis-mesh/trellis/internal/cli/live"
 	"github.com/trellis-mesh/trellis/internal/cli/mesh"
 	"github.com/trellis-mesh/trellis/internal/cli/output"
@@ -32,6 +33,7 @@ type Options struct {
 	From      string
 	Output    string
 	Verbose   bool
+	Graph     bool
 }
 
 // New is the command.
@@ -78,6 +80,9 @@ that cannot be asked, or a fault of Trellis.`,
 			if err := output.CheckFormat(o.Output); err != nil {
 				return err
 			}
+			if o.Graph && o.Output != "text" {
+				return fmt.Errorf("reading --graph: a graph is no %s; give one of them", o.Output)
+			}
 			thing, from, err := o.thing(args, s.In)
 			if err != nil {
 				return err
@@ -92,6 +97,7 @@ that cannot be asked, or a fault of Trellis.`,
 	flags.StringVar(&o.From, "from", "", "who sends the request: NAMESPACE/NAME of a Service, pod or ServiceAccount")
 	output.AddFlag(cmd, &o.Output)
 	flags.BoolVarP(&o.Verbose, "verbose", "v", false, "show all rules and proxies")
+	flags.BoolVar(&o.Graph, "graph", false, "write the way of a request as a graph in Graphviz's DOT language")
 	return cmd
 }
 
@@ -130,6 +136,12 @@ func (o *Options) run(ctx context.Context, s *streams.Streams, thing *explain.Th
 	doubt := mesh.Doubt{All: o.Verbose, Unknown: found.Answer != nil && found.Answer.Outcome == decide.Unknown}
 	if err := m.Complain(s.Err, s.ErrColour, doubt); err != nil {
 		return err
+	}
+	if o.Graph {
+		if found.Answer == nil {
+			return fmt.Errorf("drawing a graph: %s is no request, and has no way", found.Of)
+		}
+		return answer.Of(m.World, found.Request, found.Answer).Graph(s.Out)
 	}
 	view := viewOf(m.World, found)
 	view.Source = m.From

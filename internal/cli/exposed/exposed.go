@@ -5,6 +5,7 @@
 package exposed
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/internal/ask"
 	"github.com/trellis-mesh/trellis/internal/cli/live"
+	"github.com/trellis-mesh/trellis/internal/cli/mesh"
 	"github.com/trellis-mesh/trellis/internal/cli/output"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
 )
@@ -70,14 +72,18 @@ func (o *Options) run(cmd *cobra.Command, s *streams.Streams) error {
 	if err := output.CheckFormat(o.Output); err != nil {
 		return err
 	}
+	if strings.ContainsAny(o.Host, "/ ") {
+		return fmt.Errorf("reading --host: %q is no host; write it without scheme and path, such as shop.example.com", o.Host)
+	}
 	m, err := o.Open(cmd.Context(), s, time.Now())
 	if err != nil {
 		return err
 	}
 	m.Prepare(cmd.Context())
+	complaint := m.Complain(s.Err, s.ErrColour, mesh.Doubt{})
 	all := m.Exposed()
 	answer := &ask.Exposed{Exposures: all.Exposures, Notes: append(slices.Clone(all.Notes), m.Refused()...)}
-	if err := m.Close(); err != nil {
+	if err := errors.Join(complaint, m.Close()); err != nil {
 		return err
 	}
 	if o.Host != "" {

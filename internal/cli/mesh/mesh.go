@@ -79,6 +79,14 @@ func Open(ctx context.Context, o *source.Options, stdin io.Reader, at time.Time)
 // position finds an object by the text that provenance names it by.
 func position(files *source.Mesh) func(object, field string) model.Position {
 	subjects := map[string]model.Reference{}
+	for _, object := range files.Objects {
+		kind := object.GetObjectKind().GroupVersionKind()
+		ref := model.Reference{Cluster: files.Mesh.Cluster, Group: kind.Group, Kind: kind.Kind, Namespace: object.GetNamespace(), Name: object.GetName()}
+		if files.Position(ref, "").File != "" {
+			subjects[ref.String()] = ref
+		}
+	}
+	// Trellis's kinds last: theirs are the names.
 	for _, s := range files.Report.Subjects {
 		subjects[s.Ref.String()] = s.Ref
 	}

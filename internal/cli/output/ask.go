@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/trellis-mesh/trellis/internal/ask"
@@ -66,6 +67,23 @@ func Source(b *strings.Builder, source string) {
 	}
 }
 
+// anyOther stands for the ports of a workload that no Service names.
+const anyOther = 64999
+
+// OtherPorts are those that no Service names.
+const OtherPorts = "others"
+
+// Port is a port in words; empty for none.
+func Port(r *ask.Reach) string {
+	switch r.Port {
+	case 0:
+		return ""
+	case anyOther:
+		return OtherPorts
+	}
+	return strconv.Itoa(int(r.Port))
+}
+
 // Needs is what a client has to bring, in words.
 func Needs(needs ask.Needs, token, only []string, why string) string {
 	out := "nothing"
@@ -88,6 +106,9 @@ func Needs(needs ask.Needs, token, only []string, why string) string {
 func By(because []ask.Origin, rules []string) string {
 	if len(because) > 0 {
 		return strings.TrimSpace(because[0].Object + " " + because[0].Field)
+	}
+	if len(rules) == 0 {
+		return "nothing forbids it"
 	}
 	return Short(rules, 1)
 }

@@ -6,6 +6,7 @@
 package unused
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/internal/ask"
 	"github.com/trellis-mesh/trellis/internal/cli/live"
+	"github.com/trellis-mesh/trellis/internal/cli/mesh"
 	"github.com/trellis-mesh/trellis/internal/cli/output"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
 )
@@ -38,9 +40,9 @@ func New(s *streams.Streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "unused",
 		Short: "Say which rules never decide, and which workloads nothing protects",
-		Long: `unused finds the rules of authorization that no request takes (unused), those
-that are taken only by requests that an earlier rule decides (shadowed), and the
-requests that workloads let in from anybody in the network, without a certificate
+		Long: `unused finds the rules of authorization that no request takes (unused): none is
+like it, or each is refused before it gets there; those that are taken only by
+requests that an earlier rule decides (shadowed); and the requests that workloads let in from anybody in the network, without a certificate
 and without a token (unprotected).
 
 A rule that another one backs up is shadowed too: that is not always a mistake.`,
@@ -58,11 +60,12 @@ A rule that another one backs up is shadowed too: that is not always a mistake.`
 			if err != nil {
 				return err
 			}
+			complaint := m.Complain(s.Err, s.ErrColour, mesh.Doubt{})
 			m.Prepare(cmd.Context())
 			answer := m.Unused()
 			answer.Notes = append(answer.Notes, m.Refused()...)
 			view := &View{answer, m.From}
-			if err := m.Close(); err != nil {
+			if err := errors.Join(complaint, m.Close()); err != nil {
 				return err
 			}
 			return output.Write(s.Out, o.Output, view, func(w io.Writer) error { return text(w, view) })
@@ -80,7 +83,7 @@ func text(w io.Writer, a *View) error {
 	list(&b, "shadowed", a.Shadowed)
 	for i := range a.Unprotected {
 		r := &a.Unprotected[i]
-		fmt.Fprintf(&b, "unprotected: %s port %d: %s %s\n", r.To, r.Port, output.Short(r.Methods, 3), output.Short(r.Paths, 3))
+		fmt.Fprintf(&b, "unprotected: %s\n", strings.TrimSpace(fmt.Sprintf("%s port %s: %s %s", r.To, output.Port(r), output.Short(r.Methods, 3), output.Short(r.Paths, 3))))
 	}
 	fmt.Fprintf(&b, "%d unused, %d shadowed, %d unprotected\n", len(a.Unused), len(a.Shadowed), len(a.Unprotected))
 	output.Notes(&b, a.Notes)

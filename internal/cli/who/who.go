@@ -15,6 +15,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/internal/ask"
 	"github.com/trellis-mesh/trellis/internal/cli/live"
+	"github.com/trellis-mesh/trellis/internal/cli/mesh"
 	"github.com/trellis-mesh/trellis/internal/cli/output"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
 )
@@ -78,15 +79,20 @@ func (o *Options) run(cmd *cobra.Command, s *streams.Streams, args []string) err
 	if err != nil {
 		return err
 	}
+	if o.Reaches && (target.Port != 0 || target.Method != "" || target.Path != "") {
+		return fmt.Errorf("reading --reaches: a port, method or path is of what is reached, and the question is who reaches it; give the workload only")
+	}
 	m, err := o.Open(cmd.Context(), s, time.Now())
 	if err != nil {
 		return err
 	}
 	var answer *ask.Reached
-	if o.Reaches {
-		answer, err = m.Reaches(target.Workload)
-	} else {
-		answer, err = m.Who(target)
+	if err = m.Complain(s.Err, s.ErrColour, mesh.Doubt{}); err == nil {
+		if o.Reaches {
+			answer, err = m.Reaches(target.Workload)
+		} else {
+			answer, err = m.Who(target)
+		}
 	}
 	if closing := m.Close(); err == nil {
 		err = closing
@@ -136,12 +142,12 @@ func (o *Options) text(w io.Writer, a *View, colour bool) error {
 		var rows []output.Row
 		for i := range a.Rows {
 			r := &a.Rows[i]
-			first := from(r)
+			first := o.from(r)
 			if o.Reaches {
 				first = r.To
 			}
 			rows = append(rows, output.Row{Mood: moods[r.Clients], Cells: []string{
-				first, port(r), output.Short(r.Methods, 3), output.Short(r.Paths, 2), output.Needs(r.Needs, r.Token, r.Only, r.Why), output.By(r.Because, r.Rules),
+				first, output.Port(r), output.Short(r.Methods, 3), output.Short(r.Paths, 2), output.Needs(r.Needs, r.Token, r.Only, r.Why), output.By(r.Because, r.Rules),
 			}})
 		}
 		header := "FROM"
@@ -163,22 +169,12 @@ func (o *Options) text(w io.Writer, a *View, colour bool) error {
 
 var moods = map[ask.Clients]output.Mood{ask.Plaintext: output.Waiting, ask.FromInternet: output.Waiting}
 
-// anyOther is how the ports are written that no Service names.
-const anyOther = 64999
-
-func port(r *ask.Reach) string {
-	switch r.Port {
-	case 0:
-		return ""
-	case anyOther:
-		return "others"
-	}
-	return strconv.Itoa(int(r.Port))
-}
-
-func from(r *ask.Reach) string {
+func (o *Options) from(r *ask.Reach) string {
 	switch r.Clients {
 	case ask.Workloads:
+		if r.Any && !o.Reaches {
+			return "any workload of the mesh"
+		}
 		return output.Short(r.From, 3)
 	case ask.Nobody:
 		return "nobody today: " + strings.Join(r.From, " ")
@@ -191,8 +187,8 @@ func from(r *ask.Reach) string {
 }
 
 func (o *Options) long(b *strings.Builder, r *ask.Reach) {
-	fmt.Fprintf(b, "%s reaches %s, needs %s\n", from(r), r.To, output.Needs(r.Needs, r.Token, r.Only, r.Why))
-	if p := port(r); p != "" {
+	fmt.Fprintf(b, "%s reaches %s, needs %s\n", o.from(r), r.To, output.Needs(r.Needs, r.Token, r.Only, r.Why))
+	if p := output.Port(r); p != "" {
 		fmt.Fprintf(b, "  port     %s\n", p)
 	}
 	if len(r.Methods) > 0 {

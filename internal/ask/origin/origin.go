@@ -1,7 +1,8 @@
 // Copyright The Trellis Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package ask
+// Package origin finds the statement that a rule of a proxy was made from.
+package origin
 
 import (
 	"cmp"
@@ -57,9 +58,9 @@ type Made struct {
 	Origin *Origin
 }
 
-// NewOrigins reads the annotations of generated objects; other objects are left
+// New reads the annotations of generated objects; other objects are left
 // out. Position may be nil.
-func NewOrigins(objects []runtime.Object, position func(object, field string) model.Position) *Origins {
+func New(objects []runtime.Object, position func(object, field string) model.Position) *Origins {
 	o := &Origins{objects: map[objectKey]compile.Provenance{}, routes: map[objectKey]map[string]int{}, position: position}
 	elsewhere := map[objectKey]string{}
 	for _, object := range objects {
@@ -114,6 +115,11 @@ func (o *Origins) Of(step decide.Step) *Origin {
 		rule = at
 	}
 	p, ok := o.objects[key]
+	if !ok && key.kind == "AuthorizationPolicy" {
+		// Rules that Trellis puts into proxies by itself have names of the same form.
+		key.kind = "EnvoyFilter"
+		p, ok = o.objects[key]
+	}
 	if !ok {
 		return nil
 	}
@@ -131,6 +137,22 @@ func (o *Origins) Of(step decide.Step) *Origin {
 		}
 	}
 	return out
+}
+
+// Behind is Of, or the rule itself where somebody wrote it by hand in a file that was
+// read: also that has a line which can be looked at.
+func (o *Origins) Behind(step decide.Step) *Origin {
+	if origin := o.Of(step); origin != nil || o == nil || step.Object == nil {
+		return origin
+	}
+	out := Origin{Object: fmt.Sprintf("%s %s/%s", step.Object.Kind, step.Object.Namespace, step.Object.Name)}
+	if step.Object.Rule >= 0 {
+		out.Field = fmt.Sprintf("spec.rules[%d]", step.Object.Rule)
+	}
+	if out = o.Locate(out); out.Source == "" {
+		return nil
+	}
+	return &out
 }
 
 // Locate fills in where the source of a statement is, for one that was read from a
