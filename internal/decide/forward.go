@@ -53,6 +53,11 @@ func (w *walk) forward(p *proxy, name string, f forwarding) Verdict {
 		return w.fails(f.failure("cluster_not_found", "NC"), why)
 	}
 	w.add(Step{Proxy: p.name, Stage: StageCluster, Rule: name, Object: objectOf(c.GetMetadata()), Says: "sends it to " + name})
+	if local(p.node, name) && f.load.inner != nil && f.load.inner.Trusts == listener.MeshRoots {
+		why := "the handshake goes through to the application, which has no certificate of the mesh"
+		w.add(Step{Proxy: p.name, Stage: StageTLS, Says: why, Stops: true})
+		return w.fails(nil, why)
+	}
 	if local(p.node, name) {
 		key := p.node.Key()
 		return w.reached(&Destination{Workload: &key, Address: f.connection.Local, Cluster: name}, "reaches the application %s/%s", p.node.Namespace, p.node.Name)
@@ -188,6 +193,7 @@ func upstreamLoad(c *clusterv3.Cluster, load payload) (payload, cluster.Protocol
 func (w *walk) offer(p *proxy, c *clusterv3.Cluster, s cluster.Security, f forwarding, protocol cluster.Protocol) *stream.TLS {
 	common := s.TLS.GetCommonTlsContext()
 	out := &stream.TLS{ServerName: s.TLS.GetSni(), Offered: common.GetAlpnProtocols()}
+	out.Trusts, _ = listener.Roots(common)
 	if f.load.request != nil && f.alpn != nil && takesALPN(c) {
 		version := hcm.HTTP11
 		if protocol == cluster.HTTP2 || protocol == cluster.Same && f.load.request.Version == hcm.HTTP2 {

@@ -90,6 +90,9 @@ type TLS struct {
 	// Offered are the application protocols that the client offers (ALPN, RFC
 	// 7301), in its order.
 	Offered []string
+	// Trusts is the name of the authorities by which the client verifies the server;
+	// empty where it does not, or where that is not known.
+	Trusts string
 	// Peer is the client's certificate as far as it was verified; nil: it gave
 	// none, or nobody asked for one.
 	Peer *Certificate

@@ -144,6 +144,21 @@ metadata: {namespace: people, name: destinationrule-0}
 spec: {host: mainframe.legacy.svc.cluster.local, trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}
 `, func() []*ask { return []*ask{caller("visitor", "mainframe.legacy.svc.cluster.local:8080")} }, []decide.Outcome{decide.Fails},
 		},
+		"mutual TLS that nobody ends before the application fails": {
+			`
+kind: PeerAuthentication
+metadata: {namespace: bank, name: peerauthentication-0}
+spec: {mtls: {mode: DISABLE}}
+---
+kind: DestinationRule
+metadata: {namespace: people, name: destinationrule-0}
+spec: {host: ledger.bank.svc.cluster.local, trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}
+`, func() []*ask {
+				return []*ask{get(func(q *ask) {
+					q.raw, q.through, q.to = true, "visitor", netip.MustParseAddrPort(play.apps["visitor"].EgressAddress(9002))
+				})}
+			}, []decide.Outcome{decide.Fails},
+		},
 		"connections of TCP that cannot be opened have no status": {
 			`
 kind: PeerAuthentication
