@@ -17,6 +17,11 @@ UNIT_FLAGS  ?=
 E2E_FLAGS   ?=
 BENCH_FLAGS ?=
 FUZZTIME    ?= 30s
+# Of make oracle: the same SEED makes the same meshes, of which FIRST is the first.
+SEED        ?= 1
+FIRST       ?= 0
+WORLDS      ?= 2000
+REQUESTS    ?= 100
 
 include tools/make/version.mk
 
@@ -88,6 +93,10 @@ e2e: tools $(TOOLS)/gotestsum ## Only the end-to-end tests, on the real stack
 .PHONY: fuzz
 fuzz: tools ## Run each fuzz test for FUZZTIME (30s)
 	sh tools/make/fuzz.sh $(FUZZTIME)
+
+.PHONY: oracle
+oracle: tools ## Decide and send REQUESTS (100) in each of WORLDS (2000) random meshes
+	go test ./test/oracle/mesh -run TestEveryRequest -count 1 -timeout 12h -v -seed $(SEED) -first $(FIRST) -worlds $(WORLDS) -requests $(REQUESTS)
 
 .PHONY: bench
 bench: tools ## Measure compile, apply, status, memory, latency, DNS and certificates

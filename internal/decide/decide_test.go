@@ -17,11 +17,13 @@ import (
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	authzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	inspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -260,6 +262,10 @@ func TestARequestEndsWhereItsWayEnds(t *testing.T) {
 			mesh:    mesh(serve(gatewayAt, nil, weighted), inside, endpoints("shop", true, applicationAt)),
 			outcome: decide.Allow,
 		},
+		"mutual TLS to where no proxy is fails": {
+			mesh:    mesh(serve(gatewayAt, nil, to("shop")), inside, endpoints("shop", true, netip.MustParseAddrPort("10.0.0.9:80"))),
+			outcome: decide.Fails, code: 503, details: "upstream_reset_before_response_started{remote_connection_failure|TLS_error:CERTIFICATE_VERIFY_FAILED}",
+		},
 		"bytes that are no HTTP": {
 			mesh:    mesh(serve(gatewayAt, nil, to("shop")), inside, endpoints("shop", true, applicationAt)),
 			change:  func(q *decide.Question) { q.Request = nil },
@@ -317,5 +323,40 @@ func TestAWorkloadsOwnCertificateIsWhatTheOtherSideSees(t *testing.T) {
 	})
 	if v.Outcome != decide.Allow || !seen {
 		t.Errorf("decided %s by %+v", v.Outcome, v.Steps)
+	}
+}
+
+func TestEndsThatChanceChoosesBetweenAreToldApart(t *testing.T) {
+	inside := serve(applicationAt, strict(), to("inbound|9080||"))
+	two := &routev3.RouteAction{ClusterSpecifier: &routev3.RouteAction_WeightedClusters{WeightedClusters: &routev3.WeightedCluster{
+		Clusters: []*routev3.WeightedCluster_ClusterWeight{{Name: "shop", Weight: wrapperspb.UInt32(75)}, {Name: "canary", Weight: wrapperspb.UInt32(25)}},
+	}}}
+	fault := &faultv3.HTTPFault{Abort: &faultv3.FaultAbort{
+		ErrorType:  &faultv3.FaultAbort_HttpStatus{HttpStatus: 555},
+		Percentage: &typev3.FractionalPercent{Numerator: 25},
+	}}
+	shop := endpoints("shop", true, applicationAt)
+	for name, test := range map[string]struct {
+		mesh proxies
+		want []decide.Outcome
+	}{
+		"clusters that lead into applications by the same last name": {
+			mesh(serve(gatewayAt, nil, two), inside, shop, endpoints("canary", true, applicationAt)), []decide.Outcome{decide.Allow, decide.Allow},
+		},
+		"a fault for a part of the requests": {
+			mesh(serve(gatewayAt, nil, to("shop"), filter("fault", fault)), inside, shop), []decide.Outcome{decide.Allow, decide.Fails},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := decide.New(test.mesh).Decide(get("/"))
+			if len(v.Branches) != 2 {
+				t.Fatalf("decided %s with the branches %+v", v.Outcome, v.Branches)
+			}
+			for i, want := range test.want {
+				if b := v.Branches[i]; b.Verdict.Outcome != want || b.Share != []float64{0.75, 0.25}[i] {
+					t.Errorf("end %d is %s with share %v, want %s", i, b.Verdict.Outcome, b.Share, want)
+				}
+			}
+		})
 	}
 }

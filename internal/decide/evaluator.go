@@ -64,6 +64,8 @@ func (e *Evaluator) Decide(q *Question) Verdict {
 		if l, ok = p.config.ListenerAt(q.To); !ok || !xds.Binds(l) {
 			return w.arrive(connection, payloadOf(q), "")
 		}
+	} else {
+		connection.Redirected = true
 	}
 	return w.pass(p, l, connection, payloadOf(q))
 }
@@ -110,7 +112,9 @@ func (w *walk) enter(node xds.Node, c *stream.Connection, p payload) Verdict {
 		w.add(Step{Proxy: node.String(), Stage: StageListener, Says: fmt.Sprintf("nothing listens on %s", c.Local), Stops: true})
 		return w.end(Verdict{Outcome: Fails, Why: fmt.Sprintf("%s does not listen on %s", node, c.Local)})
 	}
-	return w.pass(proxy, l, c, p)
+	own := *c
+	_, own.Redirected = proxy.config.Listener(xds.VirtualInbound)
+	return w.pass(proxy, l, &own, p)
 }
 
 // fork is the same way with an end of its own.

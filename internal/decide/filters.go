@@ -299,16 +299,22 @@ func (f *httpFilter) compileFault(config *anypb.Any) error {
 
 func inject(m *faultv3.HTTPFault) func(*exchange) *Verdict {
 	abort := m.GetAbort()
-	if abort == nil || percent(abort.GetPercentage()) == 0 && abort.GetPercentage() != nil {
+	share := percent(abort.GetPercentage()) / 100
+	if abort == nil || share == 0 && abort.GetPercentage() != nil {
 		return nil
 	}
 	return func(x *exchange) *Verdict {
-		if len(m.GetHeaders()) > 0 || m.GetUpstreamCluster() != "" || len(m.GetDownstreamNodes()) > 0 || abort.GetHttpStatus() == 0 || !always(abort.GetPercentage()) {
+		if len(m.GetHeaders()) > 0 || m.GetUpstreamCluster() != "" || len(m.GetDownstreamNodes()) > 0 || abort.GetHttpStatus() == 0 {
 			return x.unknown("a fault is injected into a part of the requests")
 		}
-		x.walk.add(Step{Proxy: x.p.name, Stage: StageFilter, Rule: "envoy.filters.http.fault", Says: "injects a fault", Stops: true})
-		return x.end(Verdict{Outcome: Fails, Why: "a fault is injected", Reply: &stream.Reply{
+		if abort.GetPercentage() != nil && share < 1 {
+			x.share = share
+		}
+		own := x.walk.fork()
+		own.add(Step{Proxy: x.p.name, Stage: StageFilter, Rule: "envoy.filters.http.fault", Says: "injects a fault", Stops: true})
+		v := own.end(Verdict{Outcome: Fails, Why: "a fault is injected", Reply: &stream.Reply{
 			Code: int(abort.GetHttpStatus()), Details: "fault_filter_abort", Flags: []string{"FI"}, Body: "fault filter abort",
 		}})
+		return &v
 	}
 }

@@ -26,6 +26,16 @@ type forwarding struct {
 	load       payload
 	// alpn replaces the cluster's application protocols; nil: it does not.
 	alpn map[hcm.Version][]string
+	// bytes are sent on, not a request: failures have no status.
+	bytes bool
+}
+
+// failure is what the client gets of a proxy that cannot send on.
+func (f forwarding) failure(details, flag string) *stream.Reply {
+	if f.bytes {
+		return &stream.Reply{Details: details, Flags: []string{flag}}
+	}
+	return &stream.Reply{Code: 503, Details: details, Flags: []string{flag}}
 }
 
 // local are the clusters of Istio's sidecars that lead into the application
@@ -40,14 +50,22 @@ func (w *walk) forward(p *proxy, name string, f forwarding) Verdict {
 	if !ok {
 		why := fmt.Sprintf("cluster %q does not exist", name)
 		w.add(Step{Proxy: p.name, Stage: StageCluster, Rule: name, Says: why, Stops: true})
-		return w.fails(&stream.Reply{Code: 503, Details: "cluster_not_found", Flags: []string{"NC"}}, why)
+		return w.fails(f.failure("cluster_not_found", "NC"), why)
 	}
 	w.add(Step{Proxy: p.name, Stage: StageCluster, Rule: name, Object: objectOf(c.GetMetadata()), Says: "sends it to " + name})
+	if local(p.node, name) && f.load.inner != nil && f.load.inner.Trusts == listener.MeshRoots {
+		why := "the handshake goes through to the application, which has no certificate of the mesh"
+		w.add(Step{Proxy: p.name, Stage: StageTLS, Says: why, Stops: true})
+		return w.fails(nil, why)
+	}
 	if local(p.node, name) {
 		key := p.node.Key()
 		return w.reached(&Destination{Workload: &key, Address: f.connection.Local, Cluster: name}, "reaches the application %s/%s", p.node.Namespace, p.node.Name)
 	}
 	if c.GetType() == clusterv3.Cluster_ORIGINAL_DST {
+		if !f.connection.Redirected {
+			return w.unhealthy(p, f, name, fmt.Sprintf("cluster %s sends where a connection meant to go, and this one was not redirected", name))
+		}
 		return w.send(p, c, cluster.Endpoint{Address: f.connection.Local, Port: uint32(f.connection.Local.Port()), Share: 1}, f)
 	}
 	if c.GetClusterType() != nil {
@@ -59,9 +77,7 @@ func (w *walk) forward(p *proxy, name string, f forwarding) Verdict {
 	}
 	endpoints := cluster.Endpoints(assignment)
 	if len(endpoints) == 0 {
-		why := fmt.Sprintf("cluster %s has no healthy endpoint", name)
-		w.add(Step{Proxy: p.name, Stage: StageEndpoint, Rule: name, Says: why, Stops: true})
-		return w.fails(&stream.Reply{Code: 503, Details: "no_healthy_upstream", Flags: []string{"UH"}}, why)
+		return w.unhealthy(p, f, name, fmt.Sprintf("cluster %s has no healthy endpoint", name))
 	}
 	total := 0.0
 	for _, e := range endpoints {
@@ -73,6 +89,12 @@ func (w *walk) forward(p *proxy, name string, f forwarding) Verdict {
 		branches = append(branches, Branch{e.Share / total, own.send(p, c, e, f)})
 	}
 	return join(branches)
+}
+
+// unhealthy ends where a cluster has nobody to send to.
+func (w *walk) unhealthy(p *proxy, f forwarding, cluster, why string) Verdict {
+	w.add(Step{Proxy: p.name, Stage: StageEndpoint, Rule: cluster, Says: why, Stops: true})
+	return w.fails(f.failure("no_healthy_upstream", "UH"), why)
 }
 
 // send opens a connection to one endpoint.
@@ -109,27 +131,28 @@ func (w *walk) send(p *proxy, c *clusterv3.Cluster, e cluster.Endpoint, f forwar
 		return w.reached(&Destination{Host: e.Host, Cluster: c.GetName()}, "reaches %s, which is found by DNS", endpointName(e))
 	}
 	if why := w.mistrust(security, e); why.Truth != match.True {
-		return w.untrusted(p, why)
+		return w.untrusted(p, f, why)
 	}
-	return upstreamFailure(w.arrive(out, load, c.GetName()), out)
+	return upstreamFailure(w.arrive(out, load, c.GetName()), out, f)
 }
 
 // upstreamFailure is what a proxy answers where the connection that it opened
 // comes to nothing: the other end says nothing to the client.
-func upstreamFailure(v Verdict, c *stream.Connection) Verdict {
+func upstreamFailure(v Verdict, c *stream.Connection, f forwarding) Verdict {
 	for i := range v.Branches {
-		v.Branches[i].Verdict = upstreamFailure(v.Branches[i].Verdict, c)
+		v.Branches[i].Verdict = upstreamFailure(v.Branches[i].Verdict, c, f)
 	}
 	// An answer in plaintext to a handshake is no answer.
 	garbled := c.TLS != nil && v.Reply != nil && v.Reply.Details == codecError
-	if v.Outcome != Fails || v.Reply != nil && v.Reply.Code != 0 && !garbled {
+	answered := v.Reply != nil && v.Reply.Code != 0 && !garbled
+	if answered || v.Outcome != Fails && (v.Outcome != Deny || v.Reply == nil) {
 		return v
 	}
-	reply := &stream.Reply{Code: 503, Details: "upstream_reset_before_response_started{connection_termination}", Flags: []string{"UC"}}
-	if c.TLS != nil || v.Reply == nil {
-		reply.Details, reply.Flags = "upstream_reset_before_response_started{remote_connection_failure}", []string{"UF"}
+	nothing := v.Reply == nil
+	v.Reply = f.failure("upstream_reset_before_response_started{connection_termination}", "UC")
+	if c.TLS != nil || nothing {
+		v.Reply = f.failure("upstream_reset_before_response_started{remote_connection_failure}", "UF")
 	}
-	v.Reply = reply
 	return v
 }
 
@@ -170,6 +193,7 @@ func upstreamLoad(c *clusterv3.Cluster, load payload) (payload, cluster.Protocol
 func (w *walk) offer(p *proxy, c *clusterv3.Cluster, s cluster.Security, f forwarding, protocol cluster.Protocol) *stream.TLS {
 	common := s.TLS.GetCommonTlsContext()
 	out := &stream.TLS{ServerName: s.TLS.GetSni(), Offered: common.GetAlpnProtocols()}
+	out.Trusts, _ = listener.Roots(common)
 	if f.load.request != nil && f.alpn != nil && takesALPN(c) {
 		version := hcm.HTTP11
 		if protocol == cluster.HTTP2 || protocol == cluster.Same && f.load.request.Version == hcm.HTTP2 {
@@ -200,7 +224,9 @@ func takesALPN(c *clusterv3.Cluster) bool {
 
 // mistrust is whether the client's proxy will accept the certificate of the
 // workload that it talks to: yes where it does not look, or where all workloads at
-// that address have a name that it accepts.
+// that address have a name that it accepts. Without a proxy nobody has a certificate
+// of the mesh, unless istiod says of the endpoint that it has: then it is one that
+// is not among those that are known here.
 func (w *walk) mistrust(s cluster.Security, e cluster.Endpoint) match.Answer {
 	if s.TLS == nil {
 		return match.Yes
@@ -209,7 +235,11 @@ func (w *walk) mistrust(s cluster.Security, e cluster.Endpoint) match.Answer {
 	if roots != listener.MeshRoots {
 		return match.Yes
 	}
-	return match.And(w.proxies.At(e.Address.Addr()), func(node xds.Node) match.Answer {
+	nodes := w.proxies.At(e.Address.Addr())
+	if len(nodes) == 0 && e.Metadata.GetFields()["tlsMode"].GetStringValue() != "istio" {
+		return match.No
+	}
+	return match.And(nodes, func(node xds.Node) match.Answer {
 		if node.ServiceAccount == "" {
 			return match.Yes
 		}
@@ -218,11 +248,11 @@ func (w *walk) mistrust(s cluster.Security, e cluster.Endpoint) match.Answer {
 }
 
 // untrusted ends where the server's certificate is not accepted.
-func (w *walk) untrusted(p *proxy, a match.Answer) Verdict {
+func (w *walk) untrusted(p *proxy, f forwarding, a match.Answer) Verdict {
 	if a.Truth == match.Unknown {
 		return w.unknown(p.name, "%s", a.Why)
 	}
-	why := "the server's certificate has none of the names that the client's proxy accepts"
+	why := "the server has no certificate with a name that the client's proxy accepts"
 	w.add(Step{Proxy: p.name, Stage: StageTLS, Says: why, Stops: true})
-	return w.fails(&stream.Reply{Code: 503, Details: "upstream_reset_before_response_started{remote_connection_failure|TLS_error:CERTIFICATE_VERIFY_FAILED}", Flags: []string{"UF"}}, why)
+	return w.fails(f.failure("upstream_reset_before_response_started{remote_connection_failure|TLS_error:CERTIFICATE_VERIFY_FAILED}", "UF"), why)
 }

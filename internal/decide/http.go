@@ -99,6 +99,9 @@ type exchange struct {
 	s    *stream.Stream
 	// at is the route as far as it is chosen.
 	at route.Case
+	// share is for which part of the requests the verdict of the filter that has
+	// just run holds; 0 is all. The others go on.
+	share float64
 }
 
 // http is a request at a connection manager.
@@ -130,7 +133,7 @@ func (w *walk) http(p *proxy, m *connectionManager, session listener.Session, lo
 			continue
 		}
 		x := &exchange{walk: own, p: p, s: s.Clone(), at: c}
-		branches = append(branches, Branch{c.Share, own.filtered(x, m, load)})
+		branches = append(branches, Branch{c.Share, own.filtered(x, m, load, 0)})
 	}
 	return join(branches)
 }
@@ -146,9 +149,9 @@ func mismatched(session listener.Session, load payload) string {
 	return ""
 }
 
-// filtered runs the HTTP filters and then the router.
-func (w *walk) filtered(x *exchange, m *connectionManager, load payload) Verdict {
-	for i := range m.filters {
+// filtered runs the HTTP filters from one on and then the router.
+func (w *walk) filtered(x *exchange, m *connectionManager, load payload, from int) Verdict {
+	for i := from; i < len(m.filters); i++ {
 		f := &m.filters[i]
 		own, why := f.forRoute(&x.at)
 		if why != "" {
@@ -163,8 +166,14 @@ func (w *walk) filtered(x *exchange, m *connectionManager, load payload) Verdict
 		if own.run == nil {
 			continue
 		}
-		if end := own.run(x); end != nil {
+		x.share = 0
+		switch end := own.run(x); {
+		case end == nil:
+		case x.share == 0:
 			return *end
+		default:
+			share := x.share
+			return join([]Branch{{share, *end}, {1 - share, w.filtered(x, m, load, i+1)}})
 		}
 	}
 	return w.routed(x, m, load)

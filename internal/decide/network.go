@@ -132,6 +132,12 @@ func (w *walk) pass(p *proxy, l *listenerv3.Listener, c *stream.Connection, load
 	case session.TLS:
 		w.add(Step{Proxy: p.name, Stage: StageTLS, Says: secured(session)})
 	}
+	if !session.TLS && c.TLS != nil {
+		load.inner = c.TLS
+		if choice.Transport == listener.TLS {
+			session.Connection.Overheard = strings.ToLower(c.TLS.ServerName)
+		}
+	}
 	return w.network(p, p.chain(choice.Chain), session, load)
 }
 
@@ -174,9 +180,6 @@ func (w *walk) network(p *proxy, chain *filterChain, session listener.Session, l
 			w.notice(p, verdict)
 		}
 	}
-	if !session.TLS && session.Connection.TLS != nil {
-		load.inner = session.Connection.TLS
-	}
 	if chain.tcp != nil {
 		return w.tunnel(p, chain.tcp, session.Connection, load)
 	}
@@ -186,6 +189,10 @@ func (w *walk) network(p *proxy, chain *filterChain, session listener.Session, l
 			why = "the filter chain speaks plaintext HTTP, and a TLS handshake came"
 		}
 		w.add(Step{Proxy: p.name, Stage: StageHTTP, Says: why, Stops: true})
+		if session.Protocol == "h2" {
+			// HTTP/2 has no answer to what is none.
+			return w.fails(&stream.Reply{Flags: []string{"DPE"}}, why)
+		}
 		return w.fails(&stream.Reply{Code: 400, Details: codecError, Flags: []string{"DPE"}}, why)
 	}
 	return w.http(p, chain.http, session, load)
@@ -222,7 +229,7 @@ func (w *walk) tunnel(p *proxy, t *tcpv3.TcpProxy, c *stream.Connection, load pa
 			continue
 		}
 		own := w.fork()
-		verdict := own.forward(p, one.cluster, forwarding{connection: c, load: load})
+		verdict := own.forward(p, one.cluster, forwarding{connection: c, load: load, bytes: true})
 		branches = append(branches, Branch{float64(one.weight) / total, verdict})
 	}
 	return join(branches)

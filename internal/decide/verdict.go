@@ -166,5 +166,21 @@ func alike(a, b *Verdict) bool {
 	if (a.Reply == nil) != (b.Reply == nil) || a.Reply != nil && (a.Reply.Code != b.Reply.Code || a.Reply.Details != b.Reply.Details) {
 		return false
 	}
-	return (a.Reached == nil) == (b.Reached == nil) && (a.Reached == nil || a.Reached.Cluster == b.Reached.Cluster)
+	if a.Reached == nil || b.Reached == nil {
+		return a.Reached == b.Reached
+	}
+	// Istio calls the clusters into the applications alike in all proxies: what
+	// leads there must be the same, too.
+	return slices.Equal(clustersOf(a), clustersOf(b))
+}
+
+// clustersOf are the clusters that the proxies sent a request to, in order.
+func clustersOf(v *Verdict) []string {
+	out := []string{v.Reached.Cluster}
+	for _, s := range v.Steps {
+		if s.Stage == StageCluster {
+			out = append(out, s.Rule)
+		}
+	}
+	return out
 }

@@ -173,7 +173,7 @@ func (m *Manager) remote(s *stream.Stream) (netip.Addr, bool, *stream.Reply) {
 	}
 	if !m.address.skipAppend {
 		appended := direct
-		if direct.IsLoopback() && s.Connection.Local.IsValid() {
+		if loopback(direct) && s.Connection.Local.IsValid() {
 			// Envoy writes the address of the machine that it runs on, which a
 			// configuration does not say.
 			appended = s.Connection.Local.Addr().Unmap()
@@ -270,4 +270,9 @@ func appendValue(s *stream.Stream, name, value, separator string) {
 		value = had + separator + value
 	}
 	s.Headers.Set(name, value)
+}
+
+// loopback is Envoy's isLoopbackAddress: of 127.0.0.0/8 one address only.
+func loopback(a netip.Addr) bool {
+	return a == netip.AddrFrom4([4]byte{127, 0, 0, 1}) || a == netip.IPv6Loopback()
 }

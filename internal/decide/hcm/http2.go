@@ -19,9 +19,24 @@ func (m *Manager) decode2(r *Request) (stream.Headers, *stream.Reply, string) {
 	if !ok {
 		return out, nil, invalid
 	}
+	// The codec's own check, before any of the connection manager's.
+	if r.Method != connect && r.Target[0] != '/' && (r.Target != "*" || r.Method != "OPTIONS") {
+		return out, malformed(0, "http2.violation.of.messaging.rule"), ""
+	}
+	if _, has := r.Headers.Get("host"); r.Method != connect && r.Authority == "" && !has {
+		return out, malformed(0, "http2.violation.of.messaging.rule"), ""
+	}
+	// User information in a host passes the connection manager's check, not this one.
+	if strings.Contains(r.Authority, "@") {
+		return out, malformed(0, "http2.invalid.header.field"), ""
+	}
 	for _, f := range r.Headers.All() {
 		switch {
-		case !validName(f.Name) || !validValue(f.Value) || f.Name == "connection" || f.Name == "transfer-encoding":
+		case f.Name == "connection":
+			// Of a client, or of a proxy that makes an upgrade an extended CONNECT
+			// (RFC 8441), which is not allowed here (see undecidable).
+			return out, malformed(0, "http2.invalid.header.field"), ""
+		case !validName(f.Name) || !validValue(f.Value) || f.Name == "transfer-encoding":
 			return out, nil, invalid
 		case f.Name == "host" && r.Authority != "":
 			// :authority is the one that counts (RFC 9113 §8.3.1).

@@ -39,19 +39,18 @@ type Session struct {
 }
 
 // Terminate does what a filter chain's transport socket does with a connection. One
-// that speaks plaintext leaves a TLS handshake to its filters, as bytes.
+// that speaks plaintext leaves a TLS handshake to its filters, as bytes: they see
+// neither it nor the client's certificate.
 func Terminate(chain *listenerv3.FilterChain, connection *stream.Connection) Session {
 	own := *connection
 	out := Session{Connection: &own}
 	socket := chain.GetTransportSocket()
-	if socket == nil {
+	if socket == nil || socket.GetTypedConfig() == nil || socket.GetTypedConfig().GetTypeUrl() == rawBufferType {
+		own.TLS = nil
 		return out
 	}
 	context := &tlsv3.DownstreamTlsContext{}
-	switch {
-	case socket.GetTypedConfig() == nil, socket.GetTypedConfig().GetTypeUrl() == rawBufferType:
-		return out
-	case !socket.GetTypedConfig().MessageIs(context):
+	if !socket.GetTypedConfig().MessageIs(context) {
 		out.Unknown = "transport socket " + socket.GetName() + " is not one that is known here"
 		return out
 	}
@@ -88,7 +87,9 @@ func handshake(out Session, context *tlsv3.DownstreamTlsContext) Session {
 		if context.GetRequireClientCertificate().GetValue() {
 			out.Failure = "the server asks for a client certificate, and none came"
 		}
-	case roots != MeshRoots:
+	case len(settled.Peer.Roots) > 0 && !slices.Contains(settled.Peer.Roots, roots):
+		out.Failure = "the client's certificate is of another authority than " + named(roots)
+	case len(settled.Peer.Roots) == 0 && roots != MeshRoots:
 		out.Unknown = "the client's certificate is verified against " + named(roots) + ", which is not the mesh's"
 	default:
 		verified := Verify(verification, settled.Peer)

@@ -262,7 +262,7 @@ func serverName(m *matcherv3.StringMatcher) (condition, error) {
 	t, err := match.NewText(m)
 	return func(s *stream.Stream) match.Answer {
 		if s.Connection.TLS == nil {
-			return t.Match("")
+			return t.Match(s.Connection.Overheard)
 		}
 		return t.Match(s.Connection.TLS.ServerName)
 	}, err

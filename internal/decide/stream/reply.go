@@ -35,8 +35,6 @@ func (r *Reply) GRPCStatus() int {
 		return 12 // UNIMPLEMENTED
 	case 429, 502, 503, 504:
 		return 14 // UNAVAILABLE
-	case 200:
-		return 0
 	}
-	return 2 // UNKNOWN
+	return 2 // UNKNOWN, for an answer that is no error, too
 }

@@ -72,8 +72,14 @@ type Connection struct {
 	// Local is the address that the client meant: where connections are
 	// redirected to the proxy, the one before the redirection.
 	Local netip.AddrPort
+	// Redirected: the connection was intercepted, and the proxy has restored where
+	// it meant to go. Only then can it be sent on there.
+	Redirected bool
 	// TLS is how the connection is secured; nil is plaintext.
 	TLS *TLS
+	// Overheard is the server name of a handshake that goes through as bytes, where
+	// the proxy has looked at it.
+	Overheard string
 }
 
 // TLS is what a TLS handshake has settled.
@@ -84,6 +90,9 @@ type TLS struct {
 	// Offered are the application protocols that the client offers (ALPN, RFC
 	// 7301), in its order.
 	Offered []string
+	// Trusts is the name of the authorities by which the client verifies the server;
+	// empty where it does not, or where that is not known.
+	Trusts string
 	// Peer is the client's certificate as far as it was verified; nil: it gave
 	// none, or nobody asked for one.
 	Peer *Certificate
@@ -95,6 +104,9 @@ type Certificate struct {
 	URIs, DNSNames []string
 	// Subject in RFC 2253 form.
 	Subject string
+	// Roots are the secrets of authorities that it is verified by, by the names that
+	// proxies have for them. None: it is the mesh's, and others are not known.
+	Roots []string
 }
 
 // Token is a JSON Web Token that exists in the question only: its claims are
