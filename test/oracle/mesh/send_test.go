@@ -38,7 +38,7 @@ func (s *seen) String() string {
 	if s.failure != nil {
 		return "no answer: " + s.failure.Error()
 	}
-	return fmt.Sprintf("status %d of %q", s.status, s.reached)
+	return fmt.Sprintf("status %d of %q with %v", s.status, s.reached, s.header)
 }
 
 // patience bounds one request; nothing here is slow.
