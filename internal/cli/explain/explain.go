@@ -77,11 +77,8 @@ that cannot be asked, or a fault of Trellis.`,
   trellis explain -f examples/bookinfo authorizationpolicy.security.istio.io/trellis-application-details-deny -n bookinfo`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := output.CheckFormat(o.Output); err != nil {
+			if err := o.check(); err != nil {
 				return err
-			}
-			if o.Graph && o.Output != "text" {
-				return fmt.Errorf("reading --graph: a graph is no %s; give one of them", o.Output)
 			}
 			thing, from, err := o.thing(args, s.In)
 			if err != nil {
@@ -99,6 +96,17 @@ that cannot be asked, or a fault of Trellis.`,
 	flags.BoolVarP(&o.Verbose, "verbose", "v", false, "show all rules and proxies")
 	flags.BoolVar(&o.Graph, "graph", false, "write the way of a request as a graph in Graphviz's DOT language")
 	return cmd
+}
+
+// check looks at flags that contradict each other.
+func (o *Options) check() error {
+	if err := output.CheckFormat(o.Output); err != nil {
+		return err
+	}
+	if o.Graph && o.Output != "text" {
+		return fmt.Errorf("reading --graph: a graph is no %s; give one of them", o.Output)
+	}
+	return nil
 }
 
 // thing reads what the words mean.
