@@ -104,15 +104,27 @@ func (c *comparison) gateways() {
 	for _, pair := range pairs(before, after) {
 		e := c.explorer(pair)
 		hosts := e.Hosts()
-		inParallel(len(hosts), func(i int) {
+		c.inOrder(len(hosts), func(i int) []difference {
 			own := [2]*door{pair[0].clone(), pair[1].clone()}
 			e := c.explorer(own)
 			e.Within = hosts[i]
 			if e.Alike() {
-				return
+				return nil
 			}
-			c.explore(e, own, false)
+			return c.explore(e, own, false)
 		})
+	}
+}
+
+// inOrder looks for differences in n places at the same time, and takes them in the
+// order of the places: the answer does not depend on who is done first.
+func (c *comparison) inOrder(n int, look func(int) []difference) {
+	found := make([][]difference, n)
+	inParallel(n, func(i int) { found[i] = look(i) })
+	for _, differences := range found {
+		for _, d := range differences {
+			c.add(d)
+		}
 	}
 }
 
@@ -178,8 +190,9 @@ func (c *comparison) note(notes []string) {
 	c.out.Notes = mergeText(c.out.Notes, notes)
 }
 
-// explore decides every class of a pair of doors on both sides.
-func (c *comparison) explore(e *space.Explorer, pair [2]*door, inside bool) {
+// explore decides every class of a pair of doors on both sides, and gives those of
+// which the sides say different things.
+func (c *comparison) explore(e *space.Explorer, pair [2]*door, inside bool) []difference {
 	named := pair[1]
 	if named == nil {
 		named = pair[0]
@@ -197,18 +210,20 @@ func (c *comparison) explore(e *space.Explorer, pair [2]*door, inside bool) {
 			}
 		}
 		if effect, differs := effectOf(at[0], at[1]); differs {
-			found = append(found, difference{outsideLeaf{named, p, named.Witness(p), at[1]}, effect, at})
+			found = append(found, difference{outsideLeaf{named, p, named.Witness(p), at[1]}, effect, at, inside})
 		}
 	})
 	c.note(notes)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.out.Compared += compared
+	var out []difference
 	for _, d := range found {
 		if !slices.ContainsFunc(found, func(o difference) bool { return o.covers(d) }) {
-			c.add(named, d.point, d.effect, d.at, inside)
+			out = append(out, d)
 		}
 	}
+	return out
 }
 
 // difference is one class of which the two sides say different things.
@@ -216,6 +231,8 @@ type difference struct {
 	outsideLeaf
 	effect Effect
 	at     [2]*decided
+	// inside: the requests come from the mesh.
+	inside bool
 }
 
 // covers reports whether nothing is to be said of another difference, because the
@@ -248,7 +265,8 @@ func sameStatement(a, b Origin) bool {
 	return a.Object == b.Object && a.Field == b.Field && a.Reason == b.Reason
 }
 
-func (c *comparison) add(d *door, p *space.Point, effect Effect, at [2]*decided, inside bool) {
+func (c *comparison) add(one difference) {
+	d, p, effect, at, inside := one.door, one.point, one.effect, one.at, one.inside
 	r := d.Witness(p)
 	shown, w := at[1], c.sides[1]
 	if !shown.passes() {
@@ -297,13 +315,13 @@ func (c *comparison) workloads() {
 			all = append(all, pair{[2]*xds.Node{nil, &n}})
 		}
 	}
-	inParallel(len(all), func(i int) {
+	c.inOrder(len(all), func(i int) (found []difference) {
 		nodes := all[i].nodes
 		if nodes[0] != nil && nodes[0].Type == xds.Router || nodes[1] != nil && nodes[1].Type == xds.Router {
-			return
+			return nil
 		}
 		if c.unchanged(nodes) {
-			return
+			return nil
 		}
 		var doors [2][]*door
 		for side, w := range c.sides {
@@ -312,8 +330,9 @@ func (c *comparison) workloads() {
 			}
 		}
 		for _, p := range pairs(doors[0], doors[1]) {
-			c.explore(c.explorer(p), p, true)
+			found = append(found, c.explore(c.explorer(p), p, true)...)
 		}
+		return found
 	})
 }
 

@@ -91,6 +91,18 @@ func Tell(w *ask.World, r *ask.Request, a *ask.Answer) Told {
 	return out
 }
 
+// refusal is what refused a request. Where a server's proxy refuses a connection, the
+// client's only says that it broke, and the last step tells why.
+func refusal(a *ask.Answer) accesslog.Details {
+	details := a.Reply.Details
+	if last := len(a.Steps) - 1; last >= 0 && strings.HasPrefix(details, "upstream_reset_before_response_started") {
+		if step := a.Steps[last]; step.Stops && step.Stage == decide.StageFilter {
+			details = "rbac_access_denied_matched_policy[" + cmp.Or(step.Rule, "none") + "]"
+		}
+	}
+	return accesslog.ParseDetails(details)
+}
+
 func failed(r *ask.Request, a *ask.Answer) (why, do string) {
 	switch {
 	case r.From == nil && a.Reply == nil && a.Entrance != nil && a.Reached == nil && len(a.Steps) <= 1:
@@ -156,7 +168,7 @@ func denied(r *ask.Request, a *ask.Answer, by *ask.Origin) (why, do string) {
 	if a.Reply == nil {
 		return "a proxy refuses it", ""
 	}
-	details := accesslog.ParseDetails(a.Reply.Details)
+	details := refusal(a)
 	switch {
 	case details.Kind == accesslog.KindRBAC && details.Policy == "":
 		sender := "the internet"
@@ -213,11 +225,11 @@ func passedBy(w *ask.World, a *ask.Answer) *ask.Origin {
 func candidates(w *ask.World, r *ask.Request, a *ask.Answer) []Place {
 	proxy := strings.TrimPrefix(lastProxy(a), "the ")
 	at := slices.IndexFunc(w.Nodes, func(n xds.Node) bool { return n.String() == proxy })
-	if at < 0 || a.Reply == nil || accesslog.ParseDetails(a.Reply.Details).Kind != accesslog.KindRBAC {
+	if at < 0 || a.Reply == nil || refusal(a).Kind != accesslog.KindRBAC {
 		return nil
 	}
 	// A rule that refuses is the only place: no other one makes up for it.
-	if policy := accesslog.ParseDetails(a.Reply.Details).Policy; policy != "" {
+	if policy := refusal(a).Policy; policy != "" {
 		if origin := originOf(w, policy); origin != nil {
 			return []Place{PlaceOf(*origin)}
 		}

@@ -151,7 +151,9 @@ func apart(a, b atom.Pattern) bool {
 }
 
 // beginning reports whether only how a text begins decides.
-func beginning(p atom.Pattern) bool { return p.Kind == atom.Prefix || p.Kind == atom.Segments || p.Kind == atom.AnyPort }
+func beginning(p atom.Pattern) bool {
+	return p.Kind == atom.Prefix || p.Kind == atom.Segments || p.Kind == atom.AnyPort
+}
 
 // Together joins the words of classes that a row has: what one leaves out and
 // another has is not left out, and needs no words of its own.
