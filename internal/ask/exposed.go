@@ -67,15 +67,15 @@ type Exposed struct {
 
 // Exposed finds everything that the internet can reach, once. The answer is read only.
 func (w *World) Exposed() *Exposed {
-	answer := w.fromInternet(nil)
+	leaves, notes := w.fromInternet(nil)
 	w.sets.mu.Lock()
 	defer w.sets.mu.Unlock()
 	if w.sets.exposed != nil {
 		return w.sets.exposed
 	}
-	out := &Exposed{Notes: answer.notes, Exposures: []Exposure{}}
+	out := &Exposed{Notes: notes, Exposures: []Exposure{}}
 	table := grid.New[Exposure]()
-	for _, l := range least(answer.leaves) {
+	for _, l := range least(leaves) {
 		e := exposureOf(l)
 		key := strings.Join(slices.Concat([]string{e.Gateway, e.Scheme, e.Host, e.Route, e.Reaches, string(e.Needs), e.Why}, e.Token, e.Only), "\x00")
 		table.Add(key, e, e.Methods, e.Paths)

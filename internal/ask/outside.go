@@ -11,12 +11,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
-// outsideAnswer is what becomes of every class of requests from the internet.
-type outsideAnswer struct {
-	leaves []outsideLeaf
-	notes  []string
-}
-
+// outsideLeaf is what becomes of a class of requests.
 type outsideLeaf struct {
 	door    *door
 	point   *space.Point
@@ -80,7 +75,7 @@ func (w *World) outsideHosts() *outsideHosts {
 
 // fromInternet decides every class of requests from outside, each once for a World:
 // of the hosts that are wanted, nil for all.
-func (w *World) fromInternet(wanted func(*outsideHost) bool) *outsideAnswer {
+func (w *World) fromInternet(wanted func(*outsideHost) bool) (leaves []outsideLeaf, notes []string) {
 	known := w.outsideHosts()
 	var hosts []*outsideHost
 	for _, h := range known.all {
@@ -89,14 +84,12 @@ func (w *World) fromInternet(wanted func(*outsideHost) bool) *outsideAnswer {
 		}
 	}
 	inParallel(len(hosts), func(i int) { hosts[i].once.Do(func() { w.explore(hosts[i]) }) })
-	out := &outsideAnswer{notes: slices.Clone(known.notes)}
+	notes = slices.Clone(known.notes)
 	for _, h := range hosts {
-		out.leaves = append(out.leaves, h.leaves...)
-		out.notes = append(out.notes, h.notes...)
+		leaves, notes = append(leaves, h.leaves...), append(notes, h.notes...)
 	}
-	slices.Sort(out.notes)
-	out.notes = slices.Compact(out.notes)
-	return out
+	slices.Sort(notes)
+	return leaves, slices.Compact(notes)
 }
 
 func (w *World) explore(h *outsideHost) {

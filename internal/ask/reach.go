@@ -122,9 +122,9 @@ func (w *World) Who(t Target) (*Reached, error) {
 // throughGateways adds what reaches the target from the internet, and says why
 // something may be missing.
 func (w *World) throughGateways(t Target, node xds.Node, rows *rows) (notes []string) {
-	answer := w.fromInternet(func(h *outsideHost) bool { return w.leads(h, node) })
+	all, notes := w.fromInternet(func(h *outsideHost) bool { return w.leads(h, node) })
 	var leaves []outsideLeaf
-	for _, l := range answer.leaves {
+	for _, l := range all {
 		reaches := l.decided.reached != nil && w.alike(*l.decided.reached, node)
 		if (reaches || l.decided.outcome == decide.Unknown && w.mayEndAt(l.decided, node)) && t.wants(l.point) {
 			leaves = append(leaves, l)
@@ -137,7 +137,7 @@ func (w *World) throughGateways(t Target, node xds.Node, rows *rows) (notes []st
 			Token: e.Token, Only: e.Only, Why: e.Why, Because: e.Because, Rules: e.Rules, Witness: e.Witness,
 		})
 	}
-	return answer.notes
+	return notes
 }
 
 // mayEndAt reports whether a request of which it is not known what becomes of it may
