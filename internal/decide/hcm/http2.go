@@ -30,6 +30,7 @@ func (m *Manager) decode2(r *Request) (stream.Headers, *stream.Reply, string) {
 	if strings.Contains(r.Authority, "@") {
 		return out, malformed(0, "http2.invalid.header.field"), ""
 	}
+	var cookies []string
 	for _, f := range r.Headers.All() {
 		switch {
 		case f.Name == "connection":
@@ -40,11 +41,18 @@ func (m *Manager) decode2(r *Request) (stream.Headers, *stream.Reply, string) {
 			return out, nil, invalid
 		case f.Name == "host" && r.Authority != "":
 			// :authority is the one that counts (RFC 9113 §8.3.1).
+		case f.Name == "cookie":
+			cookies = append(cookies, f.Value)
 		case !strings.Contains(f.Name, "_") || m.underscores == corev3.HttpProtocolOptions_ALLOW:
 			addField(&out, f.Name, f.Value)
 		case m.underscores == corev3.HttpProtocolOptions_REJECT_REQUEST:
 			return out, malformed(0, "http2.unexpected_underscore"), ""
 		}
+	}
+	// Crumbs are put together (RFC 9113 §8.2.3); where that gives nothing, Envoy has no
+	// cookie at all.
+	if crumbs := strings.Join(cookies, "; "); crumbs != "" {
+		out.Add("cookie", crumbs)
 	}
 	if len(out.All()) > m.maxHeaders {
 		return out, malformed(0, "http2.too_many_headers"), ""

@@ -206,6 +206,18 @@ spec: {host: ledger.bank.svc.cluster.local, trafficPolicy: {tls: {mode: DISABLE}
 				return []*ask{toGateway("www.example.com", overHTTP2(func(q *ask) { q.fields = [][2]string{{"connection", "close"}} }))}
 			}, []decide.Outcome{decide.Deny},
 		},
+		"an empty cookie is none in HTTP/2": {
+			open + `
+---
+kind: AuthorizationPolicy
+metadata: {namespace: bank, name: authorizationpolicy-0}
+spec: {action: ALLOW, rules: [{when: [{key: "request.headers[cookie]", values: ["*"]}]}]}
+`, func() []*ask {
+				empty := func(q *ask) { q.fields = [][2]string{{"cookie", ""}} }
+				crumbs := func(q *ask) { q.fields = [][2]string{{"cookie", ""}, {"cookie", "a=1"}} }
+				return []*ask{toGateway("www.example.com", empty), toGateway("www.example.com", overHTTP2(empty)), toGateway("www.example.com", overHTTP2(crumbs))}
+			}, []decide.Outcome{decide.Allow, decide.Deny, decide.Allow},
+		},
 		"a request whose connection is refused is answered by the client's proxy": {
 			`
 kind: VirtualService
