@@ -41,9 +41,6 @@ type Pattern struct {
 // Match compares a text. A regular expression that Go cannot read matches nothing.
 func (p Pattern) Match(s string) bool {
 	text := p.Text
-	if p.Fold && p.Kind == Exact {
-		return strings.EqualFold(s, text)
-	}
 	if p.Fold && p.Kind != Regex {
 		s, text = strings.ToLower(s), strings.ToLower(text)
 	}
@@ -59,20 +56,28 @@ func (p Pattern) Match(s string) bool {
 	case Present:
 		return true
 	case Segments:
-		rest, found := strings.CutPrefix(s, text)
-		return found && (rest == "" || rest[0] == '/')
+		return begins(s, text, '/')
 	case AnyPort:
-		rest, found := strings.CutPrefix(s, text)
-		return found && (rest == "" || rest[0] == ':')
+		return begins(s, text, ':')
 	case Range:
-		block, err := netip.ParsePrefix(text)
-		address, wrong := netip.ParseAddr(s)
-		return err == nil && wrong == nil && block.Contains(address)
+		return inRange(s, text)
 	case Regex:
 		compiled := p.compile()
 		return compiled.match != nil && compiled.match.MatchString(s)
 	}
 	return false
+}
+
+// begins reports whether a text is another one, or goes on behind it with a separator.
+func begins(s, with string, separator byte) bool {
+	rest, found := strings.CutPrefix(s, with)
+	return found && (rest == "" || rest[0] == separator)
+}
+
+func inRange(s, cidr string) bool {
+	block, err := netip.ParsePrefix(cidr)
+	address, wrong := netip.ParseAddr(s)
+	return err == nil && wrong == nil && block.Contains(address)
 }
 
 // expression is the pattern as a regular expression of the whole text.

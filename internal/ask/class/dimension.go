@@ -154,6 +154,7 @@ func (v Value) against(patterns []atom.Pattern) Value {
 	return out
 }
 
+// Optional reports whether requests may have nothing of the kind.
 func (k Kind) Optional() bool { return k == Header || k == Parameter || k == Token || k == Claim }
 
 func consistent(was, is Value) bool {

@@ -171,15 +171,7 @@ func denied(r *ask.Request, a *ask.Answer, by *ask.Origin) (why, do string) {
 	details := refusal(a)
 	switch {
 	case details.Kind == accesslog.KindRBAC && details.Policy == "":
-		sender := "the internet"
-		if r.From != nil {
-			sender = r.From.String()
-		}
-		what := "a connection"
-		if r.URL.Scheme != "tcp" {
-			what = cmp.Or(r.Method, "GET") + " " + cmp.Or(r.URL.Path, "/")
-		}
-		return fmt.Sprintf("it is stated who may pass %s, and no rule fits %s from %s", lastProxy(a), what, sender),
+		return fmt.Sprintf("it is stated who may pass %s, and no rule fits %s", lastProxy(a), sent(r)),
 			"correct the request, or state it in one of the places below"
 	case details.Kind == accesslog.KindRBAC:
 		if object := decide.PolicyOf(details.Policy); object != nil {
@@ -194,6 +186,19 @@ func denied(r *ask.Request, a *ask.Answer, by *ask.Origin) (why, do string) {
 		return details.Means, ""
 	}
 	return fmt.Sprintf("a proxy answers with %d (%s)", a.Reply.Code, cmp.Or(a.Reply.Details, "without details")), ""
+}
+
+// sent is a request or a connection, and who sends it.
+func sent(r *ask.Request) string {
+	sender := "the internet"
+	if r.From != nil {
+		sender = r.From.String()
+	}
+	what := "a connection"
+	if r.URL.Scheme != "tcp" {
+		what = cmp.Or(r.Method, "GET") + " " + cmp.Or(r.URL.Path, "/")
+	}
+	return what + " from " + sender
 }
 
 func lastProxy(a *ask.Answer) string {

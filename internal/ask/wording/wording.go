@@ -117,6 +117,9 @@ func written(p atom.Pattern) string {
 	return p.Text
 }
 
+// separators are what follows a pattern's text where anything may.
+var separators = map[atom.Kind]string{atom.Segments: "/", atom.AnyPort: ":"}
+
 // within reports whether each text that takes the one pattern is sure to take the
 // other.
 func within(narrow, wide atom.Pattern) bool {
@@ -124,12 +127,9 @@ func within(narrow, wide atom.Pattern) bool {
 	case atom.Exact:
 		return wide.Match(narrow.Text)
 	case atom.Prefix:
-		return wide.Kind == atom.Prefix && wide.Match(narrow.Text) || wide.Kind == atom.Segments && strings.HasPrefix(narrow.Text, wide.Text+"/") ||
-			wide.Kind == atom.AnyPort && strings.HasPrefix(narrow.Text, wide.Text+":")
-	case atom.Segments:
-		return (wide.Kind == atom.Prefix || wide.Kind == atom.Segments) && wide.Match(narrow.Text)
-	case atom.AnyPort:
-		return (wide.Kind == atom.Prefix || wide.Kind == atom.AnyPort) && wide.Match(narrow.Text)
+		return beginning(wide) && strings.HasPrefix(narrow.Text, wide.Text+separators[wide.Kind])
+	case atom.Segments, atom.AnyPort:
+		return (wide.Kind == atom.Prefix || wide.Kind == narrow.Kind) && wide.Match(narrow.Text)
 	case atom.Suffix:
 		return wide.Kind == atom.Suffix && wide.Match(narrow.Text)
 	case atom.Contains, atom.Regex, atom.Present, atom.Range:

@@ -58,15 +58,19 @@ func condensed(c *ask.Changes) *ask.Changes {
 
 // covers reports whether one line is about all that another one is about, and more.
 func covers(wide, narrow *ask.Change) bool {
-	same := wide.Effect == narrow.Effect && wide.Clients == narrow.Clients && wide.To == narrow.To && wide.Port == narrow.Port && wide.Any == narrow.Any &&
-		slices.Equal(wide.From, narrow.From) && slices.Equal(wide.Paths, narrow.Paths) &&
-		wide.Before.Outcome == narrow.Before.Outcome && wide.After.Outcome == narrow.After.Outcome && wide.After.Why == narrow.After.Why
 	methods := slices.Equal(wide.Methods, narrow.Methods) || slices.Equal(wide.Methods, []string{wording.Any})
 	token := wide.Needs == ask.Nothing || wide.Needs == narrow.Needs && slices.Equal(wide.Token, narrow.Token)
-	if !same || !methods || !token || !contains(narrow.Only, wide.Only) {
+	if !alike(wide, narrow) || !methods || !token || !contains(narrow.Only, wide.Only) {
 		return false
 	}
 	return len(narrow.Only) > len(wide.Only) || !slices.Equal(wide.Methods, narrow.Methods) || wide.Needs != narrow.Needs
+}
+
+// alike reports whether two lines say the same of the same ends.
+func alike(a, b *ask.Change) bool {
+	return a.Effect == b.Effect && a.Clients == b.Clients && a.To == b.To && a.Port == b.Port && a.Any == b.Any &&
+		slices.Equal(a.From, b.From) && slices.Equal(a.Paths, b.Paths) &&
+		a.Before.Outcome == b.Before.Outcome && a.After.Outcome == b.After.Outcome && a.After.Why == b.After.Why
 }
 
 // contains reports whether all of some texts are among others.

@@ -22,6 +22,14 @@ type Doubt struct {
 	Token bool
 }
 
+// about reports whether a problem matters.
+func (d Doubt) about(p xds.Problem) bool {
+	if p.Type == "JWKS" {
+		return d.Unknown || d.Token
+	}
+	return d.All || d.Unknown || p.Kind == xds.Refused || p.Kind == xds.Unresolved
+}
+
 // Complain writes what is wrong with the files, as other commands do, and what
 // Istio's generator could not be given, where that matters to the answer: an
 // object that it cannot read always does, keys only where a signature is looked at.
@@ -42,12 +50,8 @@ func (m *Mesh) Complain(w io.Writer, colour bool, d Doubt) error {
 	}
 	said := map[string]bool{}
 	for _, p := range m.Problems {
-		matters := d.All || d.Unknown || p.Kind == xds.Refused || p.Kind == xds.Unresolved
-		if p.Type == "JWKS" {
-			matters = d.Unknown || d.Token
-		}
 		what := p.Type + " " + p.Resource
-		if !matters || said[what] {
+		if !d.about(p) || said[what] {
 			continue
 		}
 		said[what] = true

@@ -19,16 +19,8 @@ func (m *Manager) decode2(r *Request) (stream.Headers, *stream.Reply, string) {
 	if !ok {
 		return out, nil, invalid
 	}
-	// The codec's own check, before any of the connection manager's.
-	if r.Method != connect && r.Target[0] != '/' && (r.Target != "*" || r.Method != "OPTIONS") {
-		return out, malformed(0, "http2.violation.of.messaging.rule"), ""
-	}
-	if _, has := r.Headers.Get("host"); r.Method != connect && r.Authority == "" && !has {
-		return out, malformed(0, "http2.violation.of.messaging.rule"), ""
-	}
-	// User information in a host passes the connection manager's check, not this one.
-	if strings.Contains(r.Authority, "@") {
-		return out, malformed(0, "http2.invalid.header.field"), ""
+	if refusal := messaging(r); refusal != nil {
+		return out, refusal, ""
 	}
 	var cookies []string
 	for _, f := range r.Headers.All() {
@@ -61,6 +53,21 @@ func (m *Manager) decode2(r *Request) (stream.Headers, *stream.Reply, string) {
 		return out, malformed(0, "http.invalid_authority"), ""
 	}
 	return out, nil, m.size(r)
+}
+
+// messaging is the codec's own check, before any of the connection manager's.
+func messaging(r *Request) *stream.Reply {
+	if r.Method != connect && r.Target[0] != '/' && (r.Target != "*" || r.Method != "OPTIONS") {
+		return malformed(0, "http2.violation.of.messaging.rule")
+	}
+	if _, has := r.Headers.Get("host"); r.Method != connect && r.Authority == "" && !has {
+		return malformed(0, "http2.violation.of.messaging.rule")
+	}
+	// User information in a host passes the connection manager's check, not this one.
+	if strings.Contains(r.Authority, "@") {
+		return malformed(0, "http2.invalid.header.field")
+	}
+	return nil
 }
 
 // pseudoHeaders are the first ones of a request; false where they are not valid

@@ -83,20 +83,9 @@ func serveHTTP2(conn net.Conn, end string) {
 		if err != nil {
 			return
 		}
-		over := false
-		switch f := frame.(type) {
-		case *http2.SettingsFrame:
-			if !f.IsAck() && framer.WriteSettingsAck() != nil {
-				return
-			}
-		case *http2.PingFrame:
-			if !f.IsAck() && framer.WritePing(true, f.Data) != nil {
-				return
-			}
-		case *http2.MetaHeadersFrame:
-			over = f.StreamEnded() || f.PseudoValue("method") == http.MethodConnect
-		case *http2.DataFrame:
-			over = f.StreamEnded()
+		over, err := requestOver(framer, frame)
+		if err != nil {
+			return
 		}
 		if !over {
 			continue
@@ -108,6 +97,25 @@ func serveHTTP2(conn net.Conn, end string) {
 			return
 		}
 	}
+}
+
+// requestOver answers what belongs to the connection, and reports whether a request is over.
+func requestOver(framer *http2.Framer, frame http2.Frame) (over bool, err error) {
+	switch f := frame.(type) {
+	case *http2.SettingsFrame:
+		if !f.IsAck() {
+			err = framer.WriteSettingsAck()
+		}
+	case *http2.PingFrame:
+		if !f.IsAck() {
+			err = framer.WritePing(true, f.Data)
+		}
+	case *http2.MetaHeadersFrame:
+		over = f.StreamEnded() || f.PseudoValue("method") == http.MethodConnect
+	case *http2.DataFrame:
+		over = f.StreamEnded()
+	}
+	return over, err
 }
 
 func serveHTTP1(conn net.Conn, reader *bufio.Reader, end string) {
