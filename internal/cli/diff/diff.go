@@ -98,7 +98,7 @@ func (o *Options) run(cmd *cobra.Command, s *streams.Streams, args []string) err
 	if slices.Contains(o.FailOn, "never") && len(o.FailOn) > 1 {
 		return fmt.Errorf("reading --fail-on: never stands alone")
 	}
-	forge, err := o.forge(args[1])
+	forge, err := o.forge(o.after(args))
 	if err != nil {
 		return err
 	}

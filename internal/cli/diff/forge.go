@@ -36,9 +36,24 @@ func (o *Options) forge(after string) (*forge, error) {
 		}
 		f.link = u
 	}
+	if after == "" {
+		return f, nil
+	}
 	var err error
 	f.owners, err = codeowners.Find(after)
 	return f, err
+}
+
+// after is the folder of AFTER; over a running cluster the draft is. Empty: it is no
+// folder.
+func (o *Options) after(args []string) string {
+	switch {
+	case len(args) > 1:
+		return args[1]
+	case len(o.Files) > 0 && o.Files[0] != "-":
+		return o.Files[0]
+	}
+	return ""
 }
 
 // place is a line of a file of the repository.
