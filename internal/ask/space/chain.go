@@ -262,7 +262,7 @@ func (r *Reader) manager(config *xds.Config, m *hcmv3.HttpConnectionManager, out
 	}
 }
 
-// filters reads what was not read before: each chain of a gateway has the same rules.
+// filtersOf reads what was not read before: each chain of a gateway has the same rules.
 // It is called with the lock held.
 func (r *Reader) filtersOf(typed *anypb.Any) []any {
 	known, ok := r.filters[typed.GetTypeUrl()][string(typed.GetValue())]

@@ -12,7 +12,6 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	networkrbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
 
 	"github.com/trellis-mesh/trellis/internal/ask"
@@ -71,8 +70,8 @@ func eachRule(c *xds.Config, f *listenerv3.Filter, part string, policies func(st
 		policies(part, network.GetRules(), network.GetShadowRules())
 		return
 	}
-	manager := &hcmv3.HttpConnectionManager{}
-	if !config.MessageIs(manager) || config.UnmarshalTo(manager) != nil {
+	manager, err := xds.Manager(config)
+	if err != nil {
 		return
 	}
 	for _, h := range manager.GetHttpFilters() {

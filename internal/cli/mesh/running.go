@@ -33,18 +33,12 @@ func Running(w *ask.World, about model.Mesh, from string, lacks []string, releas
 // Published are the URLs of an Application: those that follow from the files, or
 // what its status says.
 func (m *Mesh) Published(a *v1alpha1.Application) []string {
-	var out []string
-	if m.Files == nil {
-		for _, address := range a.Status.Addresses {
-			out = append(out, address.URL)
-		}
-		return out
+	if m.Files != nil {
+		return world.Addresses(m.Files.Outcome, m.Files.Mesh.Cluster)(a)
 	}
-	ref := model.Reference{Cluster: m.Files.Mesh.Cluster, Group: v1alpha1.GroupName, Kind: "Application", Namespace: a.Namespace, Name: a.Name}
-	if outcome := m.Files.Outcome.Applications[ref]; outcome != nil {
-		for _, address := range outcome.Addresses {
-			out = append(out, address.URL)
-		}
+	var out []string
+	for _, address := range a.Status.Addresses {
+		out = append(out, address.URL)
 	}
 	return out
 }
