@@ -74,7 +74,7 @@ func (a *api) forward(ctx context.Context, pod *corev1.Pod, port int) (*forwarde
 		stop: func() error {
 			close(stop)
 			// That the connection was lost has been an error of who used it.
-			_ = <-ended
+			<-ended
 			return nil
 		},
 	}, nil

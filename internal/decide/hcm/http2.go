@@ -11,40 +11,20 @@ import (
 	"github.com/trellis-mesh/trellis/internal/decide/stream"
 )
 
+const invalid2 = "this is no valid HTTP/2 request"
+
 // decode2 is the codec for HTTP/2. What is no valid HTTP/2 resets the stream or
 // ends the connection; which of them is not decided here.
 func (m *Manager) decode2(r *Request) (stream.Headers, *stream.Reply, string) {
-	const invalid = "this is no valid HTTP/2 request"
 	out, ok := pseudoHeaders(r)
 	if !ok {
-		return out, nil, invalid
+		return out, nil, invalid2
 	}
 	if refusal := messaging(r); refusal != nil {
 		return out, refusal, ""
 	}
-	var cookies []string
-	for _, f := range r.Headers.All() {
-		switch {
-		case f.Name == "connection":
-			// Of a client, or of a proxy that makes an upgrade an extended CONNECT
-			// (RFC 8441), which is not allowed here (see undecidable).
-			return out, malformed(0, "http2.invalid.header.field"), ""
-		case !validName(f.Name) || !validValue(f.Value) || f.Name == "transfer-encoding":
-			return out, nil, invalid
-		case f.Name == "host" && r.Authority != "":
-			// :authority is the one that counts (RFC 9113 §8.3.1).
-		case f.Name == "cookie":
-			cookies = append(cookies, f.Value)
-		case !strings.Contains(f.Name, "_") || m.underscores == corev3.HttpProtocolOptions_ALLOW:
-			addField(&out, f.Name, f.Value)
-		case m.underscores == corev3.HttpProtocolOptions_REJECT_REQUEST:
-			return out, malformed(0, "http2.unexpected_underscore"), ""
-		}
-	}
-	// Crumbs are put together (RFC 9113 §8.2.3); where that gives nothing, Envoy has no
-	// cookie at all.
-	if crumbs := strings.Join(cookies, "; "); crumbs != "" {
-		out.Add("cookie", crumbs)
+	if refusal, why := m.fields2(r, &out); refusal != nil || why != "" {
+		return out, refusal, why
 	}
 	if len(out.All()) > m.maxHeaders {
 		return out, malformed(0, "http2.too_many_headers"), ""
@@ -53,6 +33,36 @@ func (m *Manager) decode2(r *Request) (stream.Headers, *stream.Reply, string) {
 		return out, malformed(0, "http.invalid_authority"), ""
 	}
 	return out, nil, m.size(r)
+}
+
+// fields2 adds the header fields to out; else it is how the request is refused, or
+// why that is not known.
+func (m *Manager) fields2(r *Request, out *stream.Headers) (*stream.Reply, string) {
+	var cookies []string
+	for _, f := range r.Headers.All() {
+		switch {
+		case f.Name == "connection":
+			// Of a client, or of a proxy that makes an upgrade an extended CONNECT
+			// (RFC 8441), which is not allowed here (see undecidable).
+			return malformed(0, "http2.invalid.header.field"), ""
+		case !validName(f.Name) || !validValue(f.Value) || f.Name == "transfer-encoding":
+			return nil, invalid2
+		case f.Name == "host" && r.Authority != "":
+			// :authority is the one that counts (RFC 9113 §8.3.1).
+		case f.Name == "cookie":
+			cookies = append(cookies, f.Value)
+		case !strings.Contains(f.Name, "_") || m.underscores == corev3.HttpProtocolOptions_ALLOW:
+			addField(out, f.Name, f.Value)
+		case m.underscores == corev3.HttpProtocolOptions_REJECT_REQUEST:
+			return malformed(0, "http2.unexpected_underscore"), ""
+		}
+	}
+	// Crumbs are put together (RFC 9113 §8.2.3); where that gives nothing, Envoy has no
+	// cookie at all.
+	if crumbs := strings.Join(cookies, "; "); crumbs != "" {
+		out.Add("cookie", crumbs)
+	}
+	return nil, ""
 }
 
 // messaging is the codec's own check, before any of the connection manager's.
