@@ -73,8 +73,10 @@ func (a *api) forward(ctx context.Context, pod *corev1.Pod, port int) (*forwarde
 		address: net.JoinHostPort("127.0.0.1", strconv.Itoa(int(ports[0].Local))),
 		stop: func() error {
 			close(stop)
+			if err := <-ended; !errors.Is(err, portforward.ErrLostConnectionToPod) {
+				return err
+			}
 			// That the connection was lost has been an error of who used it.
-			<-ended
 			return nil
 		},
 	}, nil
