@@ -63,6 +63,7 @@ func authenticate(filter *jwt.Filter, route *jwt.Route) func(*exchange) *Verdict
 			x.walk.add(Step{Proxy: x.p.name, Stage: StageFilter, Rule: rule, Says: "refuses the token: " + v.Reason, Stops: true})
 			return x.end(Verdict{Outcome: Deny, Reply: &stream.Reply{Code: v.Status, Details: v.Details, Body: v.Reason}})
 		case jwt.Allowed:
+			x.reroute = v.Reroute
 		}
 		return nil
 	}

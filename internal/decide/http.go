@@ -5,6 +5,7 @@ package decide
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	alpnv2 "istio.io/api/envoy/config/filter/http/alpn/v2alpha1"
@@ -97,8 +98,11 @@ type exchange struct {
 	walk *walk
 	p    *proxy
 	s    *stream.Stream
-	// at is the route as far as it is chosen.
-	at route.Case
+	// at is the route as far as it is chosen, one of cases.
+	at    route.Case
+	cases []route.Case
+	// reroute: a filter wants it chosen anew.
+	reroute bool
 	// share is for which part of the requests the verdict of the filter that has
 	// just run holds; 0 is all. The others go on.
 	share float64
@@ -132,7 +136,7 @@ func (w *walk) http(p *proxy, m *connectionManager, session listener.Session, lo
 			branches = append(branches, Branch{c.Share, own.end(Verdict{Outcome: Deny, Reply: reply})})
 			continue
 		}
-		x := &exchange{walk: own, p: p, s: s.Clone(), at: c}
+		x := &exchange{walk: own, p: p, s: s.Clone(), at: c, cases: choice.Cases}
 		branches = append(branches, Branch{c.Share, own.filtered(x, m, load, 0)})
 	}
 	return join(branches)
@@ -175,8 +179,35 @@ func (w *walk) filtered(x *exchange, m *connectionManager, load payload, from in
 			share := x.share
 			return join([]Branch{{share, *end}, {1 - share, w.filtered(x, m, load, i+1)}})
 		}
+		if x.reroute {
+			return w.rerouted(x, m, load, i+1)
+		}
 	}
 	return w.routed(x, m, load)
+}
+
+// rerouted chooses the route of a request anew, by what filters before have made of
+// it, and goes on with the filters from one on.
+func (w *walk) rerouted(x *exchange, m *connectionManager, load payload, from int) Verdict {
+	x.reroute = false
+	cases := m.table.Pick(x.s).Cases
+	switch {
+	case len(cases) == 1:
+		x.at, x.cases = cases[0], cases
+		return w.filtered(x, m, load, from)
+	case slices.Equal(cases, x.cases):
+		// The chance is the same number: it decides as before.
+		return w.filtered(x, m, load, from)
+	case len(x.cases) > 1:
+		return w.unknown(x.p.name, "chance decides about the route twice")
+	}
+	var branches []Branch
+	for _, c := range cases {
+		own := w.fork()
+		again := &exchange{walk: own, p: x.p, s: x.s.Clone(), at: c, cases: cases}
+		branches = append(branches, Branch{c.Share, own.filtered(again, m, load, from)})
+	}
+	return join(branches)
 }
 
 // routed is the router filter.

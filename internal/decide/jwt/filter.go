@@ -123,6 +123,9 @@ type Verdict struct {
 	Details string
 	// Why the outcome is Unknown.
 	Why string
+	// Reroute says that the route is to be chosen anew, by the request as it is now.
+	// Istio has gateways and waypoints do so, that routes may ask for claims.
+	Reroute bool
 }
 
 const wrongRequirement = "Wrong requirement_name: "
@@ -154,7 +157,7 @@ func (f *Filter) Decide(s *stream.Stream, route *Route, now time.Time) Verdict {
 	switch result {
 	case ok:
 		v.publish()
-		return Verdict{}
+		return Verdict{Reroute: v.reroute}
 	case undecided:
 		return Verdict{Outcome: Unknown, Why: v.why}
 	case audienceNotAllowed:

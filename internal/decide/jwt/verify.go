@@ -25,7 +25,9 @@ type verification struct {
 	stream   *stream.Stream
 	now      time.Time
 	metadata map[string]*structpb.Value
-	why      string
+	// reroute as in Verdict.
+	reroute bool
+	why     string
 }
 
 func (v *verification) cannot(why string) status {
@@ -207,11 +209,14 @@ func (v *verification) good(p *provider, t *token, f found) status {
 	if name := p.config.GetForwardPayloadHeader(); name != "" {
 		headers.Add(name, t.forwarded(p.config.GetPadForwardPayloadHeader()))
 	}
+	added := false
 	for _, c := range p.config.GetClaimToHeaders() {
 		if value := claimText(claim(t.claims, c.GetClaimName())); value != "" {
 			headers.Add(c.GetHeaderName(), value)
+			added = true
 		}
 	}
+	v.reroute = v.reroute || p.config.GetClearRouteCache() && (added || p.config.GetPayloadInMetadata() != "")
 	if !p.config.GetForward() {
 		f.at.remove(v.stream)
 	}

@@ -272,6 +272,41 @@ spec:
 				return out
 			}, []decide.Outcome{decide.Allow},
 		},
+		"a gateway chooses the route anew once a token is verified": {
+			fmt.Sprintf(`
+kind: RequestAuthentication
+metadata: {namespace: edge, name: requestauthentication-0}
+spec: {jwtRules: [{issuer: %q, jwks: '%s'}]}
+---
+kind: Gateway
+metadata: {namespace: edge, name: gateway-0}
+spec:
+  selector: {istio: door}
+  servers: [{port: {number: 443, name: https, protocol: HTTPS}, hosts: ["*"], tls: {mode: SIMPLE, credentialName: wildcard}}]
+---
+kind: VirtualService
+metadata: {namespace: edge, name: virtualservice-0}
+spec:
+  hosts: ["*"]
+  gateways: [gateway-0]
+  http:
+  - match: [{headers: {authorization: {regex: ".*"}}}]
+    directResponse: {status: 418}
+  - match: [{headers: {"@request.auth.claims.groups": {exact: admin}}}]
+    route: [{destination: {host: ledger.bank.svc.cluster.local, port: {number: 8080}}}]
+  - match: [{headers: {"@request.auth.claims.groups": {exact: clerk}}}]
+    route:
+    - {destination: {host: ledger.bank.svc.cluster.local, port: {number: 8080}}, weight: 50}
+    - {destination: {host: mainframe.legacy.svc.cluster.local, port: {number: 8080}}, weight: 50}
+  - redirect: {uri: /login}
+`, issuerMain, play.keys.keys(issuerMain)), func() []*ask {
+				var out []*ask
+				for _, token := range []string{"whole", "reader", "reader", "bare", "forged"} {
+					out = append(out, toGateway("www.example.com", func(q *ask) { q.fields = [][2]string{{"authorization", "Bearer " + play.keys.tokens[token]}} }))
+				}
+				return append(out, toGateway("www.example.com", nil))
+			}, []decide.Outcome{decide.Allow, decide.Answered, decide.Deny},
+		},
 		"a gateway that asks for certificates of its own authority takes no others": {
 			strings.ReplaceAll(open, "mode: SIMPLE, credentialName: wildcard", "mode: MUTUAL, credentialName: mutual"), func() []*ask {
 				return []*ask{

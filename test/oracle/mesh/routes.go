@@ -40,6 +40,9 @@ func (a *author) headerMatches() fields {
 		}
 		out[strings.ToLower(name)] = a.text(one(a, headerWords), headerRegex)
 	}
+	if a.chance(25) {
+		out["@request.auth.claims"+pick(a.Rand, ".groups", "[groups]", "[scope]", "[realm][level]", ".sub")] = a.text(one(a, claimWords), headerRegex)
+	}
 	return out
 }
 
