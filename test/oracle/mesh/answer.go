@@ -26,21 +26,24 @@ const headerReached = "X-Reached"
 // tlsHandshake is the first byte of a TLS connection (RFC 8446 §5.1).
 const tlsHandshake = 0x16
 
+// maxTLS is how many connections by TLS may be inside of each other.
+const maxTLS = 3
+
 // rawAnswer begins what an application answers on a TCP port.
 const rawAnswer = "raw: "
 
 // answer serves a port in an application's name. HTTP is read without the
 // judgement of net/http, which refuses much that a proxy may send.
 //
-// A client that begins a TLS handshake gets one, by a certificate of no authority
-// that anybody trusts.
+// Whoever begins a TLS handshake gets one, by a certificate of no authority that
+// anybody trusts: a proxy, and inside of its connection a client.
 func answer(name, port string, raw bool, certificate tls.Certificate) func(net.Conn) {
 	end := name + " " + port
 	return func(conn net.Conn) {
 		defer func() { _ = conn.Close() }()
 		reader := bufio.NewReader(conn)
 		first, err := reader.Peek(4)
-		if err == nil && first[0] == tlsHandshake {
+		for depth := 0; depth < maxTLS && err == nil && first[0] == tlsHandshake; depth++ {
 			secure := tls.Server(peeked{conn, reader}, &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12})
 			conn, reader = secure, bufio.NewReader(secure)
 			first, err = reader.Peek(4)
