@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/trellis-mesh/trellis/internal/ask"
+	"github.com/trellis-mesh/trellis/internal/cli/mesh"
 	"github.com/trellis-mesh/trellis/internal/decide"
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
@@ -239,7 +241,7 @@ func TestEveryRequestIsWhatTheRowsSay(t *testing.T) {
 	for seed := range uint64(8) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 4))
-			var sides [2]*ask.World
+			var sides [2]*mesh.Mesh
 			var texts [2]string
 			for i := range sides {
 				texts[i] = policies(r)
@@ -256,9 +258,9 @@ func TestEveryRequestIsWhatTheRowsSay(t *testing.T) {
 						t.Fatalf("Istio refuses %+v\n%s", p, texts[i])
 					}
 				}
-				sides[i] = m.World
+				sides[i] = m
 			}
-			allowed += holdsWho(t, sides[0], texts[0])
+			allowed += holdsWho(t, sides[0].World, texts[0])
 			changed += holdsDiff(t, sides, texts)
 		})
 	}
@@ -304,9 +306,13 @@ func holdsWho(t *testing.T, w *ask.World, text string) (allowed int) {
 	return allowed
 }
 
-func holdsDiff(t *testing.T, sides [2]*ask.World, texts [2]string) (changed int) {
+func holdsDiff(t *testing.T, meshes [2]*mesh.Mesh, texts [2]string) (changed int) {
 	t.Helper()
-	diff := ask.Diff(sides[0], sides[1])
+	sides := [2]*ask.World{meshes[0].World, meshes[1].World}
+	diff := mesh.Diff(meshes[0], meshes[1])
+	if whole := ask.Diff(sides[0], sides[1], nil); !reflect.DeepEqual(diff.Changes, whole.Changes) || !reflect.DeepEqual(diff.Notes, whole.Notes) {
+		t.Fatalf("what is compared of proxies that changed alone is not what is compared of all:\n%+v\n%+v\n%s\n======\n%s", diff, whole, texts[0], texts[1])
+	}
 	if !diff.Complete() {
 		t.Logf("notes: %v", diff.Notes)
 	}

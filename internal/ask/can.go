@@ -13,6 +13,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/trellis-mesh/trellis/internal/ask/directory"
 	"github.com/trellis-mesh/trellis/internal/decide"
 	"github.com/trellis-mesh/trellis/internal/decide/hcm"
 	"github.com/trellis-mesh/trellis/internal/decide/stream"
@@ -49,7 +50,7 @@ type Answer struct {
 	decide.Verdict
 	// Entrance is the Service of the gateway that it came in by; nil where it came
 	// from inside.
-	Entrance *Service
+	Entrance *directory.Service
 	// Because are the statements behind the steps that decided, the last one
 	// first, without repetition.
 	Because []Origin
@@ -190,7 +191,7 @@ func (w *World) destination(node xds.Node, host string, port uint16) (netip.Addr
 	}
 	s := w.Directory.Find(host, node.Namespace)
 	if s == nil {
-		if w.Directory.local(host) {
+		if w.Directory.Local(host) {
 			return netip.AddrPort{}, fmt.Errorf("no Service is named %s for a client in namespace %s", host, node.Namespace)
 		}
 		return netip.AddrPortFrom(Elsewhere, port), nil
@@ -296,7 +297,7 @@ func (w *World) knows(way entrance, host string) bool {
 }
 
 // answer joins a verdict with the statements behind it.
-func (w *World) answer(v decide.Verdict, entrance *Service) *Answer {
+func (w *World) answer(v decide.Verdict, entrance *directory.Service) *Answer {
 	out := &Answer{Verdict: v, Entrance: entrance}
 	seen := map[Origin]bool{}
 	for i := len(v.Steps) - 1; i >= 0; i-- {

@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/trellis-mesh/trellis/internal/ask/class"
 	"github.com/trellis-mesh/trellis/internal/ask/grid"
 	"github.com/trellis-mesh/trellis/internal/ask/space"
 	"github.com/trellis-mesh/trellis/internal/decide"
@@ -71,6 +72,8 @@ func (c *Changes) Has(effects ...Effect) bool {
 // comparison is a Diff that is being made.
 type comparison struct {
 	sides [2]*World
+	// alike as in Diff; never nil.
+	alike func(xds.Node) bool
 	mu    sync.Mutex
 	out   *Changes
 	grid  *grid.Grid[Change]
@@ -78,9 +81,15 @@ type comparison struct {
 }
 
 // Diff finds all requests to which the change from one World to another makes a
-// difference. What proxies are sent alike on both sides is not asked.
-func Diff(before, after *World) *Changes {
-	c := &comparison{sides: [2]*World{before, after}, out: &Changes{Changes: []Change{}}, grid: grid.New[Change]()}
+// difference. What proxies are sent alike on both sides is not asked. Alike tells of
+// which proxies that is known beforehand, so that nobody has to compare what they are
+// sent: a sidecar takes the same connections on both sides, a gateway is sent the
+// same. Nil: of none.
+func Diff(before, after *World, alike func(xds.Node) bool) *Changes {
+	if alike == nil {
+		alike = func(xds.Node) bool { return false }
+	}
+	c := &comparison{sides: [2]*World{before, after.sharing(before, alike)}, alike: alike, out: &Changes{Changes: []Change{}}, grid: grid.New[Change]()}
 	c.ids = mergeText(before.identities(), after.identities())
 	c.gateways()
 	c.workloads()
@@ -102,6 +111,9 @@ func (c *comparison) gateways() {
 	after, more := c.sides[1].gateways()
 	c.note(append(problems, more...))
 	for _, pair := range pairs(before, after) {
+		if c.spared(pair) {
+			continue
+		}
 		e := c.explorer(pair)
 		hosts := e.Hosts()
 		c.inOrder(len(hosts), func(i int) []difference {
@@ -114,6 +126,39 @@ func (c *comparison) gateways() {
 			return c.explore(e, own, false)
 		})
 	}
+}
+
+// spared reports whether a gateway takes the same requests at a pair of doors on both
+// sides, and hands them to workloads that do.
+func (c *comparison) spared(pair [2]*door) bool {
+	if pair[0] == nil || pair[1] == nil || !c.alike(pair[0].node) || !c.alike(pair[1].node) {
+		return false
+	}
+	return !c.explorer(pair).Leads(func(n xds.Node) bool { return !c.alike(n) })
+}
+
+// sharing is the same World, but proxies that are alike in another one have what they
+// have there: it is read once.
+func (w *World) sharing(with *World, alike func(xds.Node) bool) *World {
+	return &World{
+		Evaluator: w.Evaluator, Proxies: w.Proxies, Servers: shared{w.servers(), with.servers(), alike}, Nodes: w.Nodes,
+		Directory: w.Directory, Origins: w.Origins, Applications: w.Applications, At: w.At,
+	}
+}
+
+// shared are servers of which some are taken from another World.
+type shared struct {
+	decide.Proxies
+	with  decide.Proxies
+	alike func(xds.Node) bool
+}
+
+// Config implements decide.Proxies.
+func (s shared) Config(node xds.Node) (*xds.Config, error) {
+	if s.alike(node) {
+		return s.with.Config(node)
+	}
+	return s.Proxies.Config(node)
 }
 
 // inOrder looks for differences in n places at the same time, and takes them in the
@@ -173,7 +218,7 @@ func pairs(before, after []*door) [][2]*door {
 }
 
 func (c *comparison) explorer(pair [2]*door) *space.Explorer {
-	e := &space.Explorer{Identities: c.ids}
+	e := &space.Explorer{Identities: c.ids, Same: c.alike}
 	for i, w := range c.sides {
 		side := &space.Side{Reader: w.reader(), Proxies: w.servers(), Door: &space.Door{}}
 		if pair[i] != nil {
@@ -199,7 +244,7 @@ func (c *comparison) explore(e *space.Explorer, pair [2]*door, inside bool) []di
 	}
 	var found []difference
 	compared := 0
-	_, notes := e.Explore(func(p *space.Point) {
+	_, notes := e.Explore(func(p *class.Point) {
 		compared++
 		var at [2]*decided
 		for i, w := range c.sides {
@@ -295,32 +340,10 @@ func momentOf(d *decided) Moment {
 
 // workloads compares what each workload's own proxy lets in.
 func (c *comparison) workloads() {
-	after := map[string]xds.Node{}
-	for _, n := range c.sides[1].Nodes {
-		after[nameOf(n)] = n
-	}
-	type pair struct{ nodes [2]*xds.Node }
-	var all []pair
-	for _, n := range c.sides[0].Nodes {
-		other, ok := after[nameOf(n)]
-		delete(after, nameOf(n))
-		if !ok {
-			all = append(all, pair{[2]*xds.Node{&n, nil}})
-			continue
-		}
-		all = append(all, pair{[2]*xds.Node{&n, &other}})
-	}
-	for _, n := range c.sides[1].Nodes {
-		if _, left := after[nameOf(n)]; left {
-			all = append(all, pair{[2]*xds.Node{nil, &n}})
-		}
-	}
+	all := c.proxies()
 	c.inOrder(len(all), func(i int) (found []difference) {
-		nodes := all[i].nodes
-		if nodes[0] != nil && nodes[0].Type == xds.Router || nodes[1] != nil && nodes[1].Type == xds.Router {
-			return nil
-		}
-		if c.unchanged(nodes) {
+		nodes := all[i]
+		if slices.ContainsFunc(nodes[:], func(n *xds.Node) bool { return n != nil && n.Type == xds.Router }) || c.unchanged(nodes) {
 			return nil
 		}
 		var doors [2][]*door
@@ -336,12 +359,40 @@ func (c *comparison) workloads() {
 	})
 }
 
+// proxies are those of both sides, each with itself on the other; nil where it is not
+// there.
+func (c *comparison) proxies() [][2]*xds.Node {
+	after := map[string]xds.Node{}
+	for _, n := range c.sides[1].Nodes {
+		after[nameOf(n)] = n
+	}
+	var all [][2]*xds.Node
+	for _, n := range c.sides[0].Nodes {
+		other, ok := after[nameOf(n)]
+		delete(after, nameOf(n))
+		if !ok {
+			all = append(all, [2]*xds.Node{&n, nil})
+			continue
+		}
+		all = append(all, [2]*xds.Node{&n, &other})
+	}
+	for _, n := range c.sides[1].Nodes {
+		if _, left := after[nameOf(n)]; left {
+			all = append(all, [2]*xds.Node{nil, &n})
+		}
+	}
+	return all
+}
+
 func nameOf(n xds.Node) string { return fmt.Sprint(n.Type, n.Cluster, " ", n.Namespace, "/", n.Name) }
 
 // unchanged reports whether a workload takes connections on both sides alike.
 func (c *comparison) unchanged(nodes [2]*xds.Node) bool {
 	if nodes[0] == nil || nodes[1] == nil {
 		return false
+	}
+	if c.alike(*nodes[0]) && c.alike(*nodes[1]) {
+		return true
 	}
 	var configs [2]*xds.Config
 	for i, w := range c.sides {

@@ -15,6 +15,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 
+	"github.com/trellis-mesh/trellis/internal/ask/directory"
 	"github.com/trellis-mesh/trellis/internal/ask/space"
 	"github.com/trellis-mesh/trellis/internal/decide"
 	"github.com/trellis-mesh/trellis/internal/xds"
@@ -26,7 +27,7 @@ type door struct {
 	// key tells doors of one world apart, and finds the same one in another.
 	key string
 	// service is the gateway's, or the one that the port of a workload belongs to.
-	service *Service
+	service *directory.Service
 	// port is what clients address: of the Service.
 	port uint16
 	// node is the proxy.
@@ -87,6 +88,7 @@ func (w *World) evaluator() *decide.Evaluator {
 // Service in front of a gateway. Problems are gateways whose configuration is not
 // known.
 func (w *World) gateways() (doors []*door, problems []string) {
+	w.warm(xds.Router)
 	for _, s := range w.Directory.Services() {
 		for _, p := range s.Ports {
 			if p.Target == 0 {
@@ -118,6 +120,13 @@ func (w *World) gateways() (doors []*door, problems []string) {
 	return doors, problems
 }
 
+// warm has the configurations of all proxies of a type made at the same time. Errors
+// are those of whoever asks for one.
+func (w *World) warm(kind xds.NodeType) {
+	nodes := slices.DeleteFunc(slices.Clone(w.Nodes), func(n xds.Node) bool { return n.Type != kind })
+	inParallel(len(nodes), func(i int) { _, _ = w.servers().Config(nodes[i]) })
+}
+
 func chainsOf(l *listenerv3.Listener) []*listenerv3.FilterChain {
 	if last := l.GetDefaultFilterChain(); last != nil {
 		return append(slices.Clone(l.GetFilterChains()), last)
@@ -125,7 +134,7 @@ func chainsOf(l *listenerv3.Listener) []*listenerv3.FilterChain {
 	return l.GetFilterChains()
 }
 
-func (w *World) gatewayDoor(s *Service, p Port, node xds.Node, to netip.AddrPort, c *listenerv3.FilterChain) *door {
+func (w *World) gatewayDoor(s *directory.Service, p directory.Port, node xds.Node, to netip.AddrPort, c *listenerv3.FilterChain) *door {
 	names := c.GetFilterChainMatch().GetServerNames()
 	d := &door{service: s, port: p.Number, node: node}
 	d.To, d.Address, d.At, d.HTTP = to, outside.Addr(), w.At, speaksHTTP(c)
@@ -152,7 +161,7 @@ func (w *World) workloadDoors(node xds.Node) []*door {
 		return nil
 	}
 	var out []*door
-	add := func(s *Service, number, target uint16) {
+	add := func(s *directory.Service, number, target uint16) {
 		for _, mutual := range []bool{true, false} {
 			d := &door{service: s, port: number, node: node}
 			d.To, d.Mutual, d.At = netip.AddrPortFrom(node.Addresses[0], target), mutual, w.At
@@ -216,11 +225,11 @@ func (w *World) chainPorts(node xds.Node) []uint16 {
 
 // serviceAt is the Service in the workload's namespace that has a port with this
 // target, and its port, where there is only one; else the target itself.
-func (w *World) serviceAt(node xds.Node, target uint16) (*Service, uint16) {
-	var found *Service
+func (w *World) serviceAt(node xds.Node, target uint16) (*directory.Service, uint16) {
+	var found *directory.Service
 	number := target
 	for _, s := range w.Directory.Services() {
-		at := slices.IndexFunc(s.Ports, func(p Port) bool { return p.Target == target })
+		at := slices.IndexFunc(s.Ports, func(p directory.Port) bool { return p.Target == target })
 		if s.Name.Namespace != node.Namespace || s.External || at < 0 {
 			continue
 		}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/trellis-mesh/trellis/internal/ask/class"
 	"github.com/trellis-mesh/trellis/internal/ask/grid"
-	"github.com/trellis-mesh/trellis/internal/ask/space"
 	"github.com/trellis-mesh/trellis/internal/ask/wording"
 	"github.com/trellis-mesh/trellis/internal/decide"
 )
@@ -206,7 +205,7 @@ func demandsLess(a, b outsideLeaf) bool {
 }
 
 // tokenLess compares what is settled of tokens: all of a's is b's too.
-func tokenLess(a, b *space.Point) bool {
+func tokenLess(a, b *class.Point) bool {
 	has, wants := tokenNeeds(b), tokenNeeds(a)
 	if len(wants) >= len(has) {
 		return false
@@ -215,7 +214,7 @@ func tokenLess(a, b *space.Point) bool {
 }
 
 // tokenNeeds are what is settled of a class's token, one text for each value.
-func tokenNeeds(p *space.Point) []string {
+func tokenNeeds(p *class.Point) []string {
 	var out []string
 	p.Each(func(d class.Dimension, v class.Value) {
 		switch {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/trellis-mesh/trellis/internal/ask/class"
 	"github.com/trellis-mesh/trellis/internal/ask/space"
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
@@ -14,7 +15,7 @@ import (
 // outsideLeaf is what becomes of a class of requests.
 type outsideLeaf struct {
 	door    *door
-	point   *space.Point
+	point   *class.Point
 	request space.Request
 	decided *decided
 }
@@ -43,7 +44,7 @@ func inParallel(n int, do func(int)) {
 // outsideHost is what the internet can send to one door for one class of hosts.
 type outsideHost struct {
 	door   *door
-	within *space.Point
+	within *class.Point
 
 	once   sync.Once
 	leaves []outsideLeaf
@@ -96,7 +97,7 @@ func (w *World) explore(h *outsideHost) {
 	// Each has a door of its own: exploring notes in it where tokens are sent.
 	d := h.door.clone()
 	e := &space.Explorer{Sides: []*space.Side{{Reader: w.reader(), Proxies: w.servers(), Door: &d.Door}}, Within: h.within}
-	_, h.notes = e.Explore(func(p *space.Point) {
+	_, h.notes = e.Explore(func(p *class.Point) {
 		r := d.Witness(p)
 		h.leaves = append(h.leaves, outsideLeaf{d, p, r, w.decide(d, r)})
 	})

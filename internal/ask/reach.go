@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/trellis-mesh/trellis/internal/ask/class"
+	"github.com/trellis-mesh/trellis/internal/ask/directory"
 	"github.com/trellis-mesh/trellis/internal/ask/space"
 	"github.com/trellis-mesh/trellis/internal/ask/wording"
 	"github.com/trellis-mesh/trellis/internal/decide"
@@ -69,7 +70,7 @@ type Target struct {
 }
 
 // wants reports whether a class is among what is asked about.
-func (t Target) wants(p *space.Point) bool {
+func (t Target) wants(p *class.Point) bool {
 	for _, one := range []struct {
 		kind class.Kind
 		text string
@@ -101,7 +102,7 @@ func (w *World) Who(t Target) (*Reached, error) {
 			Identities: w.identities(),
 		}
 		var leaves []outsideLeaf
-		_, notes := e.Explore(func(p *space.Point) {
+		_, notes := e.Explore(func(p *class.Point) {
 			if r := d.Witness(p); t.wants(p) {
 				leaves = append(leaves, outsideLeaf{d, p, r, w.decide(d, r)})
 			}
@@ -154,7 +155,7 @@ func (w *World) alike(key xds.Key, node xds.Node) bool {
 	}
 	other, ok := w.Proxies.Node(key)
 	return ok && other.Namespace == node.Namespace && other.ServiceAccount == node.ServiceAccount && len(other.Addresses) > 0 &&
-		slices.ContainsFunc(w.Directory.Services(), func(s *Service) bool {
+		slices.ContainsFunc(w.Directory.Services(), func(s *directory.Service) bool {
 			return slices.Contains(s.Endpoints, other.Addresses[0]) && slices.Contains(s.Endpoints, node.Addresses[0])
 		})
 }
@@ -172,7 +173,7 @@ func (w *World) identities() []string {
 func spiffe(n xds.Node) string { return n.Identity().SPIFFE() }
 
 // members are the workloads of the mesh in a class, as namespace/account.
-func (w *World) members(p *space.Point) (members []string, first xds.Node) {
+func (w *World) members(p *class.Point) (members []string, first xds.Node) {
 	identity, named := p.Value(class.Dimension{Kind: class.Identity})
 	address, placed := p.Value(class.Dimension{Kind: class.Address})
 	for _, n := range w.Nodes {
@@ -190,7 +191,7 @@ func (w *World) members(p *space.Point) (members []string, first xds.Node) {
 	return members, first
 }
 
-func (w *World) insideRow(d *door, p *space.Point, r space.Request, verdict *decided) Reach {
+func (w *World) insideRow(d *door, p *class.Point, r space.Request, verdict *decided) Reach {
 	out := Reach{To: d.node.Namespace + "/" + d.node.Name, Port: d.To.Port(), Needs: Nothing, Because: verdict.because, Rules: verdict.objects(), Why: verdict.why}
 	from := ""
 	switch {
@@ -219,7 +220,7 @@ func (w *World) insideRow(d *door, p *space.Point, r space.Request, verdict *dec
 }
 
 // needsOf is what of a token a class has.
-func needsOf(p *space.Point, r space.Request, verdict *decided) (Needs, []string) {
+func needsOf(p *class.Point, r space.Request, verdict *decided) (Needs, []string) {
 	needs := tokenNeeds(p)
 	switch {
 	case verdict.outcome == decide.Unknown:
@@ -233,7 +234,7 @@ func needsOf(p *space.Point, r space.Request, verdict *decided) (Needs, []string
 }
 
 // onlyOf are the other conditions of a class.
-func onlyOf(p *space.Point, host bool) []string {
+func onlyOf(p *class.Point, host bool) []string {
 	var out []string
 	p.Each(func(d class.Dimension, v class.Value) {
 		switch {
@@ -264,10 +265,10 @@ func (w *World) Reaches(ref WorkloadRef) (*Reached, error) {
 			}
 			d := w.clientDoor(node, s, port, to)
 			d.Workload = &key
-			within := space.Settled(class.Dimension{Kind: class.Host}, s.Host)
+			within := class.Settled(class.Dimension{Kind: class.Host}, s.Host)
 			e := &space.Explorer{Sides: []*space.Side{{Reader: w.reader(), Proxies: proxies, Door: &d.Door}}, Within: within}
 			var leaves []outsideLeaf
-			_, notes := e.Explore(func(p *space.Point) {
+			_, notes := e.Explore(func(p *class.Point) {
 				r := d.Witness(p)
 				leaves = append(leaves, outsideLeaf{d, p, r, w.compact(evaluator.Decide(d.Ask(r)))})
 			})
@@ -299,7 +300,7 @@ func (m mixed) Config(node xds.Node) (*xds.Config, error) {
 // tcpProtocols are those of Services that are not HTTP.
 var tcpProtocols = []string{"tcp", "tls", "mongo", "mysql", "redis", "https"}
 
-func (w *World) clientDoor(node xds.Node, s *Service, port Port, to netip.AddrPort) *door {
+func (w *World) clientDoor(node xds.Node, s *directory.Service, port directory.Port, to netip.AddrPort) *door {
 	d := &door{service: s, port: port.Number, node: node}
 	d.To, d.At = to, w.At
 	d.HTTP = !slices.Contains(tcpProtocols, strings.ToLower(port.Protocol))
@@ -308,7 +309,7 @@ func (w *World) clientDoor(node xds.Node, s *Service, port Port, to netip.AddrPo
 	return d
 }
 
-func (w *World) outgoingRow(d *door, node xds.Node, p *space.Point, r space.Request, verdict *decided) Reach {
+func (w *World) outgoingRow(d *door, node xds.Node, p *class.Point, r space.Request, verdict *decided) Reach {
 	out := Reach{
 		Clients: Workloads, From: []string{node.Namespace + "/" + node.Name}, To: cmp.Or(verdict.named(), d.service.Host), Port: d.port,
 		Because: verdict.because, Rules: verdict.objects(), Why: verdict.why,

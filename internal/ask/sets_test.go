@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/trellis-mesh/trellis/internal/ask/class"
 	"github.com/trellis-mesh/trellis/internal/ask/space"
 )
 
@@ -36,12 +37,12 @@ func AgreesWithRandomRequests(t *testing.T, w *World, seed uint64, each int) map
 
 func agrees(t *testing.T, w *World, d *door, r *rand.Rand, each int, asked map[string]int) {
 	t.Helper()
-	verdicts := map[*space.Point]*decided{}
+	verdicts := map[*class.Point]*decided{}
 	var known []space.Request
 	e := &space.Explorer{
 		Sides: []*space.Side{{Reader: w.reader(), Proxies: w.servers(), Door: &d.Door}}, Identities: w.identities(),
 	}
-	root, notes := e.Explore(func(p *space.Point) {
+	root, notes := e.Explore(func(p *class.Point) {
 		request := d.Witness(p)
 		verdicts[p] = w.decide(d, request)
 		known = append(known, request)

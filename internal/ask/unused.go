@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/trellis-mesh/trellis/internal/ask/class"
 	"github.com/trellis-mesh/trellis/internal/ask/space"
 	"github.com/trellis-mesh/trellis/internal/compile/provenance"
 	"github.com/trellis-mesh/trellis/internal/decide"
@@ -74,7 +75,7 @@ func (w *World) Unused() *Idleness {
 				taken = append(taken, key)
 			}
 		}
-		_, notes := e.Explore(func(p *space.Point) {
+		_, notes := e.Explore(func(p *class.Point) {
 			r := d.Witness(p)
 			verdict := w.decide(d, r)
 			count(known, taken, verdict)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/ask/directory"
 	"github.com/trellis-mesh/trellis/internal/decide"
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/xds"
@@ -27,7 +28,7 @@ type World struct {
 	Servers decide.Proxies
 	// Nodes are all proxies.
 	Nodes     []xds.Node
-	Directory *Directory
+	Directory *directory.Directory
 	// Origins may be nil: nothing is said then of the statements behind rules.
 	Origins *Origins
 	// Applications are those that people stated; read only.
@@ -66,14 +67,14 @@ func (w *World) Workload(ref WorkloadRef) (xds.Node, error) {
 	if n, ok := inNamespace(func(n xds.Node) bool { return n.Name == ref.Name }); ok {
 		return n, nil
 	}
-	if s, ok := w.Directory.services[model.Name{Namespace: ref.Namespace, Name: ref.Name}]; ok {
+	if s, ok := w.Directory.Service(model.Name{Namespace: ref.Namespace, Name: ref.Name}); ok {
 		for _, address := range s.Endpoints {
 			if nodes := w.Proxies.At(address); len(nodes) > 0 {
 				return nodes[0], nil
 			}
 		}
 		for _, address := range s.Endpoints {
-			if why := w.Directory.unfollowed[address]; why != "" {
+			if why := w.Directory.Unfollowed(address); why != "" {
 				return xds.Node{}, fmt.Errorf("asking about %s: %s, so nothing can be said of it", ref, why)
 			}
 		}
@@ -108,8 +109,8 @@ func (w *World) followed(v decide.Verdict) decide.Verdict {
 		if end == nil || end.Workload != nil {
 			continue
 		}
-		why := w.Directory.unfollowed[end.Address.Addr()]
-		if s := w.Directory.virtual(end.Address.Addr()); s != nil {
+		why := w.Directory.Unfollowed(end.Address.Addr())
+		if s := w.Directory.Virtual(end.Address.Addr()); s != nil {
 			why = s.Host + " is reached without a proxy of the client's, and its workloads are not known"
 		}
 		if why != "" {
@@ -122,7 +123,7 @@ func (w *World) followed(v decide.Verdict) decide.Verdict {
 
 // entrance is one way into the mesh for a request from outside.
 type entrance struct {
-	service *Service
+	service *directory.Service
 	to      netip.AddrPort
 }
 

@@ -9,16 +9,11 @@
 package document
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
+	"maps"
 
 	yaml "go.yaml.in/yaml/v3"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	kjson "k8s.io/apimachinery/pkg/util/json"
-	kyaml "sigs.k8s.io/yaml"
 
 	"github.com/trellis-mesh/trellis/internal/model"
 )
@@ -60,8 +55,10 @@ const (
 type Options struct {
 	// Cluster is the cluster in the objects' references.
 	Cluster string
-	// Scope tells the kinds that are read.
+	// Scope tells the kinds that are read. It is called by several goroutines.
 	Scope func(schema.GroupVersionKind) Scope
+	// Known is what reads with documents in common share; nil: nothing is shared.
+	Known *Known
 }
 
 // Object is one object as it was written.
@@ -89,7 +86,6 @@ type Set struct {
 
 	index map[model.Reference]located
 	total int
-	bytes int64
 }
 
 // located is a node of the file that it stands in.
@@ -98,15 +94,14 @@ type located struct {
 	node *yaml.Node
 }
 
-// text is one YAML document: the lines between two separators.
+// text is one YAML document of a file: the lines between two separators.
 type text struct {
 	file string
 	// offset is the number of lines of the file before the document.
 	offset int
 	lines  int
-	raw    []byte
-	// value is the converted document, which the items of a list share.
-	value map[string]any
+	// content is nil for a document that is too large to be read.
+	content *content
 }
 
 func (t *text) position(node *yaml.Node) model.Position { return t.line(node.Line) }
@@ -119,9 +114,9 @@ func (t *text) line(n int) model.Position {
 
 // Value is the object as the API server would be given it: converted by
 // Kubernetes's own YAML 1.1 rules (an unquoted yes is a boolean), integers kept
-// as such. A missing namespace is filled in. Read only.
+// as such. A missing namespace is filled in. Read only: other objects share it.
 func (o Object) Value() (map[string]any, error) {
-	value, err := o.text.convert()
+	value, err := o.text.content.value()
 	if err != nil {
 		return nil, err
 	}
@@ -134,62 +129,15 @@ func (o Object) Value() (map[string]any, error) {
 	}
 	metadata, ok := value["metadata"].(map[string]any)
 	if ok && o.Ref.Namespace != "" && metadata["namespace"] == nil {
-		metadata["namespace"] = o.Ref.Namespace
+		value, metadata = maps.Clone(value), maps.Clone(metadata)
+		value["metadata"], metadata["namespace"] = metadata, o.Ref.Namespace
 	}
 	return value, nil
 }
 
-// convert reads the document the way kubectl does, once.
-func (t *text) convert() (map[string]any, error) {
-	if t.value != nil {
-		return t.value, nil
-	}
-	raw, err := toJSON(t.raw)
-	if err != nil {
-		return nil, err
-	}
-	if err := kjson.Unmarshal(raw, &t.value); err != nil {
-		return nil, fmt.Errorf("reading the document as an object: %w", err)
-	}
-	return t.value, nil
-}
-
-// toJSON converts YAML with the library that kubectl uses. That library panics
-// on some malformed input; a reader of strangers' files must not.
-func toJSON(raw []byte) (out []byte, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("yaml: this document cannot be read: %v", r)
-		}
-	}()
-	return kyaml.YAMLToJSON(raw)
-}
-
-// parse reads the document's nodes, and reports a second document that only an
-// end marker (...) separates: Kubernetes would silently read the first alone.
-func parse(raw []byte) (root *yaml.Node, second bool, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("yaml: this document cannot be read: %v", r)
-		}
-	}()
-	decoder := yaml.NewDecoder(bytes.NewReader(raw))
-	var document, next yaml.Node
-	if err := decoder.Decode(&document); err != nil {
-		return nil, false, err
-	}
-	if len(document.Content) == 0 {
-		return nil, false, nil
-	}
-	err = decoder.Decode(&next)
-	return document.Content[0], !errors.Is(err, io.EOF), nil
-}
-
-// spacesForTabs lets JSON that is indented with tabs through YAML's scanner. In
-// valid JSON a raw tab is never inside a string.
-func spacesForTabs(raw []byte) []byte {
-	if bytes.IndexByte(raw, '\t') < 0 || !json.Valid(raw) {
-		return raw
-	}
-	return bytes.ReplaceAll(raw, []byte{'\t'}, []byte{' '})
+// Once is what do makes of the object's Value, Ref and Kind, and of nothing else
+// but the key. Where several reads that share a Known have the same object, do is
+// called for one of them alone, and the others wait for what it gives. Read only.
+func (o Object) Once(key any, do func() any) any {
+	return o.text.content.once(result{key, o.item, o.Ref}, do)
 }

@@ -29,10 +29,14 @@ var extensions = []string{".yaml", ".yml", ".json"}
 // recursively in the order of names, without hidden files. Files that cannot be
 // opened are errors; everything that is wrong inside them is a finding.
 func Read(paths []string, stdin io.Reader, options Options) (*Set, error) {
-	set := &Set{Skipped: map[schema.GroupKind]int{}, index: map[model.Reference]located{}}
+	r := &reader{
+		set:     &Set{Skipped: map[schema.GroupKind]int{}, index: map[model.Reference]located{}},
+		options: options,
+	}
+	defer r.parsing.Wait()
 	for _, path := range paths {
 		if path == Stdin {
-			if err := set.read("stdin", stdin, options); err != nil {
+			if err := r.read("stdin", stdin); err != nil {
 				return nil, err
 			}
 			continue
@@ -42,12 +46,13 @@ func Read(paths []string, stdin io.Reader, options Options) (*Set, error) {
 			return nil, err
 		}
 		for _, file := range files {
-			if err := set.readFile(file, options); err != nil {
+			if err := r.readFile(file); err != nil {
 				return nil, err
 			}
 		}
 	}
-	return set, nil
+	r.takeAll()
+	return r.set, nil
 }
 
 // list is the files at a path.
@@ -87,22 +92,24 @@ func isFile(path string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-func (s *Set) readFile(path string, options Options) error {
+func (r *reader) readFile(path string) error {
 	file, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("reading documents: %w", err)
 	}
-	return errors.Join(s.read(path, file, options), file.Close())
+	return errors.Join(r.read(path, file), file.Close())
 }
 
-func (s *Set) read(name string, from io.Reader, options Options) error {
+func (r *reader) read(name string, from io.Reader) error {
 	raw, err := io.ReadAll(io.LimitReader(from, MaxFileBytes+1))
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", name, err)
 	}
-	s.bytes += int64(len(raw))
-	if len(raw) > MaxFileBytes || s.bytes > MaxTotalBytes {
-		s.add(model.Finding{
+	r.bytes += int64(len(raw))
+	if len(raw) > MaxFileBytes || r.bytes > MaxTotalBytes {
+		// What is said about the files before it comes first.
+		r.takeAll()
+		r.set.add(model.Finding{
 			Severity: model.SeverityError, Position: model.Position{File: name, Line: 1},
 			Reason:  ReasonTooLarge,
 			Message: fmt.Sprintf("the file takes more than is read: at most %d MiB per file and %d MiB together", MaxFileBytes>>20, MaxTotalBytes>>20),
@@ -110,7 +117,7 @@ func (s *Set) read(name string, from io.Reader, options Options) error {
 		})
 		return nil
 	}
-	s.Files++
-	s.parseFile(name, spacesForTabs(raw), options)
+	r.set.Files++
+	r.split(name, spacesForTabs(raw))
 	return nil
 }

@@ -4,7 +4,6 @@
 package document
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -32,47 +31,9 @@ const owner = "YAML and Kubernetes"
 
 func (s *Set) add(f model.Finding) { s.Findings = append(s.Findings, f) }
 
-// parseFile takes a file's documents one by one: a syntax error in one of them
-// hides none of the others.
-func (s *Set) parseFile(name string, raw []byte, options Options) {
-	offset := 0
-	for len(raw) > 0 {
-		end := nextDocument(raw)
-		breaks := bytes.Count(raw[:end], []byte{'\n'})
-		t := &text{file: name, offset: offset, lines: breaks, raw: raw[:end]}
-		if raw[end-1] != '\n' {
-			t.lines++
-		}
-		offset += breaks
-		raw = raw[end:]
-		if s.total >= MaxDocuments {
-			s.tooMany(t.position(&yaml.Node{}))
-			return
-		}
-		s.parseText(t, options)
-	}
-}
-
-// nextDocument is where the next document begins: at a line of three dashes
-// that is not the first. The dashes stay with the document that they begin.
-func nextDocument(raw []byte) int {
-	for at := 0; ; {
-		eol := bytes.IndexByte(raw[at:], '\n')
-		if eol < 0 {
-			return len(raw)
-		}
-		at += eol + 1
-		line := raw[at:]
-		if bytes.HasPrefix(line, []byte("---")) && (len(line) == 3 || strings.IndexByte(" \t\r\n", line[3]) >= 0) {
-			return at
-		}
-	}
-}
-
-func (s *Set) parseText(t *text, options Options) {
-	// A list's kind ends with its name. Looking for the word costs nothing, and
-	// reading megabytes of something else does.
-	if len(t.raw) > MaxObjectBytes && !bytes.Contains(t.raw, []byte("List")) {
+// take takes one document: a syntax error in it hides none of the others.
+func (s *Set) take(t *text, options Options) {
+	if t.content == nil {
 		s.add(model.Finding{
 			Severity: model.SeverityError, Position: t.line(1), Reason: ReasonTooLarge,
 			Message: fmt.Sprintf("the document has more than the %d MiB that an API server takes", MaxObjectBytes>>20),
@@ -80,7 +41,8 @@ func (s *Set) parseText(t *text, options Options) {
 		})
 		return
 	}
-	root, second, err := parse(t.raw)
+	written := t.content.nodes()
+	root, err := written.root, written.err
 	if errors.Is(err, io.EOF) || (err == nil && (root == nil || root.Tag == "!!null")) {
 		return
 	}
@@ -88,7 +50,7 @@ func (s *Set) parseText(t *text, options Options) {
 		s.syntax(t, err)
 		return
 	}
-	if second {
+	if written.second {
 		s.add(model.Finding{
 			Severity: model.SeverityError, Position: t.position(root), Reason: ReasonSyntaxError,
 			Message: "after the end marker (...) comes another document without --- before it; Kubernetes would read the first one alone",
@@ -105,11 +67,22 @@ func (s *Set) parseText(t *text, options Options) {
 		s.notAnObject(t, root, model.SeverityWarning, "the document has no apiVersion and kind, so it is no Kubernetes object and is not read")
 		return
 	}
-	if items := child(root, "items"); strings.HasSuffix(group.Kind, "List") && items != nil && items.Kind == yaml.SequenceNode {
+	if items := itemsOf(root, group); items != nil {
 		s.list(t, items, options)
 		return
 	}
 	s.object(t, root, -1, group, options)
+}
+
+// itemsOf are the items of a List, or nil.
+func itemsOf(root *yaml.Node, kind schema.GroupVersionKind) *yaml.Node {
+	if !strings.HasSuffix(kind.Kind, "List") {
+		return nil
+	}
+	if items := child(root, "items"); items != nil && items.Kind == yaml.SequenceNode {
+		return items
+	}
+	return nil
 }
 
 // list takes the items of a List, such as kubectl get prints.

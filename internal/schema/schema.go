@@ -134,7 +134,7 @@ func (c *Checker) Scope(gvk schema.GroupVersionKind) document.Scope {
 // Object is one object that an API server would take.
 type Object struct {
 	Ref model.Reference
-	// Value is typed.
+	// Value is typed. Read only: reads that share a document.Known share it.
 	Value runtime.Object
 }
 
@@ -143,15 +143,9 @@ type Object struct {
 func (c *Checker) Read(ctx context.Context, set *document.Set) ([]Object, []model.Finding) {
 	var objects []Object
 	var findings []model.Finding
-	for i := range set.Objects {
+	for i, judged := range c.judge(ctx, set.Objects) {
 		o := &set.Objects[i]
-		value, err := o.Value()
-		if err != nil {
-			findings = append(findings, refusal(o, err.Error()))
-			continue
-		}
-		typed, found := c.check(ctx, o, value)
-		for _, f := range bounded(found) {
+		for _, f := range judged.findings {
 			f.Object = o.Ref
 			f.Position = set.Position(o.Ref, f.Field)
 			// The set knows the first of two equal objects alone.
@@ -160,11 +154,19 @@ func (c *Checker) Read(ctx context.Context, set *document.Set) ([]Object, []mode
 			}
 			findings = append(findings, f)
 		}
-		if typed != nil && !o.Refused {
-			objects = append(objects, Object{Ref: o.Ref, Value: typed})
+		if judged.typed != nil && !o.Refused {
+			objects = append(objects, Object{Ref: o.Ref, Value: judged.typed})
 		}
 	}
 	return objects, findings
+}
+
+// judgement is what becomes of an object, in whichever file it stands.
+type judgement struct {
+	// typed is nil for one that an API server would not take.
+	typed runtime.Object
+	// findings lack the object and its position.
+	findings []model.Finding
 }
 
 // How many findings about one object's shape are told, and how many of them may
@@ -196,23 +198,31 @@ func more(n int) model.Finding {
 }
 
 // check gives the typed object, or what is wrong with it.
-func (c *Checker) check(ctx context.Context, o *document.Object, value map[string]any) (runtime.Object, []model.Finding) {
+func (c *Checker) check(ctx context.Context, o *document.Object) *judgement {
 	gvk := o.Kind
+	value, err := o.Value()
+	if err != nil {
+		return refused(refusal(gvk, err))
+	}
 	if gvk.Group == v1alpha1.GroupName {
 		k := c.kinds[gvk]
 		if k == nil {
-			return nil, []model.Finding{c.unknownKind(gvk)}
+			return refused(c.unknownKind(gvk))
 		}
 		value = runtime.DeepCopyJSON(value)
 		if findings := k.validate(ctx, value); len(findings) > 0 {
-			return nil, findings
+			return refused(findings...)
 		}
 	}
 	typed, err := c.decode(gvk, value)
 	if err != nil {
-		return nil, []model.Finding{refusal(o, err.Error())}
+		return refused(refusal(gvk, err))
 	}
-	return typed, nil
+	return &judgement{typed: typed}
+}
+
+func refused(findings ...model.Finding) *judgement {
+	return &judgement{findings: bounded(findings)}
 }
 
 // unknownKind explains a kind or version of Trellis's group that does not exist.
@@ -237,11 +247,11 @@ func (c *Checker) unknownKind(gvk schema.GroupVersionKind) model.Finding {
 }
 
 // refusal is for objects that cannot be decoded at all.
-func refusal(o *document.Object, problem string) model.Finding {
+func refusal(kind schema.GroupVersionKind, problem error) model.Finding {
 	return model.Finding{
-		Severity: model.SeverityError, Object: o.Ref, Position: o.Position, Reason: ReasonSchemaInvalid,
-		Message: fmt.Sprintf("the object cannot be read as a %s: %s", o.Kind.Kind, problem),
-		Owner:   "API " + o.Kind.GroupVersion().String(),
-		Fix:     "correct the field's type; kubectl explain " + strings.ToLower(o.Kind.Kind) + " shows what is expected",
+		Severity: model.SeverityError, Reason: ReasonSchemaInvalid,
+		Message: fmt.Sprintf("the object cannot be read as a %s: %s", kind.Kind, problem),
+		Owner:   "API " + kind.GroupVersion().String(),
+		Fix:     "correct the field's type; kubectl explain " + strings.ToLower(kind.Kind) + " shows what is expected",
 	}
 }

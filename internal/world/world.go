@@ -22,6 +22,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/ask"
+	"github.com/trellis-mesh/trellis/internal/ask/directory"
 	"github.com/trellis-mesh/trellis/internal/compile"
 	"github.com/trellis-mesh/trellis/internal/decide"
 	"github.com/trellis-mesh/trellis/internal/model"
@@ -64,6 +65,12 @@ type World struct {
 // Close lets the control plane go; nothing may be asked afterwards.
 func (w *World) Close() error { return w.generator.Close() }
 
+// Alike tells of which proxies the objects of two Worlds alone say that they take
+// connections in the same way in both, for ask.Diff.
+func Alike(before, after *World) func(xds.Node) bool {
+	return generator.Alike(before.generator, after.generator)
+}
+
 // Open runs Istio's generator on the objects, as if nothing of what they describe
 // ran yet unless they say so: pods are made from templates and Services lead to all
 // pods that they select. The caller closes the World. ctx holds for questions, too.
@@ -95,7 +102,7 @@ func open(ctx context.Context, in Input, g *generator.Generator) (*World, error)
 		objects = append(g.Objects(), slices.DeleteFunc(objects, completed)...)
 	}
 	objects = append(objects, in.Endpoints...)
-	out := Of(ctx, view, ask.NewDirectory(objects, in.Mesh.ClusterDomain), ask.NewOrigins(objects, in.Position), in.Applications, in.At)
+	out := Of(ctx, view, directory.New(objects, in.Mesh.ClusterDomain), ask.NewOrigins(objects, in.Position), in.Applications, in.At)
 	out.Servers = bound{ctx, servers}
 	return &World{Problems: g.Problems(), generator: g, World: out}, nil
 }
@@ -103,7 +110,7 @@ func open(ctx context.Context, in Input, g *generator.Generator) (*World, error)
 // Of puts together what is asked about: proxies with their configurations, and what
 // their names and rules mean. At is the moment that tokens are looked at. ctx holds
 // for questions, too.
-func Of(ctx context.Context, view *xds.Mesh, directory *ask.Directory, origins *ask.Origins, applications []*v1alpha1.Application, at time.Time) *ask.World {
+func Of(ctx context.Context, view *xds.Mesh, directory *directory.Directory, origins *ask.Origins, applications []*v1alpha1.Application, at time.Time) *ask.World {
 	proxies := bound{ctx, view}
 	return &ask.World{
 		Evaluator: decide.New(proxies), Proxies: proxies, Nodes: view.Nodes(),

@@ -11,6 +11,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/internal/ask"
 	"github.com/trellis-mesh/trellis/internal/ask/accesslog"
+	"github.com/trellis-mesh/trellis/internal/ask/directory"
 	"github.com/trellis-mesh/trellis/internal/ask/replay"
 	"github.com/trellis-mesh/trellis/internal/decide"
 	"github.com/trellis-mesh/trellis/internal/xds"
@@ -24,7 +25,7 @@ func (nowhere) Node(xds.Key) (xds.Node, bool)        { return xds.Node{}, false 
 func (nowhere) Config(xds.Node) (*xds.Config, error) { return nil, fmt.Errorf("there is none") }
 
 func empty() *ask.World {
-	return &ask.World{Evaluator: decide.New(nowhere{}), Proxies: nowhere{}, Directory: ask.NewDirectory(nil, ""), Origins: ask.NewOrigins(nil, nil)}
+	return &ask.World{Evaluator: decide.New(nowhere{}), Proxies: nowhere{}, Directory: directory.New(nil, ""), Origins: ask.NewOrigins(nil, nil)}
 }
 
 func line(path, host string) string {

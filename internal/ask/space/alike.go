@@ -45,7 +45,7 @@ type tracer struct {
 	sure bool
 }
 
-func (t *tracer) gateway(p *Point) {
+func (t *tracer) gateway(p *class.Point) {
 	to := t.side.Door.To
 	nodes := t.side.Proxies.At(to.Addr())
 	if len(nodes) == 0 {
@@ -59,7 +59,7 @@ func (t *tracer) gateway(p *Point) {
 	if !ok {
 		return
 	}
-	choice := t.side.Reader.listener(l).Choose(t.connection(p), "http/1.1")
+	choice := t.side.Reader.listener(l).Choose(t.side.Door.connection(p), "http/1.1")
 	if choice.Chain == nil {
 		return
 	}
@@ -149,6 +149,10 @@ func (t *tracer) cluster(config *xds.Config, name string) {
 
 func (t *tracer) workload(at netip.AddrPort) {
 	for _, node := range t.side.Proxies.At(at.Addr()) {
+		if t.Same != nil && node.Type == xds.Sidecar && t.Same(node) {
+			t.parts.WriteString(node.String())
+			continue
+		}
 		config, err := t.side.Proxies.Config(node)
 		if err != nil {
 			t.sure = false

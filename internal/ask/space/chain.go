@@ -24,7 +24,6 @@ import (
 	"github.com/trellis-mesh/trellis/internal/ask/atom"
 	"github.com/trellis-mesh/trellis/internal/ask/class"
 	"github.com/trellis-mesh/trellis/internal/decide/listener"
-	"github.com/trellis-mesh/trellis/internal/decide/stream"
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
@@ -96,13 +95,14 @@ func hostsOf(c condition) (patterns []atom.Pattern, known bool) {
 }
 
 // at are the rules that a class of hosts does not rule out, and perhaps some more.
-func (r *rules) at(host *Point) []*Rule {
+func (r *rules) at(host *class.Point) []*Rule {
 	if r.byHost == nil || host == nil {
 		return r.list
 	}
 	positions := slices.Clone(r.others)
+	alone := host.Alone()
 	for p, of := range r.byHost {
-		if (*Point)(nil).with(host.dimension, host.value, host.index).takes(host.dimension, p) != no {
+		if sign, known := alone.Takes(class.Dimension{Kind: class.Host}, p); sign || !known {
 			positions = append(positions, of...)
 		}
 	}
@@ -143,11 +143,13 @@ type chain struct {
 type Reader struct {
 	mu        sync.Mutex
 	listeners map[*listenerv3.Listener]*listener.Chains
-	chains    map[*listenerv3.FilterChain]*chain
-	tables    map[*routev3.RouteConfiguration]*table
-	digests   map[*listenerv3.Listener]string
+	// chains have all that they have, ways only where they lead.
+	chains, ways map[*listenerv3.FilterChain]*chain
+	tables       map[*routev3.RouteConfiguration]*table
+	digests      map[*listenerv3.Listener]string
 	// filters are by the type and the bytes of their configuration.
 	filters map[string]map[string][]any
+	splits  class.Memo
 }
 
 // digest is a text that is the same for listeners that are.
@@ -169,7 +171,7 @@ func (r *Reader) digest(l *listenerv3.Listener) string {
 // NewReader makes an empty one.
 func NewReader() *Reader {
 	return &Reader{
-		listeners: map[*listenerv3.Listener]*listener.Chains{}, chains: map[*listenerv3.FilterChain]*chain{},
+		listeners: map[*listenerv3.Listener]*listener.Chains{}, chains: map[*listenerv3.FilterChain]*chain{}, ways: map[*listenerv3.FilterChain]*chain{},
 		tables: map[*routev3.RouteConfiguration]*table{}, digests: map[*listenerv3.Listener]string{},
 		filters: map[string]map[string][]any{},
 	}
@@ -191,15 +193,27 @@ func (r *Reader) chain(config *xds.Config, c *listenerv3.FilterChain) *chain {
 	defer r.mu.Unlock()
 	out, ok := r.chains[c]
 	if !ok {
-		out = r.compile(config, c)
+		out = r.compile(config, c, true)
 		r.chains[c] = out
+	}
+	return out
+}
+
+// way is a chain without its rules: reading those of a gateway takes long.
+func (r *Reader) way(config *xds.Config, c *listenerv3.FilterChain) *chain {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out, ok := r.ways[c]
+	if !ok {
+		out = r.compile(config, c, false)
+		r.ways[c] = out
 	}
 	return out
 }
 
 // compile is called with the lock held. What cannot be read is left out: package
 // decide says of it that it is Unknown.
-func (r *Reader) compile(config *xds.Config, c *listenerv3.FilterChain) *chain {
+func (r *Reader) compile(config *xds.Config, c *listenerv3.FilterChain, whole bool) *chain {
 	out := &chain{}
 	for _, f := range c.GetFilters() {
 		any := f.GetTypedConfig()
@@ -217,7 +231,10 @@ func (r *Reader) compile(config *xds.Config, c *listenerv3.FilterChain) *chain {
 		case any.MessageIs((*hcmv3.HttpConnectionManager)(nil)):
 			if m, err := xds.Manager(any); err == nil {
 				out.http = true
-				r.manager(config, m, out)
+				if whole {
+					r.filtering(config, m, out)
+				}
+				r.routing(config, m, out)
 			}
 		}
 	}
@@ -235,7 +252,8 @@ func tcpClusters(m *tcpv3.TcpProxy) []string {
 	return []string{m.GetCluster()}
 }
 
-func (r *Reader) manager(config *xds.Config, m *hcmv3.HttpConnectionManager, out *chain) {
+// filtering reads the HTTP filters of a connection manager.
+func (r *Reader) filtering(config *xds.Config, m *hcmv3.HttpConnectionManager, out *chain) {
 	for _, f := range m.GetHttpFilters() {
 		typed := f.GetTypedConfig()
 		if f.GetConfigDiscovery() != nil {
@@ -252,6 +270,10 @@ func (r *Reader) manager(config *xds.Config, m *hcmv3.HttpConnectionManager, out
 	rest := without(m, "http_filters", "route_config", "rds", "scoped_routes", "access_log", "tracing")
 	raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(rest)
 	out.others += fmt.Sprintf("%x %v\n", raw, err)
+}
+
+// routing reads its routes, where they are known.
+func (r *Reader) routing(config *xds.Config, m *hcmv3.HttpConnectionManager, out *chain) {
 	routes, ok := config.RoutesOf(m)
 	if !ok {
 		return
@@ -306,8 +328,7 @@ func rulesOf(m *rbacv3.RBAC, shadow bool) *rules {
 
 // TakesHTTP reports whether a listener takes a door's connections for HTTP.
 func (r *Reader) TakesHTTP(l *listenerv3.Listener, d *Door) bool {
-	q := d.Question(nil)
-	choice := r.listener(l).Choose(&stream.Connection{DirectRemote: q.From.Address, Local: q.To, TLS: q.TLS}, "http/1.1")
+	choice := r.listener(l).Choose(d.connection(nil), "http/1.1")
 	if choice.Chain == nil {
 		return false
 	}

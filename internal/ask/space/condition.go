@@ -50,11 +50,11 @@ func (l leaf) value(v *view) truth {
 	if known != open {
 		return known
 	}
-	return v.point.takes(d, p)
+	return v.takes(d, p)
 }
 
 func (l leaf) leaves(v *view, add func(class.Dimension, atom.Pattern)) {
-	if d, p, known := v.translate(l.dimension, l.pattern); known == open && v.point.takes(d, p) == open {
+	if d, p, known := v.translate(l.dimension, l.pattern); known == open && v.takes(d, p) == open {
 		add(d, p)
 	}
 }

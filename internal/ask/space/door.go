@@ -71,9 +71,12 @@ type Request struct {
 	Address netip.Addr
 }
 
+// anyHost is of requests that may have any.
+const anyHost = "any-other.example"
+
 // Witness is one request of a class.
-func (d *Door) Witness(p *Point) Request {
-	out := Request{Host: "any-other.example", Path: "/", Method: "GET"}
+func (d *Door) Witness(p *class.Point) Request {
+	out := Request{Host: anyHost, Path: "/", Method: "GET"}
 	query, claims := url.Values{}, map[string]*structpb.Value{}
 	p.Each(func(at class.Dimension, v class.Value) {
 		if v.Absent {
@@ -151,11 +154,36 @@ func setClaim(claims map[string]*structpb.Value, path, texts []string) {
 	claims[path[0]] = structpb.NewListValue(list)
 }
 
-// Question is the witness of a class, ready to be decided.
-func (d *Door) Question(p *Point) *decide.Question { return d.Ask(d.Witness(p)) }
-
 // Ask is a request at this door, ready to be decided.
 func (d *Door) Ask(r Request) *decide.Question {
+	q := d.connect(r)
+	if d.HTTP {
+		q.Request = r.message()
+	}
+	if r.Claims != nil {
+		q.Tokens = map[string]*stream.Token{AnyToken: {Claims: r.Claims}}
+	}
+	return q
+}
+
+// connection is the one that requests of a class come by.
+func (d *Door) connection(p *class.Point) *stream.Connection {
+	r := Request{Host: anyHost}
+	if v, ok := p.Value(class.Dimension{Kind: class.Host}); ok {
+		r.Host = d.host(v)
+	}
+	if v, ok := p.Value(class.Dimension{Kind: class.Identity}); ok {
+		r.Identity = v.Text()
+	}
+	if v, ok := p.Value(class.Dimension{Kind: class.Address}); ok {
+		r.Address, _ = netip.ParseAddr(v.Text())
+	}
+	q := d.connect(r)
+	return &stream.Connection{DirectRemote: q.From.Address, Local: q.To, TLS: q.TLS}
+}
+
+// connect is a question about the connection that a request comes by.
+func (d *Door) connect(r Request) *decide.Question {
 	q := &decide.Question{To: d.To, At: d.At}
 	q.From.Workload = d.Workload
 	from := d.Address
@@ -177,12 +205,6 @@ func (d *Door) Ask(r Request) *decide.Question {
 		}
 	case d.TLS:
 		q.TLS = &stream.TLS{ServerName: d.serverName(r.Host), Offered: []string{"http/1.1"}}
-	}
-	if d.HTTP {
-		q.Request = r.message()
-	}
-	if r.Claims != nil {
-		q.Tokens = map[string]*stream.Token{AnyToken: {Claims: r.Claims}}
 	}
 	return q
 }

@@ -10,9 +10,13 @@ import (
 	"slices"
 	"strings"
 
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+
 	"github.com/trellis-mesh/trellis/internal/ask/atom"
 	"github.com/trellis-mesh/trellis/internal/ask/class"
 	"github.com/trellis-mesh/trellis/internal/decide"
+	"github.com/trellis-mesh/trellis/internal/decide/cluster"
+	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
 // Side is one world that a door is in.
@@ -31,9 +35,12 @@ const DefaultLimit = 100_000
 type Explorer struct {
 	Sides []*Side
 	// Within is what is settled before: only such requests are split.
-	Within *Point
+	Within *class.Point
 	// Identities are those of clients that exist.
 	Identities []string
+	// Same tells of which servers it is known that they take connections in the same way
+	// on all sides; nil: of none.
+	Same func(xds.Node) bool
 	// Limit bounds the number of classes; zero is DefaultLimit.
 	Limit int
 	// Met, if it is there, is told of each rule that a class meets, and whether its
@@ -42,6 +49,7 @@ type Explorer struct {
 
 	residuals map[residualKey][]*Rule
 	domains   map[domainKey]*domain
+	endpoints map[*endpointv3.ClusterLoadAssignment][]cluster.Endpoint
 	// pending: something is still to be settled.
 	pending bool
 	notes   map[string]bool
@@ -53,7 +61,7 @@ type Branching struct {
 	Dimension class.Dimension
 	Branches  []Branch
 	// Point is the class, where nothing splits it (Leaf).
-	Point *Point
+	Point *class.Point
 	Leaf  bool
 }
 
@@ -65,7 +73,7 @@ type Branch struct {
 
 // Explore visits every class. The answer says why classes may be missing, in order;
 // none when all were visited.
-func (e *Explorer) Explore(visit func(*Point)) (root *Branching, notes []string) {
+func (e *Explorer) Explore(visit func(*class.Point)) (root *Branching, notes []string) {
 	e.begin()
 	root = e.descend(e.Within, visit)
 	return root, slices.Sorted(maps.Keys(e.notes))
@@ -73,6 +81,7 @@ func (e *Explorer) Explore(visit func(*Point)) (root *Branching, notes []string)
 
 func (e *Explorer) begin() {
 	e.residuals, e.domains, e.notes = map[residualKey][]*Rule{}, map[domainKey]*domain{}, map[string]bool{}
+	e.endpoints = map[*endpointv3.ClusterLoadAssignment][]cluster.Endpoint{}
 	e.Limit = cmp.Or(e.Limit, DefaultLimit)
 	for _, s := range e.Sides {
 		if s.Door.Places == nil {
@@ -83,33 +92,19 @@ func (e *Explorer) begin() {
 
 // Hosts are the classes of hosts, each of which may be explored on its own; one
 // that is all where hosts make no difference.
-func (e *Explorer) Hosts() []*Point {
+func (e *Explorer) Hosts() []*class.Point {
 	e.begin()
 	d, patterns, found := e.next(e.Within)
 	if !found || d.Kind != class.Host {
-		return []*Point{e.Within}
+		return []*class.Point{e.Within}
 	}
-	var out []*Point
-	values, _ := class.Split(d, class.Value{}, false, patterns, nil)
-	index := indexOf(values)
+	var out []*class.Point
+	values, _ := e.Sides[0].Reader.splits.Split(d, class.Value{}, false, patterns, nil)
+	index := class.IndexOf(values)
 	for _, v := range values {
-		out = append(out, e.Within.with(d, v, index))
+		out = append(out, e.Within.With(d, v, index))
 	}
 	return out
-}
-
-func indexOf(values []class.Value) map[atom.Pattern]int {
-	for _, v := range values {
-		if v.Absent {
-			continue
-		}
-		out := make(map[atom.Pattern]int, len(v.Patterns))
-		for i, one := range v.Patterns {
-			out[one] = i
-		}
-		return out
-	}
-	return nil
 }
 
 func (e *Explorer) blind(what string) {
@@ -117,7 +112,7 @@ func (e *Explorer) blind(what string) {
 }
 
 // descend splits one class.
-func (e *Explorer) descend(p *Point, visit func(*Point)) *Branching {
+func (e *Explorer) descend(p *class.Point, visit func(*class.Point)) *Branching {
 	if e.classes >= e.Limit {
 		e.notes[fmt.Sprintf("only %d classes were looked at", e.Limit)] = true
 		return &Branching{Point: p, Leaf: true}
@@ -136,20 +131,20 @@ func (e *Explorer) descend(p *Point, visit func(*Point)) *Branching {
 	if d.Kind == class.Identity {
 		preferred = e.Identities
 	}
-	values, complete := class.Split(d, was, has, patterns, preferred)
+	values, complete := e.Sides[0].Reader.splits.Split(d, was, has, patterns, preferred)
 	if !complete {
 		e.notes["not every combination was looked at in "+d.String()] = true
 	}
 	out := &Branching{Dimension: d}
-	index := indexOf(values)
+	index := class.IndexOf(values)
 	for _, v := range values {
-		out.Branches = append(out.Branches, Branch{v, e.descend(p.with(d, v, index), visit)})
+		out.Branches = append(out.Branches, Branch{v, e.descend(p.With(d, v, index), visit)})
 	}
 	return out
 }
 
 // next is the dimension that some world still depends on, and how.
-func (e *Explorer) next(p *Point) (class.Dimension, []atom.Pattern, bool) {
+func (e *Explorer) next(p *class.Point) (class.Dimension, []atom.Pattern, bool) {
 	var first class.Dimension
 	found := false
 	var patterns []atom.Pattern
@@ -177,7 +172,7 @@ func (e *Explorer) next(p *Point) (class.Dimension, []atom.Pattern, bool) {
 }
 
 // meet says which rules a class takes.
-func (e *Explorer) meet(p *Point) {
+func (e *Explorer) meet(p *class.Point) {
 	for _, s := range e.Sides {
 		if !s.Door.To.IsValid() {
 			continue
@@ -192,7 +187,7 @@ func (e *Explorer) meet(p *Point) {
 
 // Find is the class that a request belongs to; false where it is in none that was
 // visited. The path is taken as it is: normalised.
-func (b *Branching) Find(r Request) (*Point, bool) {
+func (b *Branching) Find(r Request) (*class.Point, bool) {
 	for !b.Leaf {
 		absent, texts := r.texts(b.Dimension)
 		at := slices.IndexFunc(b.Branches, func(one Branch) bool { return one.Value.Has(absent, texts...) })

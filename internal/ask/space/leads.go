@@ -41,29 +41,23 @@ func (w *walker) leads(node xds.Node, to func(xds.Node) bool) bool {
 	if w.side.Door.HTTP {
 		version = "http/1.1"
 	}
-	choice := w.side.Reader.listener(l).Choose(w.connection(w.Within), version)
+	choice := w.side.Reader.listener(l).Choose(w.side.Door.connection(w.Within), version)
 	if choice.Chain == nil {
 		return choice.Unknown != ""
 	}
-	ch := w.side.Reader.chain(config, choice.Chain)
+	ch := w.side.Reader.way(config, choice.Chain)
 	clusters := ch.clusters
 	if ch.http {
 		if ch.table == nil {
 			return true
 		}
-		at, known := w.domain(ch.table, &view{point: w.Within, blind: func(string) {}})
-		switch {
-		case !known:
-			return true
-		case at == nil:
-			return false
-		}
-		clusters = nil
-		for i := range at.routes {
-			if at.routes[i].forwards() && len(at.routes[i].clusters) == 0 {
-				return true
+		for _, at := range w.open(ch.table) {
+			for i := range at.routes {
+				if at.routes[i].forwards() && len(at.routes[i].clusters) == 0 {
+					return true
+				}
+				clusters = append(clusters, at.routes[i].clusters...)
 			}
-			clusters = append(clusters, at.routes[i].clusters...)
 		}
 	}
 	seen := map[string]bool{}
@@ -74,6 +68,19 @@ func (w *walker) leads(node xds.Node, to func(xds.Node) bool) bool {
 		seen[name] = true
 	}
 	return false
+}
+
+// open are the virtual hosts that the hosts of Within may have: one or none where that
+// is settled.
+func (w *walker) open(t *table) []domain {
+	at, known := w.domain(t, &view{point: w.Within, blind: func(string) {}})
+	switch {
+	case !known:
+		return t.domains
+	case at == nil:
+		return nil
+	}
+	return []domain{*at}
 }
 
 // clusterLeads looks at the endpoints of a cluster. What is behind another gateway is

@@ -5,81 +5,15 @@ package space
 
 import (
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/trellis-mesh/trellis/internal/ask/atom"
 	"github.com/trellis-mesh/trellis/internal/ask/class"
 )
 
-// Point is what is settled of a class so far: a list of values that only grows.
-// Nil is nothing.
-type Point struct {
-	before    *Point
-	dimension class.Dimension
-	value     class.Value
-	index     map[atom.Pattern]int
-}
-
-func (p *Point) with(d class.Dimension, v class.Value, index map[atom.Pattern]int) *Point {
-	return &Point{before: p, dimension: d, value: v, index: index}
-}
-
-// at is the newest settlement of a dimension.
-func (p *Point) at(d class.Dimension) *Point {
-	for ; p != nil; p = p.before {
-		if p.dimension == d {
-			return p
-		}
-	}
-	return nil
-}
-
-// Value is what is settled of one dimension.
-func (p *Point) Value(d class.Dimension) (class.Value, bool) {
-	if at := p.at(d); at != nil {
-		return at.value, true
-	}
-	return class.Value{}, false
-}
-
-// Each passes the settled dimensions, each once, the first settled first.
-func (p *Point) Each(do func(class.Dimension, class.Value)) {
-	var order []*Point
-	for ; p != nil; p = p.before {
-		if !slices.ContainsFunc(order, func(o *Point) bool { return o.dimension == p.dimension }) {
-			order = append(order, p)
-		}
-	}
-	for _, o := range slices.Backward(order) {
-		do(o.dimension, o.value)
-	}
-}
-
-// takes is whether every request of the class takes a pattern.
-func (p *Point) takes(d class.Dimension, pattern atom.Pattern) truth {
-	at := p.at(d)
-	if at == nil {
-		// Every request has these.
-		if pattern.Kind == atom.Present && !d.Kind.Optional() {
-			return yes
-		}
-		return open
-	}
-	if !at.value.Absent {
-		if i, ok := at.index[pattern]; ok {
-			return is(at.value.Signs[i])
-		}
-	}
-	if sign, known := at.value.Takes(pattern); known {
-		return is(sign)
-	}
-	return open
-}
-
 // view is a class as one proxy on the way sees it.
 type view struct {
-	point *Point
+	point *class.Point
 	// port is the one that the connection to this proxy goes to.
 	port uint32
 	// tls: the connection is encrypted. identity is the client's certificate, where
@@ -96,6 +30,14 @@ type view struct {
 	// placed are headers in which tokens are sent.
 	placed map[string]bool
 	blind  func(what string)
+}
+
+// takes is whether every request of the class takes a pattern.
+func (v *view) takes(d class.Dimension, p atom.Pattern) truth {
+	if sign, known := v.point.Takes(d, p); known {
+		return is(sign)
+	}
+	return open
 }
 
 // rewriting is a prefix of paths that was replaced, or a path that was.
@@ -156,7 +98,7 @@ func (v *view) known(d class.Dimension) (value *string, known bool) {
 // claim waits until it is known whether there is a token.
 func (v *view) claim(d class.Dimension, p atom.Pattern) (class.Dimension, atom.Pattern, truth) {
 	token, present := class.Dimension{Kind: class.Token}, atom.Pattern{Kind: atom.Present}
-	switch v.point.takes(token, present) {
+	switch v.takes(token, present) {
 	case no:
 		return d, p, no
 	case open:
@@ -221,9 +163,4 @@ func (s serverName) leaves(v *view, add func(class.Dimension, atom.Pattern)) {
 	if v.tls && len(s.patterns) > 0 {
 		s.host().leaves(v, add)
 	}
-}
-
-// Settled is a class with one text in one dimension.
-func Settled(d class.Dimension, text string) *Point {
-	return (*Point)(nil).with(d, class.Value{Texts: []string{text}, Single: true}, nil)
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	jwtv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
@@ -34,7 +35,7 @@ type walker struct {
 }
 
 // begin is where the client's connection comes in.
-func (w *walker) begin(p *Point) {
+func (w *walker) begin(p *class.Point) {
 	door := w.side.Door
 	v := &view{point: p, port: uint32(door.To.Port()), tls: door.Mutual || door.TLS, blind: w.blind}
 	if !door.Mutual {
@@ -42,7 +43,7 @@ func (w *walker) begin(p *Point) {
 		v.identity = &none
 	}
 	if door.Workload == nil {
-		w.arrive(door.To, w.connection(p), v, 0)
+		w.arrive(door.To, w.side.Door.connection(p), v, 0)
 		return
 	}
 	node, ok := w.side.Proxies.Node(*door.Workload)
@@ -57,16 +58,10 @@ func (w *walker) begin(p *Point) {
 		return
 	}
 	if l, ok := config.Outbound(door.To); ok {
-		w.pass(node, config, l, w.connection(p), v, 0)
+		w.pass(node, config, l, w.side.Door.connection(p), v, 0)
 		return
 	}
-	w.arrive(door.To, w.connection(p), v, 0)
-}
-
-// connection is the client's, as the filter chains see it.
-func (w *walker) connection(p *Point) *stream.Connection {
-	q := w.side.Door.Question(p)
-	return &stream.Connection{DirectRemote: q.From.Address, Local: q.To, TLS: q.TLS}
+	w.arrive(door.To, w.side.Door.connection(p), v, 0)
 }
 
 func (w *walker) arrive(to netip.AddrPort, c *stream.Connection, v *view, hops int) {
@@ -247,7 +242,7 @@ func (w *walker) residual(r *rules, v *view) []*Rule {
 	}
 	var list []*Rule
 	found := false
-	for p := v.point; p != nil; p = p.before {
+	for p := v.point; p != nil; p = p.Before() {
 		key.point = p
 		if known, ok := w.residuals[key]; ok {
 			if p == v.point {
@@ -260,7 +255,7 @@ func (w *walker) residual(r *rules, v *view) []*Rule {
 	if !found {
 		list = r.list
 		if v.host == nil {
-			list = r.at(v.point.at(class.Dimension{Kind: class.Host}))
+			list = r.at(v.point.At(class.Dimension{Kind: class.Host}))
 		}
 	}
 	var out []*Rule
@@ -277,7 +272,7 @@ func (w *walker) residual(r *rules, v *view) []*Rule {
 // residualKey is a class, and all that a proxy sees of its requests.
 type residualKey struct {
 	rules              *rules
-	point              *Point
+	point              *class.Point
 	port               uint32
 	tls, tokens, taken bool
 	identity, host     string
@@ -295,10 +290,10 @@ func (w *walker) look(f *tokens, v *view) {
 	for _, p := range f.providers {
 		w.place(p, v)
 		issuer := atom.Pattern{Text: p.GetIssuer()}
-		if v.point.takes(token, issuer) == open {
+		if v.takes(token, issuer) == open {
 			w.add(token, issuer)
 		}
-		if v.point.takes(token, issuer) != yes {
+		if v.takes(token, issuer) != yes {
 			continue
 		}
 		for _, audience := range p.GetAudiences() {
@@ -356,7 +351,7 @@ func (w *walker) route(node xds.Node, config *xds.Config, t *table, v *view, hop
 // domain is the virtual host, nil where none has the host; known is false where the
 // host is open.
 func (w *walker) domain(t *table, v *view) (at *domain, known bool) {
-	host := v.point.at(class.Dimension{Kind: class.Host})
+	host := v.point.At(class.Dimension{Kind: class.Host})
 	key := domainKey{t, host}
 	if v.host == nil && host != nil {
 		if d, ok := w.domains[key]; ok {
@@ -387,7 +382,7 @@ func (w *walker) domain(t *table, v *view) (at *domain, known bool) {
 
 type domainKey struct {
 	table *table
-	host  *Point
+	host  *class.Point
 }
 
 // through follows a route to its clusters.
@@ -427,18 +422,34 @@ func (w *walker) forward(node xds.Node, config *xds.Config, name string, v *view
 		return
 	}
 	assignment, _ := config.Endpoints(name)
-	// Those of one workload have the same configuration.
+	for _, e := range w.ends(assignment) {
+		w.send(node, c, e, v, hops)
+	}
+}
+
+// ends are the different endpoints of an assignment: those of one workload have the
+// same configuration.
+func (w *walker) ends(assignment *endpointv3.ClusterLoadAssignment) []cluster.Endpoint {
+	if known, ok := w.endpoints[assignment]; ok {
+		return known
+	}
+	all := cluster.Endpoints(assignment)
+	var out []cluster.Endpoint
 	var seen []string
-	for _, e := range cluster.Endpoints(assignment) {
-		alike := e.Metadata.String()
-		for _, n := range w.side.Proxies.At(e.Address.Addr()) {
-			alike += n.Namespace + "/" + n.ServiceAccount + "/" + labels(n)
+	for _, e := range all {
+		alike := ""
+		if len(all) > 1 {
+			alike = e.Metadata.String()
+			for _, n := range w.side.Proxies.At(e.Address.Addr()) {
+				alike += n.Namespace + "/" + n.ServiceAccount + "/" + labels(n)
+			}
 		}
 		if !slices.Contains(seen, alike) && len(seen) < maxEndpoints {
-			seen = append(seen, alike)
-			w.send(node, c, e, v, hops)
+			seen, out = append(seen, alike), append(out, e)
 		}
 	}
+	w.endpoints[assignment] = out
+	return out
 }
 
 // maxEndpoints bounds how many different workloads behind one cluster are looked at.

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/trellis-mesh/trellis/internal/ask"
+	"github.com/trellis-mesh/trellis/internal/ask/directory"
 	"github.com/trellis-mesh/trellis/internal/ask/trial"
 	"github.com/trellis-mesh/trellis/internal/decide"
 	"github.com/trellis-mesh/trellis/internal/xds"
@@ -23,7 +24,7 @@ func (nowhere) Node(xds.Key) (xds.Node, bool)        { return xds.Node{}, false 
 func (nowhere) Config(xds.Node) (*xds.Config, error) { return nil, fmt.Errorf("there is none") }
 
 func empty() *ask.World {
-	return &ask.World{Evaluator: decide.New(nowhere{}), Proxies: nowhere{}, Directory: ask.NewDirectory(nil, ""), Origins: ask.NewOrigins(nil, nil)}
+	return &ask.World{Evaluator: decide.New(nowhere{}), Proxies: nowhere{}, Directory: directory.New(nil, ""), Origins: ask.NewOrigins(nil, nil)}
 }
 
 // FuzzOfFile holds files of tests to an error or to tests that can be run, and none

@@ -11,7 +11,6 @@ import (
 
 	"github.com/trellis-mesh/trellis/internal/ask/atom"
 	"github.com/trellis-mesh/trellis/internal/ask/class"
-	"github.com/trellis-mesh/trellis/internal/ask/space"
 )
 
 // Any is a method or path that nothing looks at.
@@ -22,7 +21,7 @@ const butNot = " but not "
 
 // Of is all of a class in one dimension, and not only its witness: who reads
 // "GET /" of a workload that nothing protects would think that all else is closed.
-func Of(p *space.Point, kind class.Kind) string {
+func Of(p *class.Point, kind class.Kind) string {
 	v, settled := p.Value(class.Dimension{Kind: kind})
 	switch {
 	case !settled:

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/trellis-mesh/trellis/internal/ask"
+	"github.com/trellis-mesh/trellis/internal/ask/directory"
 	"github.com/trellis-mesh/trellis/internal/decide"
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
@@ -27,7 +28,7 @@ func FuzzRequest(f *testing.F) {
 	f.Add("GE T", "http://[::1]:0/%00", "shop/cart", `{"iss": 1}`, "", ":")
 	f.Add("", "tcp://a:5432", "192.0.2.1", "", "x.y.z", "host: other")
 	f.Add("\x00", "https://\u00fc/", "a/b/c", "[", "\n", "a:\r\nb:")
-	world := &ask.World{Evaluator: decide.New(silent{}), Proxies: silent{}, Directory: ask.NewDirectory(nil, ""), Origins: ask.NewOrigins(nil, nil)}
+	world := &ask.World{Evaluator: decide.New(silent{}), Proxies: silent{}, Directory: directory.New(nil, ""), Origins: ask.NewOrigins(nil, nil)}
 	f.Fuzz(func(t *testing.T, method, address, from, claims, token, header string) {
 		o := &Options{From: from, Claims: claims, Token: token, Headers: []string{header}}
 		r, err := o.request([]string{method, address})

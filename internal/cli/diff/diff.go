@@ -20,6 +20,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/cli/live"
 	"github.com/trellis-mesh/trellis/internal/cli/mesh"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
+	"github.com/trellis-mesh/trellis/internal/document"
 	"github.com/trellis-mesh/trellis/internal/model"
 )
 
@@ -119,14 +120,16 @@ func (o *Options) run(cmd *cobra.Command, s *streams.Streams, args []string) err
 	return nil
 }
 
-// compare opens both sides at the same time: most of the work is Istio's.
+// compare opens both sides at the same time: most of the work is Istio's. What the
+// files of both say alike is read once.
 func (o *Options) compare(ctx context.Context, s *streams.Streams, args []string) (*ask.Changes, error) {
 	var sides [2]*mesh.Mesh
 	var errs [2]error
-	now := time.Now()
+	now, known := time.Now(), &document.Known{}
 	done := make(chan struct{})
 	open := func(i int) {
 		own := o.Options.Options
+		own.Known = known
 		own.Files = append(slices.Clone(o.Files), args[i])
 		if sides[i], errs[i] = mesh.Open(ctx, &own, s.In, now); errs[i] != nil {
 			errs[i] = fmt.Errorf("reading %s: %w", args[i], errs[i])
@@ -140,7 +143,7 @@ func (o *Options) compare(ctx context.Context, s *streams.Streams, args []string
 	<-done
 	var changes *ask.Changes
 	if errs[0] == nil && errs[1] == nil {
-		changes = ask.Diff(sides[0].World, sides[1].World)
+		changes = mesh.Diff(sides[0], sides[1])
 		changes.Notes = append(changes.Notes, mistakes(sides[0], sides[1])...)
 		for i, side := range sides {
 			for _, refused := range side.Refused() {

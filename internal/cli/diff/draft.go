@@ -25,7 +25,7 @@ func (o *Options) compareDraft(ctx context.Context, s *streams.Streams, _ []stri
 	if err := after.Complain(s.Err, s.ErrColour, mesh.Doubt{}); err != nil {
 		return nil, err
 	}
-	changes = ask.Diff(before.World, after.World)
+	changes = mesh.Diff(before, after)
 	changes.Notes = append(changes.Notes, after.Refused()...)
 	return changes, nil
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/ask"
+	"github.com/trellis-mesh/trellis/internal/ask/directory"
 	"github.com/trellis-mesh/trellis/internal/cli/mesh"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
 	"github.com/trellis-mesh/trellis/internal/model"
@@ -29,7 +30,7 @@ import (
 // know nothing is known: neither whether they have a proxy nor what it does.
 type dumps struct {
 	configs   []*xds.Config
-	directory *ask.Directory
+	directory *directory.Directory
 }
 
 // Nodes implements xds.Source.
@@ -106,7 +107,7 @@ func (o *Options) openDumps(ctx context.Context, s *streams.Streams, at time.Tim
 		}
 		about, made, applications, position = files.Mesh, mesh.Typed(files), files.Applications, mesh.Position(files)
 	}
-	source.directory = ask.NewDirectory(knownTo(source.configs, about.ClusterDomain), about.ClusterDomain)
+	source.directory = directory.New(knownTo(source.configs, about.ClusterDomain), about.ClusterDomain)
 	view, err := xds.NewMesh(ctx, source)
 	if err != nil {
 		return nil, fmt.Errorf("listing the proxies: %w", err)

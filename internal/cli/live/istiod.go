@@ -19,6 +19,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/ask"
+	"github.com/trellis-mesh/trellis/internal/ask/directory"
 	"github.com/trellis-mesh/trellis/internal/cli/mesh"
 	"github.com/trellis-mesh/trellis/internal/istiod"
 	"github.com/trellis-mesh/trellis/internal/load"
@@ -54,7 +55,7 @@ func (o *Options) openIstiod(ctx context.Context, a *api, at time.Time) (*mesh.M
 		return nil, errors.Join(fmt.Errorf("listing the proxies: %w", err), source.Close())
 	}
 	all := read.asRuntime()
-	world := world.Of(ctx, view, ask.NewDirectory(append(endpointsOf(read), all...), about.ClusterDomain), ask.NewOrigins(all, nil), of[*v1alpha1.Application](read), at)
+	world := world.Of(ctx, view, directory.New(append(endpointsOf(read), all...), about.ClusterDomain), ask.NewOrigins(all, nil), of[*v1alpha1.Application](read), at)
 	m := mesh.Running(world, about, "istiod at "+source.where, append(read.lacks, source.lacks...), source.Close)
 	m.Rights = a.rights
 	m.Warm = func(ctx context.Context) { source.warm(ctx, view) }

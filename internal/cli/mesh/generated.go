@@ -47,6 +47,6 @@ func Generated(ctx context.Context, c Cluster, at time.Time) (*Mesh, error) {
 	if err != nil {
 		return nil, err
 	}
-	out.World, out.Problems, out.release = w.World, w.Problems, w.Close
+	out.World, out.Problems, out.release, out.generated = w.World, w.Problems, w.Close, w
 	return out, nil
 }

@@ -43,6 +43,18 @@ type Mesh struct {
 	Rights Rights
 
 	release func() error
+	// generated is there where Istio's generator in this process made the World.
+	generated *world.World
+}
+
+// Diff finds all requests to which the change from one mesh to another makes a
+// difference.
+func Diff(before, after *Mesh) *ask.Changes {
+	var alike func(xds.Node) bool
+	if before.generated != nil && after.generated != nil {
+		alike = world.Alike(before.generated, after.generated)
+	}
+	return ask.Diff(before.World, after.World, alike)
 }
 
 // Refused says which objects Istio would refuse, and what else could not be read, so
@@ -73,7 +85,7 @@ func Open(ctx context.Context, o *source.Options, stdin io.Reader, at time.Time)
 	if err != nil {
 		return nil, err
 	}
-	return &Mesh{World: w.World, Files: files, Report: files.Report, Problems: w.Problems, About: files.Mesh, release: w.Close}, nil
+	return &Mesh{World: w.World, Files: files, Report: files.Report, Problems: w.Problems, About: files.Mesh, release: w.Close, generated: w}, nil
 }
 
 // position finds an object by the text that provenance names it by.

@@ -115,15 +115,18 @@ func (o *Options) options() (replay.Options, error) {
 }
 
 func (o *Options) run(ctx context.Context, s *streams.Streams, options replay.Options, logs []string) (err error) {
-	now := time.Now()
-	m, err := o.Open(ctx, s, now)
+	now, draft, before := time.Now(), o.Options, o.Options.Options
+	before.Files = o.Before
+	if len(before.Files) > 0 {
+		before.Known = &document.Known{}
+		draft.Known = before.Known
+	}
+	m, err := draft.Open(ctx, s, now)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
-	if len(o.Before) > 0 {
-		before := o.Options.Options
-		before.Files = o.Before
+	if len(before.Files) > 0 {
 		was, err := mesh.Open(ctx, &before, s.In, now)
 		if err != nil {
 			return fmt.Errorf("reading what was in force: %w", err)

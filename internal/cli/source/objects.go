@@ -72,7 +72,7 @@ func (o *Options) readAll(checker *trellisschema.Checker, stdin io.Reader) (*doc
 		}
 		return document.ScopeNamespaced
 	}
-	return document.Read(o.Files, stdin, document.Options{Cluster: o.mesh().Cluster, Scope: scope})
+	return document.Read(o.Files, stdin, document.Options{Cluster: o.mesh().Cluster, Scope: scope, Known: o.Known})
 }
 
 // meshOf compiles the files, with the objects of a cluster beneath them.

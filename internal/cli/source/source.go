@@ -37,6 +37,8 @@ type Options struct {
 	TrustDomain   string
 	ClusterDomain string
 	RootNamespace string
+	// Known is what this and other readings of the command have in common; nil: nothing.
+	Known *document.Known
 }
 
 // AddFlags registers the flags of Options.
@@ -73,7 +75,7 @@ func (o *Options) Compile(ctx context.Context, stdin io.Reader) (*Compiled, erro
 		return nil, err
 	}
 	mesh := o.mesh()
-	set, err := document.Read(o.Files, stdin, document.Options{Cluster: mesh.Cluster, Scope: checker.Scope})
+	set, err := document.Read(o.Files, stdin, document.Options{Cluster: mesh.Cluster, Scope: checker.Scope, Known: o.Known})
 	if err != nil {
 		return nil, err
 	}

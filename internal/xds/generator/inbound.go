@@ -6,7 +6,6 @@ package generator
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"istio.io/istio/pilot/pkg/model"
 
@@ -48,5 +47,5 @@ func (g *Generator) Inbound(ctx context.Context, node xds.Node) (config *xds.Con
 	}
 	made := g.made
 	made.Version = g.push.PushVersion
-	return xds.NewConfig(node, made, r, slices.Clone(g.problems)...), nil
+	return xds.NewConfig(node, made, r, g.problems...), nil
 }

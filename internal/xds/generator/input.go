@@ -6,8 +6,10 @@ package generator
 import (
 	"encoding/json"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -29,7 +31,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
+	kruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -67,7 +69,7 @@ type gathered struct {
 	mesh     *meshconfig.MeshConfig
 	networks *meshconfig.MeshNetworks
 	// kube are objects that Istio watches as they are.
-	kube []runtime.Object
+	kube []kruntime.Object
 	// configs are Istio's own kinds.
 	configs  []config.Config
 	problems []xds.Problem
@@ -111,12 +113,7 @@ func gather(in Input) (*gathered, error) {
 	if err := g.readMesh(text, networks); err != nil {
 		return nil, err
 	}
-	for _, object := range objects {
-		if err := g.add(object); err != nil {
-			return nil, err
-		}
-	}
-	return g, nil
+	return g, g.addAll(objects)
 }
 
 func (g *gathered) readMesh(text, networks string) error {
@@ -136,13 +133,41 @@ func (g *gathered) readMesh(text, networks string) error {
 	return nil
 }
 
-func (g *gathered) add(object client.Object) error {
+// addAll takes the objects in order. Istio's own are read and judged at the same time,
+// which takes most of the time.
+func (g *gathered) addAll(objects []client.Object) error {
+	read := make([]*configObject, len(objects))
+	var wait sync.WaitGroup
+	next := make(chan int)
+	for range runtime.GOMAXPROCS(0) {
+		wait.Go(func() {
+			for i := range next {
+				read[i] = readConfig(objects[i], g.newest)
+			}
+		})
+	}
+	for i, object := range objects {
+		if strings.HasSuffix(kindOf(object).Group, "istio.io") {
+			next <- i
+		}
+	}
+	close(next)
+	wait.Wait()
+	for i, object := range objects {
+		if err := g.add(object, read[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *gathered) add(object client.Object, read *configObject) error {
 	kind := kindOf(object)
 	switch {
-	case strings.HasSuffix(kind.Group, "istio.io"):
-		return g.addConfig(kind, object)
+	case read != nil:
+		return g.addConfig(read)
 	case kind.Group == gvk.KubernetesGateway.Group || watched[kind.Kind] && ofKubernetes(kind.Group):
-		var typed runtime.Object = object
+		var typed kruntime.Object = object
 		if secret, ok := typed.(*corev1.Secret); ok {
 			typed = nameOnly(secret)
 		}
@@ -181,7 +206,7 @@ func (g *gathered) typed(object client.Object) (client.Object, error) {
 	typed, isObject := read.(client.Object)
 	switch {
 	case err == nil && isObject:
-		return typed, runtime.DefaultUnstructuredConverter.FromUnstructured(raw.Object, typed)
+		return typed, kruntime.DefaultUnstructuredConverter.FromUnstructured(raw.Object, typed)
 	case kind.Group == gvk.KubernetesGateway.Group || watched[kind.Kind] && ofKubernetes(kind.Group):
 		g.problems = append(g.problems, xds.Problem{
 			Kind: xds.Unresolved, Type: kind.Kind, Resource: object.GetNamespace() + "/" + object.GetName(),
@@ -196,37 +221,66 @@ func nameOnly(s *corev1.Secret) *corev1.Secret {
 	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name}, Type: s.Type}
 }
 
-// addConfig takes an object of Istio's own as its webhook would: an invalid one
-// is left out and reported.
-func (g *gathered) addConfig(kind schema.GroupVersionKind, object client.Object) error {
-	known, ok := collections.PilotGatewayAPI().FindByGroupVersionAliasesKind(config.FromKubernetesGVK(kind))
+// configObject is an object of Istio's own.
+type configObject struct {
+	object client.Object
+	config config.Config
+	known  resource.Schema
+	// problem is why it is left out, and err why it cannot be read.
+	problem *xds.Problem
+	err     error
+}
+
+// readConfig takes an object as Istio's webhook would: an invalid one has a problem.
+// What is not created yet will be younger than all that is there, of which newest is
+// the youngest.
+func readConfig(object client.Object, newest time.Time) (out *configObject) {
+	kind := kindOf(object)
 	where := object.GetNamespace() + "/" + object.GetName()
-	if !ok {
-		g.problems = append(g.problems, xds.Problem{Kind: xds.Unresolved, Type: kind.Kind, Resource: where,
-			TypeURL: kind.GroupVersion().String(), Detail: "this version of Istio does not know this kind"})
+	out = &configObject{object: object}
+	defer func() {
+		if p := recover(); p != nil {
+			out.problem = &xds.Problem{Kind: xds.Refused, Type: kind.Kind, Resource: where,
+				Detail: fmt.Sprintf("Istio cannot judge the object, and it was left out: %v", p)}
+		}
+	}()
+	var ok bool
+	if out.known, ok = collections.PilotGatewayAPI().FindByGroupVersionAliasesKind(config.FromKubernetesGVK(kind)); !ok {
+		out.problem = &xds.Problem{Kind: xds.Unresolved, Type: kind.Kind, Resource: where,
+			TypeURL: kind.GroupVersion().String(), Detail: "this version of Istio does not know this kind"}
+		return out
+	}
+	if out.config, out.err = configOf(out.known, object); out.err != nil {
+		out.err = fmt.Errorf("reading %s %s: %w", kind.Kind, where, out.err)
+		return out
+	}
+	if out.config.CreationTimestamp.IsZero() {
+		out.config.CreationTimestamp = newest.Add(time.Second)
+	}
+	if _, err := out.known.ValidateConfig(out.config); err != nil {
+		out.problem = &xds.Problem{Kind: xds.Refused, Type: kind.Kind, Resource: where,
+			Detail: "Istio would refuse the object, and it was left out: " + err.Error()}
+	}
+	return out
+}
+
+func (g *gathered) addConfig(read *configObject) error {
+	if read.err != nil {
+		return read.err
+	}
+	if read.problem != nil {
+		g.problems = append(g.problems, *read.problem)
 		return nil
 	}
-	c, err := configOf(known, object)
-	if err != nil {
-		return fmt.Errorf("reading %s %s: %w", kind.Kind, where, err)
-	}
-	if c.CreationTimestamp.IsZero() {
-		// Not created yet: it will be younger than all that is there.
-		c.CreationTimestamp = g.newest.Add(time.Second)
-	}
-	if _, err := known.ValidateConfig(c); err != nil {
-		g.problems = append(g.problems, xds.Problem{Kind: xds.Refused, Type: kind.Kind, Resource: where,
-			Detail: "Istio would refuse the object, and it was left out: " + err.Error()})
-		return nil
-	}
+	c := read.config
 	if rules, ok := c.Spec.(*securityapi.RequestAuthentication); ok {
-		c.Spec = g.withoutFetching(where, rules)
+		c.Spec = g.withoutFetching(c.Namespace+"/"+c.Name, rules)
 	}
 	g.configs = append(g.configs, c)
-	if features.EnableAmbient && kubeToo[kind.Kind] {
-		typed, err := asKube(known, object)
+	if kind := read.known.Kind(); features.EnableAmbient && kubeToo[kind] {
+		typed, err := asKube(read.known, read.object)
 		if err != nil {
-			return fmt.Errorf("reading %s %s: %w", kind.Kind, where, err)
+			return fmt.Errorf("reading %s %s/%s: %w", kind, c.Namespace, c.Name, err)
 		}
 		g.kube = append(g.kube, typed)
 	}
@@ -237,7 +291,7 @@ func (g *gathered) addConfig(kind schema.GroupVersionKind, object client.Object)
 var kubeToo = map[string]bool{"AuthorizationPolicy": true, "PeerAuthentication": true, "ServiceEntry": true, "WorkloadEntry": true}
 
 // asKube is an object in the version in which Istio watches it.
-func asKube(known resource.Schema, object client.Object) (runtime.Object, error) {
+func asKube(known resource.Schema, object client.Object) (kruntime.Object, error) {
 	switch object.(type) {
 	case *networkingv1.ServiceEntry, *networkingv1.WorkloadEntry, *securityv1.AuthorizationPolicy, *securityv1.PeerAuthentication:
 		return object, nil

@@ -31,6 +31,8 @@ type Generator struct {
 	nodes    []xds.Node
 	objects  []runtime.Object
 	problems []xds.Problem
+	// input is kept to be compared with another's; read only.
+	input    *gathered
 	server   *pilotxds.FakeDiscoveryServer
 	push     *model.PushContext
 	messages messages
@@ -66,7 +68,7 @@ func New(ctx context.Context, in Input) (*Generator, error) {
 		return nil, err
 	}
 	g := &Generator{
-		nodes: nodes(gathered, in.Cluster), objects: gathered.kube, problems: gathered.problems,
+		nodes: nodes(gathered, in.Cluster), objects: gathered.kube, problems: gathered.problems, input: gathered,
 		made: xds.Provenance{Source: xds.FromGenerator, Name: Version(), Time: gathered.newest},
 		stop: make(chan struct{}), ended: make(chan error, 1),
 	}
@@ -75,6 +77,11 @@ func New(ctx context.Context, in Input) (*Generator, error) {
 	}
 	return g, nil
 }
+
+// quiet is how long nothing may happen before the server makes its state: without it,
+// it makes one after the other while it learns of the objects, each as large as the
+// last.
+const quiet = 10 * time.Millisecond
 
 // start runs the server in a goroutine of its own: test.Wrap cleans up when its
 // function returns, so that function waits for the end.
@@ -90,7 +97,7 @@ func (g *Generator) start(ctx context.Context, in *gathered, id string) error {
 			}()
 			options := pilotxds.FakeOptions{
 				Configs: in.configs, KubernetesObjects: in.kube, MeshConfig: in.mesh, DefaultClusterName: cluster.ID(id),
-				KubeClientBuilder: kubeClient,
+				KubeClientBuilder: kubeClient, DebounceTime: quiet,
 			}
 			options.NetworksWatcher = meshwatcher.NewFixedNetworksWatcher(in.networks)
 			g.server = pilotxds.NewFakeDiscoveryServer(t, options)

@@ -1,7 +1,9 @@
 // Copyright The Trellis Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package ask
+// Package directory knows the names of a mesh, and what they lead to: addresses,
+// ports and workloads of Services and of hosts of ServiceEntries.
+package directory
 
 import (
 	"cmp"
@@ -27,8 +29,7 @@ type Directory struct {
 	// hosts are those of ServiceEntries.
 	hosts map[string]*Service
 	order []*Service
-	// unfollowed are the addresses of workloads without a sidecar that proxies of
-	// ambient mode stand before, and why nothing is known of those.
+	// unfollowed as in Unfollowed.
 	unfollowed map[netip.Addr]string
 }
 
@@ -57,9 +58,9 @@ type Port struct {
 	Protocol string
 }
 
-// NewDirectory reads Services, EndpointSlices and ServiceEntries; other objects
+// New reads Services, EndpointSlices and ServiceEntries; other objects
 // are left out. Domain is the DNS suffix of Services; empty is cluster.local.
-func NewDirectory(objects []runtime.Object, domain string) *Directory {
+func New(objects []runtime.Object, domain string) *Directory {
 	d := &Directory{domain: cmp.Or(domain, "cluster.local"), services: map[model.Name]*Service{}, hosts: map[string]*Service{}, unfollowed: map[netip.Addr]string{}}
 	for _, object := range objects {
 		switch o := object.(type) {
@@ -181,15 +182,25 @@ func (d *Directory) addEndpoints(o *discoveryv1.EndpointSlice) {
 	}
 }
 
-// virtual is the Service of the mesh that has a virtual address, which is no
+// Virtual is the Service of the mesh that has a virtual address, which is no
 // workload's.
-func (d *Directory) virtual(address netip.Addr) *Service {
+func (d *Directory) Virtual(address netip.Addr) *Service {
 	at := slices.IndexFunc(d.order, func(s *Service) bool { return !s.External && slices.Contains(s.Addresses, address) })
 	if at < 0 {
 		return nil
 	}
 	return d.order[at]
 }
+
+// Service finds a Kubernetes Service by its name.
+func (d *Directory) Service(name model.Name) (*Service, bool) {
+	s, ok := d.services[name]
+	return s, ok
+}
+
+// Unfollowed says why nothing is known of the rules before a workload without a
+// sidecar: a proxy of ambient mode stands there. Empty for others.
+func (d *Directory) Unfollowed(address netip.Addr) string { return d.unfollowed[address] }
 
 // Services are all, in order of namespace and host. Read only.
 func (d *Directory) Services() []*Service { return d.order }
@@ -235,9 +246,9 @@ func (s *Service) Port(number uint16) (Port, bool) {
 	return Port{}, false
 }
 
-// local reports whether a host can only be a name of a Service: one label, a name
+// Local reports whether a host can only be a name of a Service: one label, a name
 // below the domain of Services, or one in a namespace that has Services.
-func (d *Directory) local(host string) bool {
+func (d *Directory) Local(host string) bool {
 	host = strings.TrimSuffix(strings.ToLower(host), ".")
 	parts := strings.Split(host, ".")
 	if len(parts) == 1 || strings.HasSuffix(host, ".svc."+d.domain) || strings.HasSuffix(host, ".svc") {

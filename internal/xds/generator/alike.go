@@ -1,0 +1,143 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package generator
+
+import (
+	"maps"
+	"reflect"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+	"istio.io/istio/pkg/config"
+	"istio.io/istio/pkg/config/schema/gvk"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/trellis-mesh/trellis/internal/xds"
+)
+
+// Alike tells of which proxies it is sure, from the objects alone, that both control
+// planes have them take connections in the same way: a sidecar is the same for
+// whoever connects to it, a gateway in all that it is sent. Of others it is not
+// known: most often because something changed that concerns them. Nothing is
+// generated for it.
+func Alike(before, after *Generator) func(xds.Node) bool {
+	c := changeBetween(before, after)
+	if c.anywhere {
+		return func(xds.Node) bool { return false }
+	}
+	alike := make(map[xds.Key]bool, len(before.nodes))
+	for _, n := range before.nodes {
+		alike[n.Key()] = (n.Type == xds.Sidecar || n.Type == xds.Router && !c.onTheWay) && !c.namespaces[n.Namespace]
+	}
+	return func(n xds.Node) bool { return alike[n.Key()] }
+}
+
+// change is what is different between two inputs.
+type change struct {
+	// anywhere: it may concern every proxy.
+	anywhere bool
+	// onTheWay: it concerns where gateways send requests, and how.
+	onTheWay bool
+	// namespaces are those in which what servers ask of clients is different.
+	namespaces map[string]bool
+}
+
+// reach is how far a change of one of Istio's objects reaches, for the kinds of which
+// that is known; a change of any other may concern all. Policies outside of the root
+// namespace hold for the workloads of their own
+// (https://istio.io/latest/docs/reference/config/security/). How gateways meet a
+// server depends on PeerAuthentications, too.
+var reach = map[config.GroupVersionKind]struct{ namespace, onTheWay bool }{
+	gvk.AuthorizationPolicy:   {namespace: true},
+	gvk.RequestAuthentication: {namespace: true},
+	gvk.PeerAuthentication:    {namespace: true, onTheWay: true},
+	gvk.VirtualService:        {onTheWay: true},
+	gvk.DestinationRule:       {onTheWay: true},
+	gvk.Gateway:               {onTheWay: true},
+}
+
+func changeBetween(before, after *Generator) *change {
+	c := &change{namespaces: map[string]bool{}}
+	c.anywhere = !proto.Equal(before.input.mesh, after.input.mesh) || !proto.Equal(before.input.networks, after.input.networks) ||
+		!reflect.DeepEqual(before.nodes, after.nodes) || !reflect.DeepEqual(before.problems, after.problems) ||
+		!sameObjects(before.objects, after.objects)
+	if c.anywhere {
+		return c
+	}
+	root := after.input.mesh.GetRootNamespace()
+	known := map[configKey]config.Config{}
+	for _, one := range before.input.configs {
+		known[keyOf(one)] = one
+	}
+	for _, one := range after.input.configs {
+		was, ok := known[keyOf(one)]
+		delete(known, keyOf(one))
+		if !ok || !sameConfig(was, one) {
+			c.note(one, root)
+		}
+	}
+	for _, one := range known {
+		c.note(one, root)
+	}
+	return c
+}
+
+func (c *change) note(one config.Config, root string) {
+	far, ok := reach[one.GroupVersionKind]
+	c.anywhere = c.anywhere || !ok || one.Namespace == root
+	c.onTheWay = c.onTheWay || far.onTheWay
+	if far.namespace {
+		c.namespaces[one.Namespace] = true
+	}
+}
+
+type configKey struct {
+	kind            config.GroupVersionKind
+	namespace, name string
+}
+
+func keyOf(c config.Config) configKey { return configKey{c.GroupVersionKind, c.Namespace, c.Name} }
+
+// sameConfig compares what Istio reads of two objects. Of annotations that is its own:
+// others have the lines of statements, which change with every line above them.
+func sameConfig(a, b config.Config) bool {
+	one, is := a.Spec.(proto.Message)
+	other, too := b.Spec.(proto.Message)
+	if !is || !too || !proto.Equal(one, other) {
+		return false
+	}
+	return a.CreationTimestamp.Equal(b.CreationTimestamp) && maps.Equal(a.Labels, b.Labels) &&
+		maps.Equal(ofIstio(a.Annotations), ofIstio(b.Annotations)) && reflect.DeepEqual(a.Status, b.Status)
+}
+
+func ofIstio(annotations map[string]string) map[string]string {
+	out := map[string]string{}
+	for name, value := range annotations {
+		if strings.Contains(name, "istio.io/") {
+			out[name] = value
+		}
+	}
+	return out
+}
+
+// sameObjects compares Kubernetes' objects, which have to be in the same order: where
+// they were not, addresses were given to others.
+func sameObjects(before, after []runtime.Object) bool {
+	if len(before) != len(after) {
+		return false
+	}
+	for i := range before {
+		if before[i] == after[i] {
+			continue
+		}
+		a, err := meta.Accessor(before[i])
+		b, problem := meta.Accessor(after[i])
+		if err != nil || problem != nil || a.GetName() != b.GetName() || !equality.Semantic.DeepEqual(before[i], after[i]) {
+			return false
+		}
+	}
+	return true
+}
