@@ -136,6 +136,9 @@ func BenchmarkDecide(b *testing.B) {
 	}
 	question := &ask.Request{URL: u, Claims: claims}
 	b.Run("warm", func(b *testing.B) {
+		if _, err := m.Can(question); err != nil {
+			b.Fatal(err)
+		}
 		for b.Loop() {
 			answer, err := m.Can(question)
 			if err != nil || answer.Outcome != decide.Allow {

@@ -102,7 +102,7 @@ func (w *walk) send(p *proxy, c *clusterv3.Cluster, e cluster.Endpoint, f forwar
 	if e.Unknown != "" {
 		return w.unknown(p.name, "cluster %s: %s", c.GetName(), e.Unknown)
 	}
-	security := cluster.SecurityTo(c, e.Metadata)
+	security := p.security(c, e.Metadata)
 	if security.Unknown != "" {
 		return w.unknown(p.name, "%s", security.Unknown)
 	}

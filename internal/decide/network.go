@@ -41,10 +41,11 @@ func (p payload) version() string {
 // filterChain is a filter chain, compiled: RBAC filters in front, and one filter
 // that ends it.
 type filterChain struct {
-	name string
-	rbac []*rbac.Filter
-	http *connectionManager
-	tcp  *tcpv3.TcpProxy
+	name   string
+	socket listener.Socket
+	rbac   []*rbac.Filter
+	http   *connectionManager
+	tcp    *tcpv3.TcpProxy
 	// unknown says what of it cannot be decided.
 	unknown string
 }
@@ -57,7 +58,7 @@ var passive = []string{
 }
 
 func (p *proxy) compileChain(proto *listenerv3.FilterChain) *filterChain {
-	out := &filterChain{name: proto.GetName()}
+	out := &filterChain{name: proto.GetName(), socket: listener.ReadSocket(proto)}
 	for _, f := range proto.GetFilters() {
 		config := f.GetTypedConfig()
 		kind := config.GetTypeUrl()
@@ -122,7 +123,8 @@ func (w *walk) pass(p *proxy, l *listenerv3.Listener, c *stream.Connection, load
 		return w.fails(&stream.Reply{Details: "filter_chain_not_found", Flags: []string{"NR"}}, why)
 	}
 	w.add(Step{Proxy: p.name, Stage: StageFilterChain, Rule: choice.Chain.GetName(), Object: objectOf(choice.Chain.GetMetadata()), Says: "takes " + described(c, choice)})
-	session := listener.Terminate(choice.Chain, c)
+	chain := p.chain(choice.Chain)
+	session := chain.socket.Terminate(c)
 	switch {
 	case session.Unknown != "":
 		return w.unknown(p.name, "%s", session.Unknown)
@@ -138,7 +140,7 @@ func (w *walk) pass(p *proxy, l *listenerv3.Listener, c *stream.Connection, load
 			session.Connection.Overheard = strings.ToLower(c.TLS.ServerName)
 		}
 	}
-	return w.network(p, p.chain(choice.Chain), session, load)
+	return w.network(p, chain, session, load)
 }
 
 func described(c *stream.Connection, choice listener.Choice) string {

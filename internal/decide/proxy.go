@@ -6,8 +6,12 @@ package decide
 import (
 	"sync"
 
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/trellis-mesh/trellis/internal/decide/cluster"
 	"github.com/trellis-mesh/trellis/internal/decide/listener"
 	"github.com/trellis-mesh/trellis/internal/decide/stream"
 	"github.com/trellis-mesh/trellis/internal/xds"
@@ -24,6 +28,7 @@ type proxy struct {
 	chains    map[*listenerv3.FilterChain]*filterChain
 	routes    routeTables
 	filters   httpFilters
+	sockets   map[*corev3.TransportSocket]cluster.Security
 }
 
 func newProxy(node xds.Node, config *xds.Config) *proxy {
@@ -33,6 +38,7 @@ func newProxy(node xds.Node, config *xds.Config) *proxy {
 		chains:    map[*listenerv3.FilterChain]*filterChain{},
 		routes:    routeTables{},
 		filters:   httpFilters{},
+		sockets:   map[*corev3.TransportSocket]cluster.Security{},
 	}
 }
 
@@ -55,6 +61,23 @@ func (p *proxy) chain(proto *listenerv3.FilterChain) *filterChain {
 		out = p.compileChain(proto)
 		p.chains[proto] = out
 	}
+	return out
+}
+
+// security is how a cluster talks to an endpoint.
+func (p *proxy) security(c *clusterv3.Cluster, metadata *structpb.Struct) cluster.Security {
+	socket, chosen := cluster.SocketTo(c, metadata)
+	if chosen.Unknown != "" || socket == nil {
+		return chosen
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out, ok := p.sockets[socket]
+	if !ok {
+		out = cluster.ReadSocket(c, socket)
+		p.sockets[socket] = out
+	}
+	out.Match = chosen.Match
 	return out
 }
 

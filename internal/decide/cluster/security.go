@@ -26,21 +26,31 @@ type Security struct {
 	Unknown string
 }
 
-// SecurityTo is how a cluster talks to an endpoint: the first transport socket
-// match whose values the endpoint's metadata have, else the cluster's own
-// transport socket, else plaintext.
+// SecurityTo is how a cluster talks to an endpoint.
 func SecurityTo(c *clusterv3.Cluster, metadata *structpb.Struct) Security {
+	socket, out := SocketTo(c, metadata)
+	if out.Unknown != "" {
+		return out
+	}
+	name := out.Match
+	out = ReadSocket(c, socket)
+	out.Match = name
+	return out
+}
+
+// SocketTo is the transport socket by which a cluster talks to an endpoint: that of the
+// first match whose values the endpoint's metadata have, else the cluster's own; nil
+// is plaintext. Of the security Match and Unknown are there.
+func SocketTo(c *clusterv3.Cluster, metadata *structpb.Struct) (*corev3.TransportSocket, Security) {
 	if c.GetTransportSocketMatcher() != nil {
-		return Security{Unknown: "cluster " + c.GetName() + " chooses its transport socket by a matcher tree"}
+		return nil, Security{Unknown: "cluster " + c.GetName() + " chooses its transport socket by a matcher tree"}
 	}
 	for _, m := range c.GetTransportSocketMatches() {
 		if within(m.GetMatch(), metadata) {
-			out := readSocket(c, m.GetTransportSocket())
-			out.Match = m.GetName()
-			return out
+			return m.GetTransportSocket(), Security{Match: m.GetName()}
 		}
 	}
-	return readSocket(c, c.GetTransportSocket())
+	return c.GetTransportSocket(), Security{}
 }
 
 // within reports whether all values wanted are there.
@@ -53,7 +63,8 @@ func within(wanted, there *structpb.Struct) bool {
 	return true
 }
 
-func readSocket(c *clusterv3.Cluster, socket *corev3.TransportSocket) Security {
+// ReadSocket is what a transport socket of a cluster makes of connections.
+func ReadSocket(c *clusterv3.Cluster, socket *corev3.TransportSocket) Security {
 	config := socket.GetTypedConfig()
 	if config == nil {
 		return Security{}

@@ -38,24 +38,40 @@ type Session struct {
 	TLS bool
 }
 
-// Terminate does what a filter chain's transport socket does with a connection. One
-// that speaks plaintext leaves a TLS handshake to its filters, as bytes: they see
-// neither it nor the client's certificate.
-func Terminate(chain *listenerv3.FilterChain, connection *stream.Connection) Session {
-	own := *connection
-	out := Session{Connection: &own}
+// Socket is a filter chain's transport socket, compiled. It is read only.
+type Socket struct {
+	// context is nil for plaintext.
+	context *tlsv3.DownstreamTlsContext
+	unknown string
+}
+
+// ReadSocket compiles the transport socket of a filter chain.
+func ReadSocket(chain *listenerv3.FilterChain) Socket {
 	socket := chain.GetTransportSocket()
 	if socket == nil || socket.GetTypedConfig() == nil || socket.GetTypedConfig().GetTypeUrl() == rawBufferType {
-		own.TLS = nil
-		return out
+		return Socket{}
 	}
 	context := &tlsv3.DownstreamTlsContext{}
 	if !socket.GetTypedConfig().MessageIs(context) {
-		out.Unknown = "transport socket " + socket.GetName() + " is not one that is known here"
-		return out
+		return Socket{unknown: "transport socket " + socket.GetName() + " is not one that is known here"}
 	}
 	if err := proto.Unmarshal(socket.GetTypedConfig().GetValue(), context); err != nil {
-		out.Unknown = "the TLS settings of filter chain " + chain.GetName() + " cannot be read: " + err.Error()
+		return Socket{unknown: "the TLS settings of filter chain " + chain.GetName() + " cannot be read: " + err.Error()}
+	}
+	return Socket{context: context}
+}
+
+// Terminate does what a filter chain's transport socket does with a connection. One
+// that speaks plaintext leaves a TLS handshake to its filters, as bytes: they see
+// neither it nor the client's certificate.
+func (s Socket) Terminate(connection *stream.Connection) Session {
+	own := *connection
+	out := Session{Connection: &own, Unknown: s.unknown}
+	switch {
+	case s.unknown != "":
+		return out
+	case s.context == nil:
+		own.TLS = nil
 		return out
 	}
 	out.TLS = true
@@ -63,7 +79,7 @@ func Terminate(chain *listenerv3.FilterChain, connection *stream.Connection) Ses
 		out.Failure = "the filter chain speaks TLS only, and plaintext came"
 		return out
 	}
-	return handshake(out, context)
+	return handshake(out, s.context)
 }
 
 const rawBufferType = "type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"

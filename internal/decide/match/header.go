@@ -92,7 +92,13 @@ func deprecatedHeader(m *routev3.HeaderMatcher) (*Text, error) {
 // value is compared: it is enough that one matches, or inverted that none does.
 // Envoy joined them once, which was a way around rules.
 func (h *Header) Match(headers *stream.Headers) Answer {
-	values := headers.Values(h.name)
+	var once [1]string
+	values := once[:]
+	if value, is := headers.Single(h.name); is {
+		once[0] = value
+	} else {
+		values = headers.Values(h.name)
+	}
 	if len(values) == 0 && h.missingIsEmpty {
 		values = []string{""}
 	}

@@ -104,7 +104,7 @@ func (c *compiler) permission(p *rbacv3.Permission, depth int) (condition, error
 	case *rbacv3.Permission_AndRules:
 		return all(each(r.AndRules.GetRules(), depth, c.permission))
 	case *rbacv3.Permission_OrRules:
-		return some(each(r.OrRules.GetRules(), depth, c.permission))
+		return c.someOf(r.OrRules.GetRules(), depth)
 	case *rbacv3.Permission_NotRule:
 		if depth > maximumDepth {
 			return nil, errDeep
@@ -134,6 +134,17 @@ func (c *compiler) permission(p *rbacv3.Permission, depth int) (condition, error
 		return unknown("a permission is the extension " + r.Matcher.GetName())
 	}
 	return nil, fmt.Errorf("a permission: %w", errEmpty)
+}
+
+// someOf is true where one of the permissions is: of many, those that the request's
+// host does not rule out are asked.
+func (c *compiler) someOf(permissions []*rbacv3.Permission, depth int) (condition, error) {
+	all, err := each(permissions, depth, c.permission)
+	x := newIndex(len(all), func(i int) ([]host, bool) { return needs(permissions[i], depth+1) })
+	if err != nil || x == nil {
+		return some(all, err)
+	}
+	return x.some(all), nil
 }
 
 //nolint:gocyclo // As permission.

@@ -57,7 +57,7 @@ func newEngine(rules *rbacv3.RBAC, matcher, network bool) (*engine, error) {
 		e.policies = append(e.policies, p)
 		indexed = append(indexed, rules.GetPolicies()[name])
 	}
-	e.index = newIndex(indexed)
+	e.index = newIndex(len(indexed), func(i int) ([]host, bool) { return neededBy(indexed[i].GetPermissions(), 0) })
 	return e, nil
 }
 

@@ -14,12 +14,13 @@ import (
 	"github.com/trellis-mesh/trellis/internal/decide/stream"
 )
 
-// indexedFrom is how many policies are worth an index.
+// indexedFrom is how many policies or permissions are worth an index.
 const indexedFrom = 16
 
-// index finds the policies that a request's host does not rule out. A gateway has
-// policies for each of its hosts, and a request is for one. It leaves out only
-// what cannot match: a policy that is left in is asked as before.
+// index finds the policies that a request's host does not rule out, or the permissions
+// of one. A gateway has policies for each of its hosts, and one that names them all,
+// and a request is for one. It leaves out only what cannot match: what is left in is
+// asked as before.
 type index struct {
 	// exact are positions of policies by the host that they need, and prefix by a
 	// host with its colon, for any port; in lower case.
@@ -28,13 +29,15 @@ type index struct {
 	rest []int
 }
 
-func newIndex(policies []*rbacv3.Policy) *index {
-	if len(policies) < indexedFrom {
+// newIndex is for n policies or permissions, of each of which needs tells which hosts
+// it needs, and whether it needs one of them. Nil: it is not worth one.
+func newIndex(n int, needs func(int) (needed []host, known bool)) *index {
+	if n < indexedFrom {
 		return nil
 	}
 	out := &index{exact: map[string][]int{}, prefix: map[string][]int{}}
-	for i, p := range policies {
-		needed, known := neededBy(p.GetPermissions(), 0)
+	for i := range n {
+		needed, known := needs(i)
 		if !known {
 			out.rest = append(out.rest, i)
 			continue
@@ -47,7 +50,7 @@ func newIndex(policies []*rbacv3.Policy) *index {
 			table[h.text] = append(table[h.text], i)
 		}
 	}
-	if len(out.rest) == len(policies) {
+	if len(out.rest) == n {
 		return nil
 	}
 	return out
@@ -106,6 +109,22 @@ func named(m *routev3.HeaderMatcher) (needed []host, known bool) {
 		return []host{{match.Lower(prefix), true}}, true
 	}
 	return nil, false
+}
+
+// some is true where one of the permissions is, of which x is the index.
+func (x *index) some(permissions []condition) condition {
+	return func(s *stream.Stream) match.Answer {
+		ask := func(c condition) match.Answer { return c(s) }
+		authority, there := s.Headers.Single(stream.Authority)
+		if !there {
+			return match.Or(permissions, ask)
+		}
+		var left []condition
+		for i := range x.of(authority) {
+			left = append(left, permissions[i])
+		}
+		return match.Or(left, ask)
+	}
 }
 
 // of gives the positions of the policies that may match a request for a host, each
