@@ -4,6 +4,7 @@
 package ask
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -58,6 +59,10 @@ func (w *World) Unused() *Idleness {
 	open := newRows()
 	for _, n := range w.Nodes {
 		if n.Type == xds.Router {
+			continue
+		}
+		if _, err := w.servers().Config(n); err != nil {
+			out.Notes = append(out.Notes, fmt.Sprintf("the configuration of %s is not known, so nothing is said of its rules: %v", n, err))
 			continue
 		}
 		doors = append(doors, w.workloadDoors(n)...)
