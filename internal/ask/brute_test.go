@@ -362,3 +362,55 @@ func rowsText(rows []ask.Reach) string {
 	}
 	return out.String()
 }
+
+// TestAHostThatNoRuleNamesIsComparedToo: of a gateway's policy with rules for other hosts
+// nothing is left for a host, but that it refuses or takes all the rest.
+func TestAHostThatNoRuleNamesIsComparedToo(t *testing.T) {
+	const base = `
+{apiVersion: v1, kind: Service, metadata: {name: gateway, namespace: edge}, spec: {selector: {istio: gateway}, ports: [{name: http, port: 80, targetPort: 8080}]}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: gateway, namespace: edge, labels: {istio: gateway}}, spec: {serviceAccountName: gateway, containers: [{name: istio-proxy, image: auto}]}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: cart, namespace: shop}, spec: {selector: {app: cart}, ports: [{name: http, port: 80, targetPort: 8080}]}}
+---
+{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {name: cart, namespace: shop}, spec: {address: 10.1.0.1, serviceAccount: cart, labels: {app: cart}, ports: {http: 8080}}}
+---
+{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: public, namespace: edge}, spec: {selector: {istio: gateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["*.example.com"]}]}}
+---
+{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: cart, namespace: edge}, spec: {hosts: ["*.example.com"], gateways: [public], http: [{route: [{destination: {host: cart.shop.svc.cluster.local, port: {number: 80}}}]}]}}
+`
+	policy := func(action string) string {
+		rules := ""
+		for _, host := range []string{"a", "b", "c", "d", "e"} {
+			rules += fmt.Sprintf(`{to: [{operation: {hosts: ["%s.example.com"]}}]}, `, host)
+		}
+		return fmt.Sprintf("---\n{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: hosts, namespace: edge}, spec: {action: %s, rules: [%s]}}\n", action, rules)
+	}
+	for _, c := range []struct {
+		name, before, after string
+		effect              ask.Effect
+	}{
+		{"an ALLOW policy goes", policy("ALLOW"), "", ask.NewlyAllowed},
+		{"an ALLOW policy comes", "", policy("ALLOW"), ask.NewlyDenied},
+		{"a DENY policy becomes an ALLOW policy", policy("DENY"), policy("ALLOW"), ask.NewlyDenied},
+		{"an ALLOW policy becomes a DENY policy", policy("ALLOW"), policy("DENY"), ask.NewlyAllowed},
+		{"a policy that allows nothing comes", "", "---\n{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: none, namespace: edge}, spec: {}}\n", ask.NewlyDenied},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var sides [2]*mesh.Mesh
+			for i, text := range []string{c.before, c.after} {
+				file := filepath.Join(t.TempDir(), "all.yaml")
+				if err := os.WriteFile(file, []byte(base+text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				sides[i] = open(t, file)
+			}
+			diff := mesh.Diff(sides[0], sides[1])
+			if !slices.ContainsFunc(diff.Changes, func(one ask.Change) bool {
+				return one.Effect == c.effect && !strings.Contains(one.Witness.URL, "://a.") && !strings.Contains(one.Witness.URL, "://e.")
+			}) {
+				t.Errorf("no change is about the hosts that no rule names: %+v", diff.Changes)
+			}
+		})
+	}
+}

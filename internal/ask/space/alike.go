@@ -95,11 +95,14 @@ func (t *tracer) filters(ch *chain, v *view) {
 			if f == nil {
 				continue
 			}
+			// Where no rule is left, what the filter does with all the rest is.
+			fmt.Fprintf(&t.parts, "rules %v %v\n", f.action, f.shadow)
 			for _, rule := range t.residual(f, v) {
 				fmt.Fprintf(&t.parts, "%s %v %v\n", rule.Name, rule.Action, f.shadow)
 				t.write(rule.proto)
 			}
 		case *tokens:
+			t.write(f.rest)
 			for _, provider := range f.providers {
 				t.write(provider)
 			}

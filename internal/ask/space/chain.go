@@ -124,6 +124,8 @@ func (r *rules) refusing() bool {
 // tokens are what a JWT filter looks for.
 type tokens struct {
 	providers []*jwtv3.JwtProvider
+	// rest is the filter without its providers, to be compared.
+	rest *jwtv3.JwtAuthentication
 }
 
 // chain is a filter chain as far as it is split.
@@ -304,7 +306,7 @@ func filtersOf(typed *anypb.Any) []any {
 	case typed.MessageIs(rbac) && typed.UnmarshalTo(rbac) == nil:
 		return []any{rulesOf(rbac.GetShadowRules(), true), rulesOf(rbac.GetRules(), false)}
 	case typed.MessageIs(jwt) && typed.UnmarshalTo(jwt) == nil:
-		out := &tokens{}
+		out := &tokens{rest: without(jwt, "providers")}
 		for _, name := range slices.Sorted(maps.Keys(jwt.GetProviders())) {
 			out.providers = append(out.providers, jwt.GetProviders()[name])
 		}

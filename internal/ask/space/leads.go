@@ -53,7 +53,7 @@ func (w *walker) leads(node xds.Node, to func(xds.Node) bool) bool {
 		}
 		for _, at := range w.open(ch.table) {
 			for i := range at.routes {
-				if at.routes[i].forwards() && len(at.routes[i].clusters) == 0 {
+				if at.routes[i].forwards() && !at.routes[i].named() {
 					return true
 				}
 				clusters = append(clusters, at.routes[i].clusters...)

@@ -211,6 +211,12 @@ func restOf(m *routev3.RouteMatch) all {
 // forwards reports whether it leads to other proxies or applications.
 func (r *route) forwards() bool { return r.protos[0].GetRoute() != nil }
 
+// named reports whether all clusters that it may lead to are known by their names.
+func (r *route) named() bool {
+	weighted := r.protos[0].GetRoute().GetWeightedClusters()
+	return len(r.clusters) > 0 && len(r.clusters) >= len(weighted.GetClusters())
+}
+
 func clustersOf(r *routev3.Route) []string {
 	action := r.GetRoute()
 	if weighted := action.GetWeightedClusters(); weighted != nil {

@@ -4,7 +4,9 @@
 package space
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/trellis-mesh/trellis/internal/ask/atom"
@@ -38,6 +40,11 @@ func (v *view) takes(d class.Dimension, p atom.Pattern) truth {
 		return is(sign)
 	}
 	return open
+}
+
+// places are the headers in which tokens are sent, in order.
+func (v *view) places() string {
+	return strings.Join(slices.Sorted(maps.Keys(v.placed)), ",")
 }
 
 // rewriting is a prefix of paths that was replaced, or a path that was.

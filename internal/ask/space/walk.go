@@ -233,7 +233,7 @@ func (w *walker) residual(r *rules, v *view) []*Rule {
 	if w.met != nil || len(r.list) < 4 {
 		return r.list
 	}
-	key := residualKey{rules: r, port: v.port, tls: v.tls, tokens: v.tokens, taken: v.taken, address: v.address, path: v.path}
+	key := residualKey{rules: r, port: v.port, tls: v.tls, tokens: v.tokens, taken: v.taken, address: v.address, path: v.path, placed: v.places()}
 	if v.identity != nil {
 		key.identity = "=" + *v.identity
 	}
@@ -278,6 +278,7 @@ type residualKey struct {
 	identity, host     string
 	address            netip.Addr
 	path               rewriting
+	placed             string
 }
 
 // look is a JWT filter.

@@ -93,6 +93,12 @@ func locality(labels map[string]string) *corev3.Locality {
 }
 
 func (g *Generator) listeners(proxy *model.Proxy, r *xds.Resources) error {
+	if proxy.Type == model.Router {
+		// Making these, Istio writes into its Gateway objects, which several proxies share
+		// (pilot/pkg/networking/core/gateway.go, the cipher suites).
+		g.gateways.Lock()
+		defer g.gateways.Unlock()
+	}
 	var err error
 	if r.Listeners, err = generate[*listenerv3.Listener](g, proxy, v3.ListenerType, nil, nil); err != nil {
 		return err

@@ -5,6 +5,7 @@ package generator_test
 
 import (
 	"strings"
+	"sync"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -46,5 +47,33 @@ func TestTheInboundPartIsThatOfTheWhole(t *testing.T) {
 	}
 	if compared == 0 {
 		t.Fatal("there was no inbound cluster to compare")
+	}
+}
+
+// TestGatewaysAreReadAtTheSameTime is for the race detector: Istio writes into objects
+// that the proxies of one Gateway share.
+func TestGatewaysAreReadAtTheSameTime(t *testing.T) {
+	var text strings.Builder
+	text.WriteString(strings.ReplaceAll(shop, "credentialName: wildcard", "credentialName: wildcard, cipherSuites: [ECDHE-RSA-AES128-GCM-SHA256, ECDHE-RSA-AES128-GCM-SHA256]"))
+	for _, name := range []string{"second", "third", "fourth"} {
+		text.WriteString("---\n{apiVersion: v1, kind: Pod, metadata: {name: " + name + ", namespace: edge, labels: {istio: gateway}}, spec: {serviceAccountName: gateway, containers: [{name: istio-proxy, image: auto}]}}\n")
+	}
+	g, mesh := start(t, generator.Input{Objects: objects(t, text.String()), FromFiles: true})
+	var wait sync.WaitGroup
+	gateways := 0
+	for _, n := range mesh.Nodes() {
+		if n.Type != xds.Router {
+			continue
+		}
+		gateways++
+		wait.Go(func() {
+			if _, err := g.Config(t.Context(), n); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wait.Wait()
+	if gateways < 4 {
+		t.Errorf("%d gateways", gateways)
 	}
 }

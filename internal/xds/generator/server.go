@@ -36,6 +36,8 @@ type Generator struct {
 	server   *pilotxds.FakeDiscoveryServer
 	push     *model.PushContext
 	messages messages
+	// gateways is held while listeners of a gateway are made.
+	gateways sync.Mutex
 	made     xds.Provenance
 	// started is when the control plane was ready, by the clock of this machine,
 	// for Istio's cache.
