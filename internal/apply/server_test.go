@@ -4,9 +4,11 @@
 package apply_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -56,7 +58,7 @@ func startServer(ctx context.Context) (*stack.Stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	istio, err := os.ReadFile("../../.cache/istio/crd-all.gen.yaml")
+	istio, err := os.ReadFile(filepath.Join(cmp.Or(os.Getenv("TRELLIS_CACHE"), "../../.cache"), "istio", "crd-all.gen.yaml"))
 	if err != nil {
 		return s, err
 	}

@@ -4,6 +4,7 @@
 package externaldns_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,7 +58,7 @@ func newCluster(t *testing.T) *cluster {
 	fail(t, err)
 	for _, file := range []string{
 		filepath.Join(strings.TrimSpace(string(module)), "config", "crd", "standard", "dnsendpoints.externaldns.k8s.io.yaml"),
-		"../../../.cache/istio/crd-all.gen.yaml",
+		filepath.Join(cmp.Or(os.Getenv("TRELLIS_CACHE"), "../../../.cache"), "istio", "crd-all.gen.yaml"),
 	} {
 		raw, err := os.ReadFile(file)
 		fail(t, err)
