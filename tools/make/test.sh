@@ -107,14 +107,14 @@ for step in "$@"; do
 	unit)
 		# Flags split into words here and below.
 		# shellcheck disable=SC2086
-		gopackages unit unit pkgname $race -timeout 10m ${UNIT_FLAGS:-}
+		gopackages unit unit pkgname $race -timeout 20m ${UNIT_FLAGS:-}
 		# Without the race detector: see packages.sh for why.
 		# shellcheck disable=SC2086
-		gopackages unit-pure pure pkgname -timeout 10m ${UNIT_FLAGS:-}
+		gopackages unit-pure pure pkgname -timeout 20m ${UNIT_FLAGS:-}
 		# shellcheck disable=SC2086
-		gopackages unit-long long pkgname -timeout 10m "-run=$(sh tools/make/packages.sh long-tests)" ${UNIT_FLAGS:-}
+		gopackages unit-long long pkgname -timeout 20m "-run=$(sh tools/make/packages.sh long-tests)" ${UNIT_FLAGS:-}
 		# shellcheck disable=SC2086
-		gopackages unit-istio istio pkgname -timeout 10m ${UNIT_FLAGS:-}
+		gopackages unit-istio istio pkgname -timeout 20m ${UNIT_FLAGS:-}
 		;;
 	validation)
 		# A module of its own, since it links Istio: what Istio's own webhook says
