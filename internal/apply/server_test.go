@@ -4,11 +4,9 @@
 package apply_test
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -58,11 +56,7 @@ func startServer(ctx context.Context) (*stack.Stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	istio, err := os.ReadFile(filepath.Join(cmp.Or(os.Getenv("TRELLIS_CACHE"), "../../.cache"), "istio", "crd-all.gen.yaml"))
-	if err != nil {
-		return s, err
-	}
-	if err := s.InstallCRDs(ctx, istio); err != nil {
+	if err := s.InstallIstioCRDs(ctx); err != nil {
 		return s, err
 	}
 	files, err := crd.Files.ReadDir(".")

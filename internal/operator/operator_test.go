@@ -497,7 +497,7 @@ func TestIstioMayComeLater(t *testing.T) {
 		t.Errorf("the message does not say what is missing: %s", c.Message)
 	}
 	w.awaitCondition(in, v1alpha1.ConditionStalled, metav1.ConditionTrue, "IstioMissing")
-	if err := installIstioKinds(ctx, fresh); err != nil {
+	if err := fresh.InstallIstioCRDs(ctx); err != nil {
 		t.Fatal(err)
 	}
 	w.awaitCondition(app, v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")

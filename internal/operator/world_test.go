@@ -4,13 +4,11 @@
 package operator_test
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -54,7 +52,7 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer server.Stop()
-		if err := errors.Join(installTrellis(ctx, server), installIstioKinds(ctx, server)); err != nil {
+		if err := errors.Join(installTrellis(ctx, server), server.InstallIstioCRDs(ctx)); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
@@ -69,14 +67,6 @@ func installTrellis(ctx context.Context, s *stack.Stack) error {
 		err = errors.Join(err, readErr, s.InstallCRDs(ctx, raw))
 	}
 	return err
-}
-
-func installIstioKinds(ctx context.Context, s *stack.Stack) error {
-	raw, err := os.ReadFile(filepath.Join(cmp.Or(os.Getenv("TRELLIS_CACHE"), "../../.cache"), "istio", "crd-all.gen.yaml"))
-	if err != nil {
-		return err
-	}
-	return s.InstallCRDs(ctx, raw)
 }
 
 // world is one gateway and one application in a cluster, and an operator.

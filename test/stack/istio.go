@@ -72,13 +72,18 @@ func (s *Stack) InstallIstio(ctx context.Context) error {
 	return nil
 }
 
-// prepareIstio makes everything that must be there before istiod starts.
-func (s *Stack) prepareIstio(ctx context.Context) error {
+// InstallIstioCRDs makes the definitions of Istio's kinds, for a stack WithoutIstio.
+func (s *Stack) InstallIstioCRDs(ctx context.Context) error {
 	crds, err := os.ReadFile(s.cache.istio("crd-all.gen.yaml"))
 	if err != nil {
 		return fmt.Errorf("reading the Istio CRDs: %w", err)
 	}
-	if err := s.InstallCRDs(ctx, crds); err != nil {
+	return s.InstallCRDs(ctx, crds)
+}
+
+// prepareIstio makes everything that must be there before istiod starts.
+func (s *Stack) prepareIstio(ctx context.Context) error {
+	if err := s.InstallIstioCRDs(ctx); err != nil {
 		return err
 	}
 	if err := s.Namespace(ctx, istioNamespace, nil); err != nil {

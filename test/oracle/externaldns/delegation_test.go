@@ -4,7 +4,6 @@
 package externaldns_test
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,14 +55,10 @@ func newCluster(t *testing.T) *cluster {
 	t.Cleanup(s.Stop)
 	module, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/external-dns").Output()
 	fail(t, err)
-	for _, file := range []string{
-		filepath.Join(strings.TrimSpace(string(module)), "config", "crd", "standard", "dnsendpoints.externaldns.k8s.io.yaml"),
-		filepath.Join(cmp.Or(os.Getenv("TRELLIS_CACHE"), "../../../.cache"), "istio", "crd-all.gen.yaml"),
-	} {
-		raw, err := os.ReadFile(file)
-		fail(t, err)
-		fail(t, s.InstallCRDs(t.Context(), raw))
-	}
+	raw, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(module)), "config", "crd", "standard", "dnsendpoints.externaldns.k8s.io.yaml"))
+	fail(t, err)
+	fail(t, s.InstallCRDs(t.Context(), raw))
+	fail(t, s.InstallIstioCRDs(t.Context()))
 	c := &cluster{Stack: s, sources: map[string]source.Source{}}
 	c.client, err = client.New(s.Config(), client.Options{Scheme: scheme.Scheme})
 	fail(t, err)
