@@ -191,24 +191,22 @@ func (r *Reader) listener(l *listenerv3.Listener) *listener.Chains {
 }
 
 func (r *Reader) chain(config *xds.Config, c *listenerv3.FilterChain) *chain {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	out, ok := r.chains[c]
-	if !ok {
-		out = r.compile(config, c, true)
-		r.chains[c] = out
-	}
-	return out
+	return r.compiled(r.chains, config, c, true)
 }
 
 // way is a chain without its rules: reading those of a gateway takes long.
 func (r *Reader) way(config *xds.Config, c *listenerv3.FilterChain) *chain {
+	return r.compiled(r.ways, config, c, false)
+}
+
+// compiled is a chain that is compiled once.
+func (r *Reader) compiled(known map[*listenerv3.FilterChain]*chain, config *xds.Config, c *listenerv3.FilterChain, whole bool) *chain {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	out, ok := r.ways[c]
+	out, ok := known[c]
 	if !ok {
-		out = r.compile(config, c, false)
-		r.ways[c] = out
+		out = r.compile(config, c, whole)
+		known[c] = out
 	}
 	return out
 }
