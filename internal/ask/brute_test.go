@@ -23,8 +23,8 @@ import (
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
-// smallWorld has a gateway, a workload, and three others that may call it.
-const smallWorld = `
+// gatewayAndCart are the gateway and the workload that most worlds have.
+const gatewayAndCart = `
 {apiVersion: v1, kind: Service, metadata: {name: gateway, namespace: edge}, spec: {selector: {istio: gateway}, ports: [{name: http, port: 80, targetPort: 8080}]}}
 ---
 {apiVersion: v1, kind: Pod, metadata: {name: gateway, namespace: edge, labels: {istio: gateway}}, spec: {serviceAccountName: gateway, containers: [{name: istio-proxy, image: auto}]}}
@@ -33,6 +33,10 @@ const smallWorld = `
 ---
 {apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {name: cart, namespace: shop}, spec: {address: 10.1.0.1, serviceAccount: cart, labels: {app: cart}, ports: {http: 8080}}}
 ---
+`
+
+// smallWorld has a gateway, a workload, and three others that may call it.
+const smallWorld = gatewayAndCart + `
 {apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {name: till, namespace: shop}, spec: {address: 10.1.0.2, serviceAccount: till, labels: {app: till}}}
 ---
 {apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {name: ops, namespace: shop}, spec: {address: 10.1.1.3, serviceAccount: ops, labels: {app: ops}}}
@@ -366,15 +370,7 @@ func rowsText(rows []ask.Reach) string {
 // TestAHostThatNoRuleNamesIsComparedToo: of a gateway's policy with rules for other hosts
 // nothing is left for a host, but that it refuses or takes all the rest.
 func TestAHostThatNoRuleNamesIsComparedToo(t *testing.T) {
-	const base = `
-{apiVersion: v1, kind: Service, metadata: {name: gateway, namespace: edge}, spec: {selector: {istio: gateway}, ports: [{name: http, port: 80, targetPort: 8080}]}}
----
-{apiVersion: v1, kind: Pod, metadata: {name: gateway, namespace: edge, labels: {istio: gateway}}, spec: {serviceAccountName: gateway, containers: [{name: istio-proxy, image: auto}]}}
----
-{apiVersion: v1, kind: Service, metadata: {name: cart, namespace: shop}, spec: {selector: {app: cart}, ports: [{name: http, port: 80, targetPort: 8080}]}}
----
-{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {name: cart, namespace: shop}, spec: {address: 10.1.0.1, serviceAccount: cart, labels: {app: cart}, ports: {http: 8080}}}
----
+	const base = gatewayAndCart + `
 {apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: public, namespace: edge}, spec: {selector: {istio: gateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["*.example.com"]}]}}
 ---
 {apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: cart, namespace: edge}, spec: {hosts: ["*.example.com"], gateways: [public], http: [{route: [{destination: {host: cart.shop.svc.cluster.local, port: {number: 80}}}]}]}}

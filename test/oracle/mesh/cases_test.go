@@ -76,14 +76,18 @@ func overHTTP2(change func(*ask)) func(*ask) {
 	}
 }
 
-// open lets the gateway take everything and send it to the ledger.
-const open = `
+// everyHost has the gateway take every host.
+const everyHost = `
 kind: Gateway
 metadata: {namespace: edge, name: gateway-0}
 spec:
   selector: {istio: door}
   servers: [{port: {number: 443, name: https, protocol: HTTPS}, hosts: ["*"], tls: {mode: SIMPLE, credentialName: wildcard}}]
 ---
+`
+
+// open lets the gateway take everything and send it to the ledger.
+const open = everyHost + `
 kind: VirtualService
 metadata: {namespace: edge, name: virtualservice-0}
 spec:
@@ -273,16 +277,10 @@ spec:
 			}, []decide.Outcome{decide.Allow},
 		},
 		"a gateway chooses the route anew once a token is verified": {
-			fmt.Sprintf(`
+			everyHost + fmt.Sprintf(`
 kind: RequestAuthentication
 metadata: {namespace: edge, name: requestauthentication-0}
 spec: {jwtRules: [{issuer: %q, jwks: '%s'}]}
----
-kind: Gateway
-metadata: {namespace: edge, name: gateway-0}
-spec:
-  selector: {istio: door}
-  servers: [{port: {number: 443, name: https, protocol: HTTPS}, hosts: ["*"], tls: {mode: SIMPLE, credentialName: wildcard}}]
 ---
 kind: VirtualService
 metadata: {namespace: edge, name: virtualservice-0}
