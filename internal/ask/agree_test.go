@@ -25,6 +25,9 @@ func TestARequestIsInAClassThatIsDecidedAsItIs(t *testing.T) {
 			}
 			asked := ask.AgreesWithRandomRequests(t, m.World, 7, 1000)
 			t.Log(asked)
+			if asked["stopped"] == 0 {
+				t.Error("every class was visited")
+			}
 			if asked["Allow"] < 50 || asked["Deny"] < 50 {
 				t.Errorf("the requests were too much alike: %v", asked)
 			}

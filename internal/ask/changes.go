@@ -218,13 +218,9 @@ func pairs(before, after []*door) [][2]*door {
 }
 
 func (c *comparison) explorer(pair [2]*door) *space.Explorer {
-	e := &space.Explorer{Identities: c.ids, Same: c.alike}
+	e := &space.Explorer{Identities: c.ids, Same: c.alike, Passing: true}
 	for i, w := range c.sides {
-		side := &space.Side{Reader: w.reader(), Proxies: w.servers(), Door: &space.Door{}}
-		if pair[i] != nil {
-			side.Door = &pair[i].Door
-		}
-		e.Sides = append(e.Sides, side)
+		e.Sides = append(e.Sides, w.side(pair[i]))
 	}
 	return e
 }

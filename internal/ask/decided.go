@@ -8,7 +8,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/trellis-mesh/trellis/internal/ask/space"
+	"github.com/trellis-mesh/trellis/internal/ask/witness"
 	"github.com/trellis-mesh/trellis/internal/decide"
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
@@ -38,7 +38,7 @@ type decidedRule struct {
 }
 
 // decide asks for the verdict on one request.
-func (w *World) decide(d *door, r space.Request) *decided {
+func (w *World) decide(d *door, r witness.Request) *decided {
 	e := w.Evaluator
 	if d.Workload == nil {
 		e = w.evaluator()

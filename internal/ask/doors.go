@@ -84,6 +84,15 @@ func (w *World) evaluator() *decide.Evaluator {
 	return w.sets.evaluator
 }
 
+// side is a door of this World, to be explored; nil: the World has none there.
+func (w *World) side(d *door) *space.Side {
+	out := &space.Side{Reader: w.reader(), Proxies: w.servers(), Evaluator: w.evaluator(), Door: &space.Door{}}
+	if d != nil {
+		out.Door = &d.Door
+	}
+	return out
+}
+
 // gateways are the doors from the internet: each filter chain at each port of a
 // Service in front of a gateway. Problems are gateways whose configuration is not
 // known.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/internal/ask/class"
 	"github.com/trellis-mesh/trellis/internal/ask/space"
+	"github.com/trellis-mesh/trellis/internal/ask/witness"
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
@@ -16,7 +17,7 @@ import (
 type outsideLeaf struct {
 	door    *door
 	point   *class.Point
-	request space.Request
+	request witness.Request
 	decided *decided
 }
 
@@ -65,7 +66,7 @@ func (w *World) outsideHosts() *outsideHosts {
 		doors, problems := w.gateways()
 		out.notes = problems
 		for _, d := range doors {
-			e := &space.Explorer{Sides: []*space.Side{{Reader: w.reader(), Proxies: w.servers(), Door: &d.Door}}}
+			e := &space.Explorer{Sides: []*space.Side{w.side(d)}}
 			for _, host := range e.Hosts() {
 				out.all = append(out.all, &outsideHost{door: d, within: host})
 			}
@@ -96,7 +97,7 @@ func (w *World) fromInternet(wanted func(*outsideHost) bool) (leaves []outsideLe
 func (w *World) explore(h *outsideHost) {
 	// Each has a door of its own: exploring notes in it where tokens are sent.
 	d := h.door.clone()
-	e := &space.Explorer{Sides: []*space.Side{{Reader: w.reader(), Proxies: w.servers(), Door: &d.Door}}, Within: h.within}
+	e := &space.Explorer{Sides: []*space.Side{w.side(d)}, Within: h.within, Passing: true}
 	_, h.notes = e.Explore(func(p *class.Point) {
 		r := d.Witness(p)
 		h.leaves = append(h.leaves, outsideLeaf{d, p, r, w.decide(d, r)})
@@ -105,7 +106,6 @@ func (w *World) explore(h *outsideHost) {
 
 // leads reports whether a host's requests may come to a workload.
 func (w *World) leads(h *outsideHost, node xds.Node) bool {
-	side := &space.Side{Reader: w.reader(), Proxies: w.servers(), Door: &h.door.Door}
-	e := &space.Explorer{Sides: []*space.Side{side}, Within: h.within}
+	e := &space.Explorer{Sides: []*space.Side{w.side(h.door)}, Within: h.within}
 	return e.Leads(func(n xds.Node) bool { return w.alike(n.Key(), node) })
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/ask/class"
 	"github.com/trellis-mesh/trellis/internal/ask/directory"
 	"github.com/trellis-mesh/trellis/internal/ask/space"
+	"github.com/trellis-mesh/trellis/internal/ask/witness"
 	"github.com/trellis-mesh/trellis/internal/ask/wording"
 	"github.com/trellis-mesh/trellis/internal/decide"
 	"github.com/trellis-mesh/trellis/internal/xds"
@@ -97,10 +98,7 @@ func (w *World) Who(t Target) (*Reached, error) {
 			continue
 		}
 		found = true
-		e := &space.Explorer{
-			Sides:      []*space.Side{{Reader: w.reader(), Proxies: w.servers(), Door: &d.Door}},
-			Identities: w.identities(),
-		}
+		e := &space.Explorer{Sides: []*space.Side{w.side(d)}, Identities: w.identities(), Passing: true}
 		var leaves []outsideLeaf
 		_, notes := e.Explore(func(p *class.Point) {
 			if r := d.Witness(p); t.wants(p) {
@@ -191,7 +189,7 @@ func (w *World) members(p *class.Point) (members []string, first xds.Node) {
 	return members, first
 }
 
-func (w *World) insideRow(d *door, p *class.Point, r space.Request, verdict *decided) Reach {
+func (w *World) insideRow(d *door, p *class.Point, r witness.Request, verdict *decided) Reach {
 	out := Reach{To: d.node.Namespace + "/" + d.node.Name, Port: d.To.Port(), Needs: Nothing, Because: verdict.because, Rules: verdict.objects(), Why: verdict.why}
 	from := ""
 	switch {
@@ -220,7 +218,7 @@ func (w *World) insideRow(d *door, p *class.Point, r space.Request, verdict *dec
 }
 
 // needsOf is what of a token a class has.
-func needsOf(p *class.Point, r space.Request, verdict *decided) (Needs, []string) {
+func needsOf(p *class.Point, r witness.Request, verdict *decided) (Needs, []string) {
 	needs := tokenNeeds(p)
 	switch {
 	case verdict.outcome == decide.Unknown:
@@ -309,7 +307,7 @@ func (w *World) clientDoor(node xds.Node, s *directory.Service, port directory.P
 	return d
 }
 
-func (w *World) outgoingRow(d *door, node xds.Node, p *class.Point, r space.Request, verdict *decided) Reach {
+func (w *World) outgoingRow(d *door, node xds.Node, p *class.Point, r witness.Request, verdict *decided) Reach {
 	out := Reach{
 		Clients: Workloads, From: []string{node.Namespace + "/" + node.Name}, To: cmp.Or(verdict.named(), d.service.Host), Port: d.port,
 		Because: verdict.because, Rules: verdict.objects(), Why: verdict.why,

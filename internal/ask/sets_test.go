@@ -4,6 +4,7 @@
 package ask
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"path/filepath"
 	"testing"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/trellis-mesh/trellis/internal/ask/class"
 	"github.com/trellis-mesh/trellis/internal/ask/space"
+	"github.com/trellis-mesh/trellis/internal/ask/witness"
+	"github.com/trellis-mesh/trellis/internal/decide"
 )
 
 // AgreesWithRandomRequests asks of many random requests both the class that they
@@ -38,10 +41,8 @@ func AgreesWithRandomRequests(t *testing.T, w *World, seed uint64, each int) map
 func agrees(t *testing.T, w *World, d *door, r *rand.Rand, each int, asked map[string]int) {
 	t.Helper()
 	verdicts := map[*class.Point]*decided{}
-	var known []space.Request
-	e := &space.Explorer{
-		Sides: []*space.Side{{Reader: w.reader(), Proxies: w.servers(), Door: &d.Door}}, Identities: w.identities(),
-	}
+	var known []witness.Request
+	e := &space.Explorer{Sides: []*space.Side{w.side(d)}, Identities: w.identities()}
 	root, notes := e.Explore(func(p *class.Point) {
 		request := d.Witness(p)
 		verdicts[p] = w.decide(d, request)
@@ -50,6 +51,7 @@ func agrees(t *testing.T, w *World, d *door, r *rand.Rand, each int, asked map[s
 	if len(notes) > 0 {
 		t.Logf("%s: %v", d.key, notes)
 	}
+	asked["stopped"] += stopped(t, w, d, verdicts)
 	for range each {
 		request := another(r, known)
 		p, found := root.Find(request)
@@ -65,10 +67,30 @@ func agrees(t *testing.T, w *World, d *door, r *rand.Rand, each int, asked map[s
 	}
 }
 
+// stopped counts the classes that are not visited where only those are wanted that
+// may pass. None of them passes, and of none it is unknown.
+func stopped(t *testing.T, w *World, d *door, verdicts map[*class.Point]*decided) int {
+	t.Helper()
+	visited := map[string]bool{}
+	e := &space.Explorer{Sides: []*space.Side{w.side(d)}, Identities: w.identities(), Passing: true}
+	e.Explore(func(p *class.Point) { visited[fmt.Sprintf("%+v", d.Witness(p))] = true })
+	count := 0
+	for p, v := range verdicts {
+		if visited[fmt.Sprintf("%+v", d.Witness(p))] {
+			continue
+		}
+		count++
+		if v.passes() || v.outcome == decide.Unknown {
+			t.Errorf("%s: %+v is %s, and was not visited", d.key, d.Witness(p), v.outcome)
+		}
+	}
+	return count
+}
+
 // another takes each part of a request from another witness, and changes some.
-func another(r *rand.Rand, known []space.Request) space.Request {
-	pick := func() space.Request { return known[r.IntN(len(known))] }
-	out := space.Request{
+func another(r *rand.Rand, known []witness.Request) witness.Request {
+	pick := func() witness.Request { return known[r.IntN(len(known))] }
+	out := witness.Request{
 		Host: pick().Host, Path: pick().Path, Method: pick().Method, Identity: pick().Identity, Address: pick().Address,
 		Headers: pick().Headers,
 	}

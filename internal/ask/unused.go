@@ -69,7 +69,7 @@ func (w *World) Unused() *Idleness {
 	}
 	identities := w.identities()
 	for _, d := range doors {
-		e := &space.Explorer{Sides: []*space.Side{{Reader: w.reader(), Proxies: w.servers(), Door: &d.Door}}, Identities: identities}
+		e := &space.Explorer{Sides: []*space.Side{w.side(d)}, Identities: identities}
 		var taken []usageKey
 		e.Met = func(proxy string, rule *space.Rule, takes bool) {
 			key := usageKey{proxy, rule.Name}

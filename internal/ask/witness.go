@@ -12,7 +12,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/structpb"
 
-	"github.com/trellis-mesh/trellis/internal/ask/space"
+	"github.com/trellis-mesh/trellis/internal/ask/witness"
 	"github.com/trellis-mesh/trellis/internal/decide/stream"
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
@@ -33,7 +33,7 @@ type Witness struct {
 	// Claims are those of its token; empty: it has none.
 	Claims json.RawMessage `json:"claims,omitempty"`
 
-	request space.Request
+	request witness.Request
 	// unaskable says why it cannot be asked alone; empty where it can.
 	unaskable string
 }
@@ -44,7 +44,7 @@ const anyHost = "any-other.example"
 // Internet is where requests from outside of the mesh come from.
 const Internet = "internet"
 
-func (d *door) witness(from string, r space.Request) Witness {
+func (d *door) witness(from string, r witness.Request) Witness {
 	out := Witness{From: from, Identity: r.Identity, URL: d.url(r), request: r}
 	// A workload has an address of its own.
 	if r.Address.IsValid() && (from == Internet || strings.Contains(from, " ")) {
@@ -91,7 +91,7 @@ func claimsJSON(claims *structpb.Struct) json.RawMessage {
 	return raw
 }
 
-func (d *door) url(r space.Request) string {
+func (d *door) url(r witness.Request) string {
 	host, _, _ := strings.Cut(r.Host, ":")
 	// At a workload the host makes no difference, where no rule names one.
 	indifferent := d.node.Type != xds.Router && host == anyHost

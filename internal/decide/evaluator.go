@@ -6,7 +6,10 @@ package decide
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
+
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 
 	"github.com/trellis-mesh/trellis/internal/decide/stream"
 	"github.com/trellis-mesh/trellis/internal/xds"
@@ -84,6 +87,18 @@ func (e *Evaluator) proxy(node xds.Node) (*proxy, string) {
 		e.compiled[config] = p
 	}
 	return p, ""
+}
+
+// Understands reports whether it is known what every filter of one of a proxy's filter
+// chains does: nothing of it alone makes a verdict Unknown.
+func (e *Evaluator) Understands(node xds.Node, c *listenerv3.FilterChain) bool {
+	p, _ := e.proxy(node)
+	if p == nil {
+		return false
+	}
+	chain := p.chain(c)
+	return chain.unknown == "" && (chain.http == nil || chain.http.unknown == "" &&
+		!slices.ContainsFunc(chain.http.filters, func(f httpFilter) bool { return f.unknown != "" }))
 }
 
 // arrive is a connection at an address: of a workload with a proxy, or of

@@ -40,8 +40,8 @@ type Rule struct {
 type rules struct {
 	list   []*Rule
 	action rbacv3.RBAC_Action
-	// shadow rules refuse nothing.
-	shadow bool
+	// shadow rules refuse nothing; optional ones are not asked for every request.
+	shadow, optional bool
 	// byHost are the rules that ask for one of some hosts, by each of these, and
 	// others the rest; positions in list, in order. Nil where there are few rules.
 	byHost map[atom.Pattern][]int
@@ -231,10 +231,10 @@ func (r *Reader) compile(config *xds.Config, c *listenerv3.FilterChain, whole bo
 		case any.MessageIs((*hcmv3.HttpConnectionManager)(nil)):
 			if m, err := xds.Manager(any); err == nil {
 				out.http = true
+				r.routing(config, m, out)
 				if whole {
 					r.filtering(config, m, out)
 				}
-				r.routing(config, m, out)
 			}
 		}
 	}
@@ -254,6 +254,7 @@ func tcpClusters(m *tcpv3.TcpProxy) []string {
 
 // filtering reads the HTTP filters of a connection manager.
 func (r *Reader) filtering(config *xds.Config, m *hcmv3.HttpConnectionManager, out *chain) {
+	depends := false
 	for _, f := range m.GetHttpFilters() {
 		typed := f.GetTypedConfig()
 		if f.GetConfigDiscovery() != nil {
@@ -266,10 +267,28 @@ func (r *Reader) filtering(config *xds.Config, m *hcmv3.HttpConnectionManager, o
 			out.others += fmt.Sprintf("%s %v %x\n", f.GetName(), f.GetDisabled(), typed.GetValue())
 		}
 		out.filters = append(out.filters, read...)
+		depends = depends || len(read) > 0 && (f.GetDisabled() || out.table != nil && out.table.overridden[f.GetName()])
+	}
+	if depends {
+		out.filters = optional(out.filters)
 	}
 	rest := without(m, "http_filters", "route_config", "rds", "scoped_routes", "access_log", "tracing")
 	raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(rest)
 	out.others += fmt.Sprintf("%x %v\n", raw, err)
+}
+
+// optional are filters of which some are left out for some routes: what they refuse
+// may pass. Routes of Istio's do not do that; an EnvoyFilter may.
+func optional(filters []any) []any {
+	out := slices.Clone(filters)
+	for i, f := range out {
+		if r, is := f.(*rules); is && r != nil {
+			own := *r
+			own.optional = true
+			out[i] = &own
+		}
+	}
+	return out
 }
 
 // routing reads its routes, where they are known.

@@ -15,8 +15,8 @@ import (
 
 	"github.com/trellis-mesh/trellis/internal/ask/atom"
 	"github.com/trellis-mesh/trellis/internal/ask/class"
+	"github.com/trellis-mesh/trellis/internal/ask/witness"
 	"github.com/trellis-mesh/trellis/internal/decide"
-	"github.com/trellis-mesh/trellis/internal/decide/hcm"
 	"github.com/trellis-mesh/trellis/internal/decide/stream"
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
@@ -42,41 +42,17 @@ type Door struct {
 	HTTP bool
 	// Places are where tokens are sent, by issuer. It is filled while a door is
 	// explored.
-	Places map[string]Place
+	Places map[string]witness.Place
 	// At is the moment of the requests.
 	At time.Time
-}
-
-// Place is where a token is sent: one of a header, a parameter and a cookie.
-type Place struct {
-	Header, Prefix, Parameter, Cookie string
-}
-
-// AnyToken is the text that stands for a token of a class in its request.
-const AnyToken = "a-token-of-this-question"
-
-// Request is the witness of a class in plain words.
-type Request struct {
-	Host, Path, Method string
-	// Query of the URL, without its question mark.
-	Query   string
-	Headers []stream.Header
-	// Claims are those of its token; nil: it has none.
-	Claims *structpb.Struct
-	// Place is where the token is sent.
-	Place Place
-	// Identity is the SPIFFE ID of the client's certificate, where the class says.
-	Identity string
-	// Address of the client; invalid: the door's.
-	Address netip.Addr
 }
 
 // anyHost is of requests that may have any.
 const anyHost = "any-other.example"
 
 // Witness is one request of a class.
-func (d *Door) Witness(p *class.Point) Request {
-	out := Request{Host: anyHost, Path: "/", Method: "GET"}
+func (d *Door) Witness(p *class.Point) witness.Request {
+	out := witness.Request{Host: anyHost, Path: "/", Method: "GET"}
 	query, claims := url.Values{}, map[string]*structpb.Value{}
 	p.Each(func(at class.Dimension, v class.Value) {
 		if v.Absent {
@@ -101,7 +77,7 @@ func (d *Door) Witness(p *class.Point) Request {
 			claims["iss"] = structpb.NewStringValue(v.Text())
 			claims["sub"] = structpb.NewStringValue("somebody")
 		case class.Claim:
-			setClaim(claims, strings.Split(at.Name, "\x00"), v.Texts)
+			witness.SetClaim(claims, strings.Split(at.Name, "\x00"), v.Texts)
 		}
 	})
 	// A subject that is settled to be missing is.
@@ -112,7 +88,7 @@ func (d *Door) Witness(p *class.Point) Request {
 		out.Claims = &structpb.Struct{Fields: claims}
 		at, known := d.Places[claims["iss"].GetStringValue()]
 		if !known {
-			at = Place{Header: "authorization", Prefix: "Bearer "}
+			at = witness.Place{Header: "authorization", Prefix: "Bearer "}
 		}
 		out.Place = at
 	}
@@ -130,45 +106,21 @@ func (d *Door) host(v class.Value) string {
 	return v.Text()
 }
 
-// spaceDelimited are claims that are one text with spaces in tokens (RFC 8693 §4.2).
-var spaceDelimited = []string{"scope", "permission"}
-
-func setClaim(claims map[string]*structpb.Value, path, texts []string) {
-	if len(path) > 1 {
-		inside := claims[path[0]].GetStructValue()
-		if inside == nil {
-			inside = &structpb.Struct{Fields: map[string]*structpb.Value{}}
-			claims[path[0]] = structpb.NewStructValue(inside)
-		}
-		setClaim(inside.Fields, path[1:], texts)
-		return
-	}
-	if len(texts) == 1 || slices.Contains(spaceDelimited, path[0]) {
-		claims[path[0]] = structpb.NewStringValue(strings.Join(texts, " "))
-		return
-	}
-	list := &structpb.ListValue{}
-	for _, t := range texts {
-		list.Values = append(list.Values, structpb.NewStringValue(t))
-	}
-	claims[path[0]] = structpb.NewListValue(list)
-}
-
 // Ask is a request at this door, ready to be decided.
-func (d *Door) Ask(r Request) *decide.Question {
+func (d *Door) Ask(r witness.Request) *decide.Question {
 	q := d.connect(r)
 	if d.HTTP {
-		q.Request = r.message()
+		q.Request = r.Message()
 	}
 	if r.Claims != nil {
-		q.Tokens = map[string]*stream.Token{AnyToken: {Claims: r.Claims}}
+		q.Tokens = map[string]*stream.Token{witness.AnyToken: {Claims: r.Claims}}
 	}
 	return q
 }
 
 // connection is the one that requests of a class come by.
 func (d *Door) connection(p *class.Point) *stream.Connection {
-	r := Request{Host: anyHost}
+	r := witness.Request{Host: anyHost}
 	if v, ok := p.Value(class.Dimension{Kind: class.Host}); ok {
 		r.Host = d.host(v)
 	}
@@ -183,7 +135,7 @@ func (d *Door) connection(p *class.Point) *stream.Connection {
 }
 
 // connect is a question about the connection that a request comes by.
-func (d *Door) connect(r Request) *decide.Question {
+func (d *Door) connect(r witness.Request) *decide.Question {
 	q := &decide.Question{To: d.To, At: d.At}
 	q.From.Workload = d.Workload
 	from := d.Address
@@ -221,82 +173,4 @@ func (d *Door) serverName(host string) string {
 		}
 	}
 	return strings.Replace(d.Names[0], "*", "any-other", 1)
-}
-
-func (r Request) message() *hcm.Request {
-	out := &hcm.Request{Method: r.Method, Target: r.Path}
-	query := r.Query
-	out.Headers.Add("host", r.Host)
-	for _, h := range r.Headers {
-		if r.Claims == nil || h.Name != r.Place.Header {
-			out.Headers.Add(h.Name, h.Value)
-		}
-	}
-	if r.Claims != nil {
-		switch {
-		case r.Place.Header != "":
-			out.Headers.Add(r.Place.Header, r.Place.Prefix+AnyToken)
-		case r.Place.Parameter != "":
-			query = strings.TrimPrefix(query+"&"+r.Place.Parameter+"="+AnyToken, "&")
-		case r.Place.Cookie != "":
-			out.Headers.Add("cookie", r.Place.Cookie+"="+AnyToken)
-		}
-	}
-	if query != "" {
-		out.Target += "?" + query
-	}
-	return out
-}
-
-// texts are what a request has in a dimension.
-func (r Request) texts(d class.Dimension) (absent bool, texts []string) {
-	switch d.Kind {
-	case class.Host:
-		return false, []string{r.Host}
-	case class.Path:
-		return false, []string{r.Path}
-	case class.Method:
-		return false, []string{r.Method}
-	case class.Identity:
-		return false, []string{r.Identity}
-	case class.Address:
-		return false, []string{r.Address.String()}
-	case class.Header:
-		for _, h := range r.Headers {
-			if h.Name == d.Name {
-				texts = append(texts, h.Value)
-			}
-		}
-	case class.Parameter:
-		if values, err := url.ParseQuery(r.Query); err == nil {
-			texts = values[d.Name]
-		}
-	case class.Token:
-		texts = claimTexts(r.Claims, []string{"iss"})
-	case class.Claim:
-		texts = claimTexts(r.Claims, strings.Split(d.Name, "\x00"))
-	}
-	return len(texts) == 0, texts
-}
-
-func claimTexts(claims *structpb.Struct, path []string) []string {
-	value := claims.GetFields()[path[0]]
-	if len(path) > 1 {
-		return claimTexts(value.GetStructValue(), path[1:])
-	}
-	if list := value.GetListValue(); list != nil {
-		var out []string
-		for _, v := range list.GetValues() {
-			out = append(out, v.GetStringValue())
-		}
-		return out
-	}
-	text := value.GetStringValue()
-	switch {
-	case value == nil:
-		return nil
-	case slices.Contains(spaceDelimited, path[0]):
-		return strings.Fields(text)
-	}
-	return []string{text}
 }

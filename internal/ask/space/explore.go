@@ -14,6 +14,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/internal/ask/atom"
 	"github.com/trellis-mesh/trellis/internal/ask/class"
+	"github.com/trellis-mesh/trellis/internal/ask/witness"
 	"github.com/trellis-mesh/trellis/internal/decide"
 	"github.com/trellis-mesh/trellis/internal/decide/cluster"
 	"github.com/trellis-mesh/trellis/internal/xds"
@@ -24,6 +25,9 @@ type Side struct {
 	Reader  *Reader
 	Proxies decide.Proxies
 	Door    *Door
+	// Evaluator decides requests at this side's proxies; nil: nobody tells which of
+	// their filters are understood.
+	Evaluator *decide.Evaluator
 }
 
 // DefaultLimit is how many classes of one door are looked at.
@@ -43,6 +47,9 @@ type Explorer struct {
 	Same func(xds.Node) bool
 	// Limit bounds the number of classes; zero is DefaultLimit.
 	Limit int
+	// Passing: classes are not visited whose requests no side lets pass for certain,
+	// since the first proxy refuses or answers them.
+	Passing bool
 	// Met, if it is there, is told of each rule that a class meets, and whether its
 	// requests take it, before the class is visited.
 	Met func(proxy string, rule *Rule, taken bool)
@@ -50,10 +57,10 @@ type Explorer struct {
 	residuals map[residualKey][]*Rule
 	domains   map[domainKey]*domain
 	endpoints map[*endpointv3.ClusterLoadAssignment][]cluster.Endpoint
-	// pending: something is still to be settled.
-	pending bool
-	notes   map[string]bool
-	classes int
+	// pending: something is still to be settled. stopped: no side lets the class pass.
+	pending, stopped bool
+	notes            map[string]bool
+	classes          int
 }
 
 // Branching is how a door's requests were split: by one dimension, or not at all.
@@ -85,7 +92,7 @@ func (e *Explorer) begin() {
 	e.Limit = cmp.Or(e.Limit, DefaultLimit)
 	for _, s := range e.Sides {
 		if s.Door.Places == nil {
-			s.Door.Places = map[string]Place{}
+			s.Door.Places = map[string]witness.Place{}
 		}
 	}
 }
@@ -123,7 +130,9 @@ func (e *Explorer) descend(p *class.Point, visit func(*class.Point)) *Branching 
 		if e.Met != nil {
 			e.meet(p)
 		}
-		visit(p)
+		if !e.Passing || !e.stopped {
+			visit(p)
+		}
 		return &Branching{Point: p, Leaf: true}
 	}
 	was, has := p.Value(d)
@@ -162,10 +171,13 @@ func (e *Explorer) next(p *class.Point) (class.Dimension, []atom.Pattern, bool) 
 			patterns = append(patterns, pattern)
 		}
 	}
+	e.stopped = true
 	for _, s := range e.Sides {
 		if s.Door.To.IsValid() {
 			e.pending = false
-			(&walker{Explorer: e, side: s, add: add}).begin(p)
+			w := &walker{Explorer: e, side: s, add: add}
+			w.begin(p)
+			e.stopped = e.stopped && w.ways > 0 && w.ways == w.stops
 		}
 	}
 	return first, patterns, found
@@ -187,9 +199,9 @@ func (e *Explorer) meet(p *class.Point) {
 
 // Find is the class that a request belongs to; false where it is in none that was
 // visited. The path is taken as it is: normalised.
-func (b *Branching) Find(r Request) (*class.Point, bool) {
+func (b *Branching) Find(r witness.Request) (*class.Point, bool) {
 	for !b.Leaf {
-		absent, texts := r.texts(b.Dimension)
+		absent, texts := r.Texts(b.Dimension)
 		at := slices.IndexFunc(b.Branches, func(one Branch) bool { return one.Value.Has(absent, texts...) })
 		if at < 0 {
 			return nil, false

@@ -11,6 +11,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/trellis-mesh/trellis/internal/ask/atom"
 	"github.com/trellis-mesh/trellis/internal/ask/class"
@@ -21,6 +22,8 @@ type table struct {
 	domains []domain
 	// rest is the route configuration without its virtual hosts, to be compared.
 	rest *routev3.RouteConfiguration
+	// overridden are the filters of which routes say something else.
+	overridden map[string]bool
 }
 
 type domain struct {
@@ -39,8 +42,16 @@ type route struct {
 }
 
 func tableOf(c *routev3.RouteConfiguration) *table {
-	out := &table{rest: without(c, "virtual_hosts")}
+	out := &table{rest: without(c, "virtual_hosts"), overridden: map[string]bool{}}
+	out.override(c.GetTypedPerFilterConfig())
 	for _, v := range c.GetVirtualHosts() {
+		out.override(v.GetTypedPerFilterConfig())
+		for _, r := range v.GetRoutes() {
+			out.override(r.GetTypedPerFilterConfig())
+			for _, weighted := range r.GetRoute().GetWeightedClusters().GetClusters() {
+				out.override(weighted.GetTypedPerFilterConfig())
+			}
+		}
 		routes := routesOf(v.GetRoutes())
 		rest := without(v, "routes")
 		for _, name := range v.GetDomains() {
@@ -57,6 +68,12 @@ func tableOf(c *routev3.RouteConfiguration) *table {
 		return rank[a.Kind] > 0 && len(a.Text) > len(b.Text)
 	})
 	return out
+}
+
+func (t *table) override(filters map[string]*anypb.Any) {
+	for name := range filters {
+		t.overridden[name] = true
+	}
 }
 
 func domainPattern(name string, anyPort bool) atom.Pattern {
@@ -205,11 +222,16 @@ func restOf(m *routev3.RouteMatch) all {
 	if len(m.GetFilterState()) > 0 {
 		out = append(out, blind{"filter state that chooses a route"})
 	}
+	if m.GetRuntimeFraction() != nil || m.GetGrpc() != nil || m.GetTlsContext() != nil {
+		out = append(out, blind{"a route for a share of requests, for gRPC or for certificates"})
+	}
 	return out
 }
 
 // forwards reports whether it leads to other proxies or applications.
-func (r *route) forwards() bool { return r.protos[0].GetRoute() != nil }
+func (r *route) forwards() bool {
+	return r.protos[0].GetRedirect() == nil && r.protos[0].GetDirectResponse() == nil
+}
 
 // named reports whether all clusters that it may lead to are known by their names.
 func (r *route) named() bool {
@@ -232,4 +254,41 @@ func clustersOf(r *routev3.Route) []string {
 		return []string{action.GetCluster()}
 	}
 	return nil
+}
+
+// domain is the virtual host, nil where none has the host; known is false where the
+// host is open.
+func (w *walker) domain(t *table, v *view) (at *domain, known bool) {
+	host := v.point.At(class.Dimension{Kind: class.Host})
+	key := domainKey{t, host}
+	if v.host == nil && host != nil {
+		if d, ok := w.domains[key]; ok {
+			return d, true
+		}
+	}
+	var found *domain
+	for i := range t.domains {
+		l := leaf{class.Dimension{Kind: class.Host}, t.domains[i].pattern}
+		switch l.value(v) {
+		case open:
+			for j := i; j < len(t.domains); j++ {
+				leaf{class.Dimension{Kind: class.Host}, t.domains[j].pattern}.leaves(v, w.add)
+			}
+			return nil, false
+		case yes:
+			found = &t.domains[i]
+		case no:
+			continue
+		}
+		break
+	}
+	if v.host == nil && host != nil {
+		w.domains[key] = found
+	}
+	return found, true
+}
+
+type domainKey struct {
+	table *table
+	host  *class.Point
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/internal/ask/atom"
 	"github.com/trellis-mesh/trellis/internal/ask/class"
+	"github.com/trellis-mesh/trellis/internal/ask/witness"
 	"github.com/trellis-mesh/trellis/internal/decide/cluster"
 	"github.com/trellis-mesh/trellis/internal/decide/stream"
 	"github.com/trellis-mesh/trellis/internal/xds"
@@ -32,6 +33,9 @@ type walker struct {
 	// met is told of each rule that is asked, with what is known of it; nil: nobody
 	// wants to know.
 	met func(proxy string, r *Rule, t truth)
+	// ways are the listeners where the class comes in, and stops those of them that no
+	// request of it passes.
+	ways, stops int
 }
 
 // begin is where the client's connection comes in.
@@ -86,6 +90,9 @@ func (w *walker) pass(node xds.Node, config *xds.Config, l *listenerv3.Listener,
 		version = ""
 	}
 	choice := w.side.Reader.listener(l).Choose(c, version)
+	if hops == 0 {
+		w.ways++
+	}
 	if choice.Chain == nil {
 		return
 	}
@@ -96,6 +103,9 @@ func (w *walker) pass(node xds.Node, config *xds.Config, l *listenerv3.Listener,
 	v.tls = v.tls && choice.Chain.GetTransportSocket() != nil
 	ch := w.side.Reader.chain(config, choice.Chain)
 	if w.met == nil && w.refused(ch, v) {
+		if hops == 0 && w.Passing && w.side.Evaluator != nil && w.side.Evaluator.Understands(node, choice.Chain) {
+			w.stops++
+		}
 		return
 	}
 	for _, r := range ch.network {
@@ -174,7 +184,7 @@ func (w *walker) leadsNowhere(t *table, v *view) bool {
 }
 
 func (w *walker) refuses(r *rules, v *view) bool {
-	if !r.refusing() {
+	if !r.refusing() || r.optional {
 		return false
 	}
 	for _, rule := range w.residual(r, v) {
@@ -194,7 +204,7 @@ func (w *walker) ask(node xds.Node, r *rules, v *view) bool {
 	if r == nil || w.met == nil && !r.refusing() {
 		return true
 	}
-	undecided := false
+	undecided := r.optional
 	for _, rule := range w.residual(r, v) {
 		t := rule.condition.value(v)
 		if w.met != nil && !r.shadow {
@@ -307,14 +317,14 @@ func (w *walker) look(f *tokens, v *view) {
 
 // place notes where a provider's tokens are sent.
 func (w *walker) place(p *jwtv3.JwtProvider, v *view) {
-	at := Place{Header: "authorization", Prefix: "Bearer "}
+	at := witness.Place{Header: "authorization", Prefix: "Bearer "}
 	switch {
 	case len(p.GetFromHeaders()) > 0:
-		at = Place{Header: strings.ToLower(p.GetFromHeaders()[0].GetName()), Prefix: p.GetFromHeaders()[0].GetValuePrefix()}
+		at = witness.Place{Header: strings.ToLower(p.GetFromHeaders()[0].GetName()), Prefix: p.GetFromHeaders()[0].GetValuePrefix()}
 	case len(p.GetFromParams()) > 0:
-		at = Place{Parameter: p.GetFromParams()[0]}
+		at = witness.Place{Parameter: p.GetFromParams()[0]}
 	case len(p.GetFromCookies()) > 0:
-		at = Place{Cookie: p.GetFromCookies()[0]}
+		at = witness.Place{Cookie: p.GetFromCookies()[0]}
 	}
 	if at.Header != "" {
 		v.placed[at.Header] = true
@@ -347,43 +357,6 @@ func (w *walker) route(node xds.Node, config *xds.Config, t *table, v *view, hop
 		w.through(node, config, r, v, hops)
 		return
 	}
-}
-
-// domain is the virtual host, nil where none has the host; known is false where the
-// host is open.
-func (w *walker) domain(t *table, v *view) (at *domain, known bool) {
-	host := v.point.At(class.Dimension{Kind: class.Host})
-	key := domainKey{t, host}
-	if v.host == nil && host != nil {
-		if d, ok := w.domains[key]; ok {
-			return d, true
-		}
-	}
-	var found *domain
-	for i := range t.domains {
-		l := leaf{class.Dimension{Kind: class.Host}, t.domains[i].pattern}
-		switch l.value(v) {
-		case open:
-			for j := i; j < len(t.domains); j++ {
-				leaf{class.Dimension{Kind: class.Host}, t.domains[j].pattern}.leaves(v, w.add)
-			}
-			return nil, false
-		case yes:
-			found = &t.domains[i]
-		case no:
-			continue
-		}
-		break
-	}
-	if v.host == nil && host != nil {
-		w.domains[key] = found
-	}
-	return found, true
-}
-
-type domainKey struct {
-	table *table
-	host  *class.Point
 }
 
 // through follows a route to its clusters.
