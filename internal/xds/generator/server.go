@@ -98,11 +98,12 @@ func (g *Generator) start(ctx context.Context, in *gathered, id string) error {
 				}
 			}()
 			options := pilotxds.FakeOptions{
-				Configs: in.configs, KubernetesObjects: in.kube, MeshConfig: in.mesh, DefaultClusterName: cluster.ID(id),
+				Configs: withLast(in.configs), KubernetesObjects: in.kube, MeshConfig: in.mesh, DefaultClusterName: cluster.ID(id),
 				KubeClientBuilder: kubeClient, DebounceTime: quiet,
 			}
 			options.NetworksWatcher = meshwatcher.NewFixedNetworksWatcher(in.networks)
 			g.server = pilotxds.NewFakeDiscoveryServer(t, options)
+			settled(ctx, t, g.server, in)
 			g.push, g.started = g.server.Env().PushContext(), time.Now()
 			close(ready)
 			<-g.stop
