@@ -65,9 +65,12 @@ func (w *World) outsideHosts() *outsideHosts {
 	out.once.Do(func() {
 		doors, problems := w.gateways()
 		out.notes = problems
-		for _, d := range doors {
-			e := &space.Explorer{Sides: []*space.Side{w.side(d)}}
-			for _, host := range e.Hosts() {
+		hosts := make([][]*class.Point, len(doors))
+		inParallel(len(doors), func(i int) {
+			hosts[i] = (&space.Explorer{Sides: []*space.Side{w.side(doors[i])}}).Hosts()
+		})
+		for i, d := range doors {
+			for _, host := range hosts[i] {
 				out.all = append(out.all, &outsideHost{door: d, within: host})
 			}
 		}

@@ -11,6 +11,8 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+
+	"github.com/trellis-mesh/trellis/internal/once"
 )
 
 // SourceKind is where configuration came from.
@@ -107,6 +109,7 @@ type Config struct {
 	assignments map[string]*endpointv3.ClusterLoadAssignment
 	extensions  map[string]*corev3.TypedExtensionConfig
 	listeners   *listenerIndex
+	unpacked    once.Map[packed, unpacked]
 }
 
 // NewConfig builds a Config and its indexes. Of two resources of one type and

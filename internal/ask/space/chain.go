@@ -8,7 +8,6 @@ import (
 	"hash/fnv"
 	"maps"
 	"slices"
-	"sync"
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
@@ -24,6 +23,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/ask/atom"
 	"github.com/trellis-mesh/trellis/internal/ask/class"
 	"github.com/trellis-mesh/trellis/internal/decide/listener"
+	"github.com/trellis-mesh/trellis/internal/once"
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
@@ -143,76 +143,43 @@ type chain struct {
 
 // Reader compiles configurations once. It is safe for concurrent use.
 type Reader struct {
-	mu        sync.Mutex
-	listeners map[*listenerv3.Listener]*listener.Chains
+	listeners once.Map[*listenerv3.Listener, *listener.Chains]
 	// chains have all that they have, ways only where they lead.
-	chains, ways map[*listenerv3.FilterChain]*chain
-	tables       map[*routev3.RouteConfiguration]*table
-	digests      map[*listenerv3.Listener]string
-	// filters are by the type and the bytes of their configuration.
-	filters map[string]map[string][]any
-	splits  class.Memo
+	chains, ways once.Map[*listenerv3.FilterChain, *chain]
+	tables       once.Map[*routev3.RouteConfiguration, *table]
+	digests      once.Map[*listenerv3.Listener, string]
+	filters      once.Map[proto.Message, []any]
+	splits       class.Memo
 }
+
+// NewReader makes an empty one.
+func NewReader() *Reader { return &Reader{} }
 
 // digest is a text that is the same for listeners that are.
 func (r *Reader) digest(l *listenerv3.Listener) string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	out, ok := r.digests[l]
-	if !ok {
+	return r.digests.Get(l, func() string {
 		raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(l)
 		h := fnv.New128a()
 		// Writing to a hash never fails.
 		_, _ = h.Write(raw)
-		out = fmt.Sprintf("%x %v\n", h.Sum(nil), err)
-		r.digests[l] = out
-	}
-	return out
-}
-
-// NewReader makes an empty one.
-func NewReader() *Reader {
-	return &Reader{
-		listeners: map[*listenerv3.Listener]*listener.Chains{}, chains: map[*listenerv3.FilterChain]*chain{}, ways: map[*listenerv3.FilterChain]*chain{},
-		tables: map[*routev3.RouteConfiguration]*table{}, digests: map[*listenerv3.Listener]string{},
-		filters: map[string]map[string][]any{},
-	}
+		return fmt.Sprintf("%x %v\n", h.Sum(nil), err)
+	})
 }
 
 func (r *Reader) listener(l *listenerv3.Listener) *listener.Chains {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	out, ok := r.listeners[l]
-	if !ok {
-		out = listener.Compile(l)
-		r.listeners[l] = out
-	}
-	return out
+	return r.listeners.Get(l, func() *listener.Chains { return listener.Compile(l) })
 }
 
 func (r *Reader) chain(config *xds.Config, c *listenerv3.FilterChain) *chain {
-	return r.compiled(r.chains, config, c, true)
+	return r.chains.Get(c, func() *chain { return r.compile(config, c, true) })
 }
 
 // way is a chain without its rules: reading those of a gateway takes long.
 func (r *Reader) way(config *xds.Config, c *listenerv3.FilterChain) *chain {
-	return r.compiled(r.ways, config, c, false)
+	return r.ways.Get(c, func() *chain { return r.compile(config, c, false) })
 }
 
-// compiled is a chain that is compiled once.
-func (r *Reader) compiled(known map[*listenerv3.FilterChain]*chain, config *xds.Config, c *listenerv3.FilterChain, whole bool) *chain {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	out, ok := known[c]
-	if !ok {
-		out = r.compile(config, c, whole)
-		known[c] = out
-	}
-	return out
-}
-
-// compile is called with the lock held. What cannot be read is left out: package
-// decide says of it that it is Unknown.
+// compile leaves out what cannot be read: package decide says of it that it is Unknown.
 func (r *Reader) compile(config *xds.Config, c *listenerv3.FilterChain, whole bool) *chain {
 	out := &chain{}
 	for _, f := range c.GetFilters() {
@@ -262,7 +229,7 @@ func (r *Reader) filtering(config *xds.Config, m *hcmv3.HttpConnectionManager, o
 				typed = extension.GetTypedConfig()
 			}
 		}
-		read := r.filtersOf(typed)
+		read := r.filtersOf(config, typed)
 		if read == nil {
 			out.others += fmt.Sprintf("%s %v %x\n", f.GetName(), f.GetDisabled(), typed.GetValue())
 		}
@@ -293,43 +260,32 @@ func optional(filters []any) []any {
 
 // routing reads its routes, where they are known.
 func (r *Reader) routing(config *xds.Config, m *hcmv3.HttpConnectionManager, out *chain) {
-	routes, ok := config.RoutesOf(m)
-	if !ok {
-		return
-	}
-	if out.table, ok = r.tables[routes]; !ok {
-		out.table = tableOf(routes)
-		r.tables[routes] = out.table
+	if routes, ok := config.RoutesOf(m); ok {
+		out.table = r.tables.Get(routes, func() *table { return tableOf(routes) })
 	}
 }
 
 // filtersOf reads what was not read before: each chain of a gateway has the same rules.
-// It is called with the lock held.
-func (r *Reader) filtersOf(typed *anypb.Any) []any {
-	known, ok := r.filters[typed.GetTypeUrl()][string(typed.GetValue())]
-	if !ok {
-		known = filtersOf(typed)
-		if r.filters[typed.GetTypeUrl()] == nil {
-			r.filters[typed.GetTypeUrl()] = map[string][]any{}
-		}
-		r.filters[typed.GetTypeUrl()][string(typed.GetValue())] = known
-	}
-	return known
-}
-
-func filtersOf(typed *anypb.Any) []any {
-	rbac, jwt := &httprbacv3.RBAC{}, &jwtv3.JwtAuthentication{}
+func (r *Reader) filtersOf(config *xds.Config, typed *anypb.Any) []any {
 	switch {
-	case typed.MessageIs(rbac) && typed.UnmarshalTo(rbac) == nil:
-		return []any{rulesOf(rbac.GetShadowRules(), true), rulesOf(rbac.GetRules(), false)}
-	case typed.MessageIs(jwt) && typed.UnmarshalTo(jwt) == nil:
-		out := &tokens{rest: without(jwt, "providers")}
-		for _, name := range slices.Sorted(maps.Keys(jwt.GetProviders())) {
-			out.providers = append(out.providers, jwt.GetProviders()[name])
+	case typed.MessageIs((*httprbacv3.RBAC)(nil)):
+		if m, err := xds.Unpack[httprbacv3.RBAC](config, typed); err == nil {
+			return r.filters.Get(m, func() []any { return []any{rulesOf(m.GetShadowRules(), true), rulesOf(m.GetRules(), false)} })
 		}
-		return []any{out}
+	case typed.MessageIs((*jwtv3.JwtAuthentication)(nil)):
+		if m, err := xds.Unpack[jwtv3.JwtAuthentication](config, typed); err == nil {
+			return r.filters.Get(m, func() []any { return []any{tokensOf(m)} })
+		}
 	}
 	return nil
+}
+
+func tokensOf(m *jwtv3.JwtAuthentication) *tokens {
+	out := &tokens{rest: without(m, "providers")}
+	for _, name := range slices.Sorted(maps.Keys(m.GetProviders())) {
+		out.providers = append(out.providers, m.GetProviders()[name])
+	}
+	return out
 }
 
 func rulesOf(m *rbacv3.RBAC, shadow bool) *rules {
