@@ -410,3 +410,29 @@ func TestAHostThatNoRuleNamesIsComparedToo(t *testing.T) {
 		})
 	}
 }
+
+// TestARouteThatNoRuleHoldsForIsExposed: an EnvoyFilter may leave a filter out for one
+// route; what its rules refuse for certain they do not refuse there.
+func TestARouteThatNoRuleHoldsForIsExposed(t *testing.T) {
+	const world = gatewayAndCart + `
+{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: public, namespace: edge}, spec: {selector: {istio: gateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [shop.example.com]}]}}
+---
+{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: cart, namespace: edge}, spec: {hosts: [shop.example.com], gateways: [public], http: [
+  {name: left-out, match: [{uri: {prefix: /open}}], route: [{destination: {host: cart.shop.svc.cluster.local, port: {number: 80}}}]},
+  {name: rest, route: [{destination: {host: cart.shop.svc.cluster.local, port: {number: 80}}}]}]}}
+---
+{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: none, namespace: edge}, spec: {selector: {matchLabels: {istio: gateway}}}}
+---
+{apiVersion: networking.istio.io/v1alpha3, kind: EnvoyFilter, metadata: {name: left-out, namespace: edge}, spec: {workloadSelector: {labels: {istio: gateway}}, configPatches: [
+  {applyTo: HTTP_ROUTE, match: {context: GATEWAY, routeConfiguration: {vhost: {route: {name: left-out}}}},
+   patch: {operation: MERGE, value: {typed_per_filter_config: {envoy.filters.http.rbac: {"@type": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute}}}}}]}}
+`
+	file := filepath.Join(t.TempDir(), "all.yaml")
+	if err := os.WriteFile(file, []byte(world), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	exposed := open(t, file).Exposed()
+	if len(exposed.Exposures) != 1 || exposed.Exposures[0].Route != "left-out" || !slices.Equal(exposed.Exposures[0].Paths, []string{"/open*"}) {
+		t.Errorf("exposed is %+v", exposed)
+	}
+}
