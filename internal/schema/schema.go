@@ -56,7 +56,10 @@ type kind struct {
 	namespaced bool
 	structural *structuralschema.Structural
 	schema     validation.SchemaValidator
-	rules      *cel.Validator
+	// shape is there for objects with nothing wrong, rules for the others; each is
+	// made when it is first asked for.
+	shape func() *shape
+	rules func() *cel.Validator
 }
 
 // Embedded is the one Checker of a process, made by New when it is first asked for.
@@ -108,7 +111,8 @@ func (c *Checker) define(raw []byte) error {
 		c.kinds[gvk] = &kind{
 			gvk: gvk, namespaced: definition.Spec.Scope == apiextensionsv1.NamespaceScoped,
 			structural: structural, schema: validator,
-			rules: cel.NewValidator(structural, true, celconfig.PerCallLimit),
+			shape: sync.OnceValue(func() *shape { return newShape(structural) }),
+			rules: sync.OnceValue(func() *cel.Validator { return cel.NewValidator(structural, true, celconfig.PerCallLimit) }),
 		}
 	}
 	return nil

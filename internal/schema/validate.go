@@ -29,11 +29,20 @@ import (
 // unreadable begins the message about metadata of the wrong type.
 const unreadable = "the metadata cannot be read: "
 
-// validate does what the API server does on create with strict field
+// validate does what the API server does on create. It changes the value.
+func (k *kind) validate(ctx context.Context, value map[string]any) []model.Finding {
+	if k.sound(ctx, value) {
+		delete(value, "status")
+		return nil
+	}
+	return k.inFull(ctx, value)
+}
+
+// inFull goes through what the API server does on create with strict field
 // validation, in its order: unknown fields, null fields, status dropped, then
 // metadata, schema, list keys and, when nothing blocks them, CEL rules. It
 // changes the value.
-func (k *kind) validate(ctx context.Context, value map[string]any) []model.Finding {
+func (k *kind) inFull(ctx context.Context, value map[string]any) []model.Finding {
 	errs := shorten(nil, value, k.structural)
 	unknown, problem := k.unknownFields(value)
 	if problem != nil {
@@ -46,8 +55,8 @@ func (k *kind) validate(ctx context.Context, value map[string]any) []model.Findi
 	}
 	errs = append(errs, validation.ValidateCustomResource(nil, value, k.schema)...)
 	errs = append(errs, listtype.ValidateListSetsAndMaps(nil, k.structural, value)...)
-	if k.rules != nil && !blocking(errs) {
-		broken, _ := k.rules.Validate(ctx, nil, k.structural, value, nil, celconfig.RuntimeCELCostBudget)
+	if rules := k.rules(); rules != nil && !blocking(errs) {
+		broken, _ := rules.Validate(ctx, nil, k.structural, value, nil, celconfig.RuntimeCELCostBudget)
 		errs = append(errs, broken...)
 	}
 	return k.explain(value, unknown, errs)
