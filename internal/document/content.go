@@ -54,10 +54,13 @@ type result struct {
 }
 
 func newContent(raw []byte) *content {
-	return &content{
-		nodes: sync.OnceValue(func() nodes { return parse(raw) }),
-		value: sync.OnceValues(func() (map[string]any, error) { return convert(raw) }),
-	}
+	nodes := sync.OnceValue(func() nodes { return parse(raw) })
+	return &content{nodes: nodes, value: sync.OnceValues(func() (map[string]any, error) {
+		if value, ok := valueOf(raw, nodes().root); ok {
+			return value, nil
+		}
+		return convert(raw)
+	})}
 }
 
 // prepare makes what taking the document will ask for: its nodes, and its value if
