@@ -92,13 +92,10 @@ func deprecatedHeader(m *routev3.HeaderMatcher) (*Text, error) {
 // value is compared: it is enough that one matches, or inverted that none does.
 // Envoy joined them once, which was a way around rules.
 func (h *Header) Match(headers *stream.Headers) Answer {
-	var once [1]string
-	values := once[:]
 	if value, is := headers.Single(h.name); is {
-		once[0] = value
-	} else {
-		values = headers.Values(h.name)
+		return h.turned(h.one(value))
 	}
+	values := headers.Values(h.name)
 	if len(values) == 0 && h.missingIsEmpty {
 		values = []string{""}
 	}
@@ -109,15 +106,23 @@ func (h *Header) Match(headers *stream.Headers) Answer {
 		// Inverted or not: a header that is missing matches no value.
 		return No
 	}
-	a := Or(values, h.compare)
+	return h.turned(Or(values, h.one))
+}
+
+// turned is an answer as it is wanted.
+func (h *Header) turned(a Answer) Answer {
 	if h.invert {
 		return a.Not()
 	}
 	return a
 }
 
-func (h *Header) compare(value string) Answer {
-	if h.span == nil {
+// one compares one value.
+func (h *Header) one(value string) Answer {
+	switch {
+	case h.there != nil:
+		return Is(*h.there)
+	case h.text != nil:
 		return h.text.Match(value)
 	}
 	n, err := strconv.ParseInt(strings.Trim(value, " \t\n\v\f\r"), 10, 64)
@@ -142,5 +147,8 @@ func NewHeaders(ms []*routev3.HeaderMatcher) (Headers, error) {
 
 // Match is true where all are, and where there are none.
 func (hs Headers) Match(headers *stream.Headers) Answer {
+	if len(hs) == 0 {
+		return Yes
+	}
 	return And(hs, func(h *Header) Answer { return h.Match(headers) })
 }

@@ -33,10 +33,30 @@ func NewPath(m *matcherv3.PathMatcher) (*Path, error) {
 // Match compares the path of a :path header, which may have a query.
 func (p *Path) Match(path string) Answer { return p.text.Match(WithoutQuery(path)) }
 
+// Paths matches where one of them does.
+type Paths []*Path
+
+// Match compares the path of a :path header, which may have a query.
+func (ps Paths) Match(path string) Answer {
+	path = WithoutQuery(path)
+	out := No
+	for _, p := range ps {
+		switch a := p.text.Match(path); {
+		case a.Truth == True:
+			return Yes
+		case a.Truth == Unknown && out.Truth == False:
+			out = a
+		}
+	}
+	return out
+}
+
 // WithoutQuery is a :path header without its query and fragment.
 func WithoutQuery(path string) string {
-	if end := strings.IndexAny(path, "?#"); end >= 0 {
-		return path[:end]
+	for i := range len(path) {
+		if path[i] == '?' || path[i] == '#' {
+			return path[:i]
+		}
 	}
 	return path
 }

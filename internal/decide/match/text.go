@@ -6,9 +6,7 @@ package match
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
-	"unicode/utf8"
 
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 )
@@ -102,64 +100,20 @@ func (t *Text) Match(s string) Answer {
 
 // Lower changes ASCII letters only, as Envoy does whatever the locale is.
 func Lower(s string) string {
-	at := strings.IndexFunc(s, func(r rune) bool { return r >= 'A' && r <= 'Z' })
-	if at < 0 {
-		return s
+	for at := range len(s) {
+		if s[at]-'A' < 26 {
+			return lowerFrom(s, at)
+		}
 	}
+	return s
+}
+
+func lowerFrom(s string, at int) string {
 	b := []byte(s)
 	for i := at; i < len(b); i++ {
-		if b[i] >= 'A' && b[i] <= 'Z' {
+		if b[i]-'A' < 26 {
 			b[i] += 'a' - 'A'
 		}
 	}
 	return string(b)
-}
-
-// Regex is a compiled RegexMatcher: RE2 (https://github.com/google/re2/wiki/Syntax),
-// always for the whole text. Go's own expressions are RE2's but for single bytes
-// and for text that is no UTF-8; both are Unknown.
-type Regex struct {
-	compiled *regexp.Regexp
-	why      string // it is not compiled
-}
-
-// maximumRegex bounds an expression in bytes. Envoy's own bound is that of the
-// compiled program, which nothing that a person writes reaches.
-const maximumRegex = 64 << 10
-
-// NewRegex compiles a RegexMatcher. It fails where Envoy refuses the matcher.
-func NewRegex(m *matcherv3.RegexMatcher) (*Regex, error) {
-	return newRegex(m.GetRegex())
-}
-
-func newRegex(text string) (*Regex, error) {
-	if text == "" {
-		return nil, errors.New("compiling a regular expression: Envoy refuses an empty one")
-	}
-	if len(text) > maximumRegex {
-		return &Regex{why: fmt.Sprintf("a regular expression has %d bytes, more than %d", len(text), maximumRegex)}, nil
-	}
-	if strings.Contains(text, "\\C") {
-		return &Regex{why: "the regular expression " + text + " matches single bytes"}, nil
-	}
-	// By itself first: "a)|(b" is none, though it would be one in parentheses.
-	if _, err := regexp.Compile(text); err != nil {
-		return nil, fmt.Errorf("compiling a regular expression: %w", err)
-	}
-	whole, err := regexp.Compile(`\A(?:` + text + `)\z`)
-	if err != nil {
-		return nil, fmt.Errorf("compiling a regular expression: %w", err)
-	}
-	return &Regex{compiled: whole}, nil
-}
-
-// Match reports whether the expression matches all of s.
-func (r *Regex) Match(s string) Answer {
-	if r.compiled == nil {
-		return Cannot(r.why)
-	}
-	if !utf8.ValidString(s) {
-		return Cannot("a text that is compared with a regular expression is no UTF-8")
-	}
-	return Is(r.compiled.MatchString(s))
 }
