@@ -4,6 +4,7 @@
 package hcm
 
 import (
+	"slices"
 	"strings"
 
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -13,35 +14,27 @@ import (
 
 // notFromTheInternet are the headers that only a trusted proxy may set, so that
 // the first trusted one takes them away.
-var notFromTheInternet = []string{
-	"x-envoy-decorator-operation", "x-envoy-downstream-service-cluster", "x-envoy-downstream-service-node",
-	"x-envoy-original-path", "x-envoy-original-host",
-}
+var notFromTheInternet = set("x-envoy-decorator-operation x-envoy-downstream-service-cluster " +
+	"x-envoy-downstream-service-node x-envoy-original-path x-envoy-original-host")
 
 // internalOnly are the headers that only internal clients may set
 // (ConnectionManagerUtility::cleanInternalHeaders).
-var internalOnly = []string{
-	"x-envoy-retriable-status-codes", "x-envoy-retriable-header-names", "x-envoy-retry-on", "x-envoy-retry-grpc-on",
-	"x-envoy-max-retries", "x-envoy-upstream-alt-stat-name", "x-envoy-upstream-rq-timeout-ms",
-	"x-envoy-upstream-rq-per-try-timeout-ms", "x-envoy-upstream-rq-timeout-alt-response",
-	"x-envoy-expected-rq-timeout-ms", "x-envoy-force-trace", "x-envoy-ip-tags", "x-envoy-original-url",
-	"x-envoy-hedge-on-per-try-timeout",
-}
+var internalOnly = set("x-envoy-retriable-status-codes x-envoy-retriable-header-names x-envoy-retry-on " +
+	"x-envoy-retry-grpc-on x-envoy-max-retries x-envoy-upstream-alt-stat-name x-envoy-upstream-rq-timeout-ms " +
+	"x-envoy-upstream-rq-per-try-timeout-ms x-envoy-upstream-rq-timeout-alt-response " +
+	"x-envoy-expected-rq-timeout-ms x-envoy-force-trace x-envoy-ip-tags x-envoy-original-url " +
+	"x-envoy-hedge-on-per-try-timeout")
 
 // sanitize takes away what a client that is not internal must not say.
 func (m *Manager) sanitize(s *stream.Stream, edge bool) {
-	if edge {
-		remove(s, notFromTheInternet)
-	}
-	remove(s, internalOnly)
-	remove(s, m.internalOnly)
+	s.Headers.RemoveFunc(func(name string) bool {
+		return internalOnly[name] || edge && notFromTheInternet[name] || slices.Contains(m.internalOnly, name)
+	})
 }
 
-func remove(s *stream.Stream, names []string) {
-	for _, n := range names {
-		s.Headers.Remove(n)
-	}
-}
+// ofTheConnection are the headers that go whatever the request is, with the one by
+// which the proxy says that a client is internal.
+var ofTheConnection = set("x-envoy-internal keep-alive proxy-connection transfer-encoding")
 
 // hopByHop takes away what concerns the connection only (RFC 9110 §7.6.1).
 func (m *Manager) hopByHop(s *stream.Stream, r *Request) {
@@ -51,7 +44,8 @@ func (m *Manager) hopByHop(s *stream.Stream, r *Request) {
 			s.Headers.Set("content-length", "0")
 		}
 	} else {
-		remove(s, []string{"connection", "upgrade"})
+		s.Headers.Remove("connection")
+		s.Headers.Remove("upgrade")
 		if te, has := s.Headers.Get("te"); has {
 			s.Headers.Remove("te")
 			for token := range strings.SplitSeq(te, ",") {
@@ -61,7 +55,7 @@ func (m *Manager) hopByHop(s *stream.Stream, r *Request) {
 			}
 		}
 	}
-	remove(s, []string{"x-envoy-internal", "keep-alive", "proxy-connection", "transfer-encoding"})
+	s.Headers.RemoveFunc(func(name string) bool { return ofTheConnection[name] })
 	if referer, has := s.Headers.Get("referer"); has && !validReferer(referer) {
 		s.Headers.Remove("referer")
 	}
@@ -97,7 +91,7 @@ const clientCert = "x-forwarded-client-cert"
 
 // hash stands for the digest of the client's certificate, which a question does
 // not have.
-const hash = "0000000000000000000000000000000000000000000000000000000000000000"
+const hash = "Hash=0000000000000000000000000000000000000000000000000000000000000000"
 
 // clientCertificate makes x-forwarded-client-cert
 // (https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/headers#x-forwarded-client-cert).
@@ -113,11 +107,11 @@ func (m *Manager) clientCertificate(s *stream.Stream) {
 		return
 	}
 	peer := s.Connection.TLS.Peer
-	var parts []string
-	if m.ownCertificate != "" {
-		parts = append(parts, "By="+m.ownCertificate)
+	parts := make([]string, 0, 4+len(peer.URIs)+len(peer.DNSNames))
+	if m.by != "" {
+		parts = append(parts, m.by)
 	}
-	parts = append(parts, "Hash="+hash)
+	parts = append(parts, hash)
 	if m.details.GetSubject().GetValue() {
 		parts = append(parts, `Subject="`+peer.Subject+`"`)
 	}

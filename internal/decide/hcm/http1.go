@@ -30,14 +30,20 @@ func (m *Manager) decode(connection *stream.Connection, r *Request) (stream.Head
 	if reply != nil {
 		return headers, reply, ""
 	}
-	for _, check := range []func(*stream.Connection, *Request, *stream.Headers) *stream.Reply{
-		m.framing, m.connectionTokens, m.target, m.spokenVersion, validAuthority,
-	} {
-		if reply := check(connection, r, &headers); reply != nil {
-			return headers, reply, ""
-		}
+	reply = m.framing(r, &headers)
+	if reply == nil {
+		reply = m.connectionTokens(r, &headers)
 	}
-	return headers, nil, ""
+	if reply == nil {
+		reply = m.target(connection, r, &headers)
+	}
+	if reply == nil {
+		reply = m.spokenVersion(r, &headers)
+	}
+	if reply == nil {
+		reply = validAuthority(&headers)
+	}
+	return headers, reply, ""
 }
 
 func codecError() *stream.Reply { return malformed(400, "http1.codec_error") }
@@ -47,14 +53,15 @@ func codecError() *stream.Reply { return malformed(400, "http1.codec_error") }
 // list are joined by comma.
 func (m *Manager) fields(r *Request) (stream.Headers, *stream.Reply) {
 	var out stream.Headers
+	all := r.Headers.All()
+	out.Grow(len(all) + usualAdditions)
 	out.Add(stream.Method, r.Method)
 	bytes := len(r.Target)
-	for _, f := range r.Headers.All() {
+	for _, f := range all {
 		if !parsableName(f.Name) || f.Name == "content-length" && !validLength(&r.Headers) {
 			return out, codecError()
 		}
 	}
-	all := r.Headers.All()
 	for i, f := range all {
 		value := strings.Trim(f.Value, " \t")
 		// A field is complete for Envoy when the next one begins.
@@ -77,6 +84,9 @@ func (m *Manager) fields(r *Request) (stream.Headers, *stream.Reply) {
 	}
 	return out, nil
 }
+
+// usualAdditions is how many fields a proxy adds to a usual request.
+const usualAdditions = 8
 
 // addField adds one field. A second one of a name that Envoy keeps in a slot of
 // its own is appended to the first (HeaderMapImpl::appendToHeader).
@@ -125,7 +135,7 @@ func (m *Manager) size(r *Request) string {
 
 // framing refuses messages whose length two servers could see differently (RFC
 // 9112 §6.3).
-func (m *Manager) framing(_ *stream.Connection, r *Request, h *stream.Headers) *stream.Reply {
+func (m *Manager) framing(r *Request, h *stream.Headers) *stream.Reply {
 	encoding, chunked := h.Get("transfer-encoding")
 	length, sized := h.Get("content-length")
 	if r.Method == connect && sized {
@@ -152,7 +162,7 @@ func (m *Manager) framing(_ *stream.Connection, r *Request, h *stream.Headers) *
 
 // connectionTokens takes the fields that Connection names away, as a proxy must
 // (RFC 9110 §7.6.1), and refuses to take away what others rely on.
-func (m *Manager) connectionTokens(_ *stream.Connection, r *Request, h *stream.Headers) *stream.Reply {
+func (m *Manager) connectionTokens(r *Request, h *stream.Headers) *stream.Reply {
 	if r.Method == connect {
 		return nil
 	}
@@ -203,7 +213,7 @@ var protected = map[string]bool{
 }
 
 // spokenVersion refuses HTTP/1.0 where it is not accepted.
-func (m *Manager) spokenVersion(_ *stream.Connection, r *Request, h *stream.Headers) *stream.Reply {
+func (m *Manager) spokenVersion(r *Request, h *stream.Headers) *stream.Reply {
 	if r.Version != HTTP10 {
 		return nil
 	}
@@ -245,7 +255,7 @@ func (m *Manager) target(c *stream.Connection, r *Request, h *stream.Headers) *s
 }
 
 // validAuthority refuses hosts with characters that none has.
-func validAuthority(_ *stream.Connection, _ *Request, h *stream.Headers) *stream.Reply {
+func validAuthority(h *stream.Headers) *stream.Reply {
 	host, _ := h.Get(stream.Authority)
 	if !validHost(host) {
 		return malformed(400, "http.invalid_authority")

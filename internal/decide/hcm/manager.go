@@ -37,14 +37,14 @@ type Manager struct {
 	rejectFragment, stripFragment bool
 
 	// The client.
-	address        addressing
-	schemeToSet    string
-	internalOnly   []string
-	forwardedPort  bool
-	certificate    hcmv3.HttpConnectionManager_ForwardClientCertDetails
-	details        *hcmv3.HttpConnectionManager_SetCurrentClientCertDetails
-	via            string
-	ownCertificate string
+	address       addressing
+	schemeToSet   string
+	internalOnly  []string
+	forwardedPort bool
+	certificate   hcmv3.HttpConnectionManager_ForwardClientCertDetails
+	details       *hcmv3.HttpConnectionManager_SetCurrentClientCertDetails
+	via           string
+	by            string // of x-forwarded-client-cert; empty for nothing
 }
 
 type stripping int8
@@ -91,7 +91,9 @@ func Compile(m *hcmv3.HttpConnectionManager, s Surroundings) *Manager {
 		certificate:    m.GetForwardClientCertDetails(),
 		details:        m.GetSetCurrentClientCertDetails(),
 		via:            m.GetVia(),
-		ownCertificate: s.LocalURI,
+	}
+	if s.LocalURI != "" {
+		out.by = "By=" + s.LocalURI
 	}
 	out.rejectFragment = !off(s.Runtime, "envoy.reloadable_features.http_reject_path_with_fragment")
 	out.stripFragment = !off(s.Runtime, "envoy.reloadable_features.http_strip_fragment_from_path_unsafe_if_disabled")

@@ -21,11 +21,28 @@ import "strings"
 // fragment is for the caller to see.
 func NormalizePath(path string) (string, bool) {
 	only, query := cutQuery(path)
+	if isCanonical(only) {
+		return path, true
+	}
 	c := canonical{out: make([]byte, 0, len(only)+8), invalid: -1}
 	if !c.run(stripDotParameters(only)) {
 		return "", false
 	}
 	return string(c.out) + query, true
+}
+
+// isCanonical reports whether a path has nothing in it that may have to change, as
+// nearly all have.
+func isCanonical(path string) bool {
+	for i := range len(path) {
+		switch c := path[i]; {
+		case c == '%' || c == '\\' || escapedBytes[c]:
+			return false
+		case c == '.' && (i == 0 || path[i-1] == '/'):
+			return false
+		}
+	}
+	return true
 }
 
 // MergeSlashes makes one slash of many in the path, not in the query. Of a path
@@ -106,7 +123,7 @@ func (c *canonical) run(path string) bool {
 			n, valid := c.percent(path, i)
 			ok = ok && valid
 			i += n - 1
-		case mustEscape(ch):
+		case escapedBytes[ch]:
 			c.out = append(c.out, '%', upperHex[ch>>4], upperHex[ch&15])
 			ok = ok && ch != 0
 		default:
@@ -204,10 +221,14 @@ func dot(path string, i int) int {
 
 func slash(c byte) bool { return c == '/' || c == '\\' }
 
-// mustEscape are the bytes that the canonical form of a path has only escaped.
-func mustEscape(c byte) bool {
-	return c <= ' ' || c >= 0x7f || strings.IndexByte("\"#<>?^`{|}", c) >= 0
-}
+// escapedBytes are those that the canonical form of a path has only escaped.
+var escapedBytes = func() (out [256]bool) {
+	for i := range out {
+		c := byte(i)
+		out[i] = c <= ' ' || c >= 0x7f || strings.IndexByte("\"#<>?^`{|}", c) >= 0
+	}
+	return out
+}()
 
 func unreserved(c byte) bool {
 	return c-'0' < 10 || c|0x20-'a' < 26 || strings.IndexByte("-._~", c) >= 0

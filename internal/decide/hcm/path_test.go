@@ -3,7 +3,10 @@
 
 package hcm
 
-import "testing"
+import (
+	"math/rand/v2"
+	"testing"
+)
 
 // TestPathsAreNormalisedLikeThis has what Envoy 1.40 made of these paths, in
 // particular what a first version of this package got wrong.
@@ -38,6 +41,29 @@ func TestSlashesAreMergedInThePathOnly(t *testing.T) {
 		if got := MergeSlashes(path); got != want {
 			t.Errorf("%s: %s, want %s", path, got, want)
 		}
+	}
+}
+
+func TestAPathThatIsCanonicalStaysAsItIs(t *testing.T) {
+	letters := []byte("/.a;%2eE\\ ~\"\x00\x7f\xc3")
+	canonicals := 0
+	for seed := range uint64(50_000) {
+		r := rand.New(rand.NewPCG(seed, 0))
+		path := make([]byte, r.IntN(8))
+		for i := range path {
+			path[i] = letters[min(r.IntN(2*len(letters)), r.IntN(len(letters)))]
+		}
+		if !isCanonical(string(path)) {
+			continue
+		}
+		canonicals++
+		c := canonical{invalid: -1}
+		if ok := c.run(stripDotParameters(string(path))); !ok || string(c.out) != string(path) {
+			t.Fatalf("%q becomes %q", path, c.out)
+		}
+	}
+	if canonicals < 1000 {
+		t.Errorf("%d paths are canonical: too few to say anything", canonicals)
 	}
 }
 

@@ -74,7 +74,10 @@ func relative(s *stream.Stream) *stream.Reply {
 // query refuses the method QUERY without a content-type, which it must have
 // (draft-ietf-httpbis-safe-method-w-body).
 func query(s *stream.Stream) *stream.Reply {
-	if kind, _ := s.Headers.Get("content-type"); s.Method() == "QUERY" && kind == "" {
+	if s.Method() != "QUERY" {
+		return nil
+	}
+	if kind, _ := s.Headers.Get("content-type"); kind == "" {
 		return refused(400, "query_missing_content_type")
 	}
 	return nil

@@ -49,11 +49,25 @@ func (m *Manager) validMethod(method string) bool {
 // validName is a token (RFC 9110 §5.6.2).
 func validName(name string) bool {
 	for i := range len(name) {
-		if c := name[i]; !alphanumeric(c) && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
+		if !nameBytes[name[i]] {
 			return false
 		}
 	}
 	return name != ""
+}
+
+// nameBytes and hostBytes are the bytes that names of fields and hosts may have.
+var (
+	nameBytes = table("!#$%&'*+-.^_`|~")
+	hostBytes = table("!$%&'()*+,-.:;=@[]_~")
+)
+
+// table are letters, digits, and others.
+func table(others string) (out [256]bool) {
+	for i := range out {
+		out[i] = alphanumeric(byte(i)) || strings.IndexByte(others, byte(i)) >= 0
+	}
+	return out
 }
 
 func alphanumeric(c byte) bool { return c-'0' < 10 || (c|0x20)-'a' < 26 }
@@ -61,12 +75,12 @@ func alphanumeric(c byte) bool { return c-'0' < 10 || (c|0x20)-'a' < 26 }
 // parsableName is what the parser takes as a name before anybody looks at it: bytes
 // outside of ASCII are found later.
 func parsableName(name string) bool {
-	return validName(strings.Map(func(r rune) rune {
-		if r >= 0x80 {
-			return 'x'
+	for i := range len(name) {
+		if name[i] < 0x80 && !nameBytes[name[i]] {
+			return false
 		}
-		return r
-	}, name))
+	}
+	return name != ""
 }
 
 // validValue is what a header's value may have: no control characters but tab.
@@ -121,7 +135,7 @@ func validTarget(target string, isConnect bool) bool {
 		host = rest[:at]
 	}
 	for i := range len(host) {
-		if !hostByte(host[i]) {
+		if !hostBytes[host[i]] {
 			return false
 		}
 	}
@@ -138,15 +152,11 @@ func validScheme(s string) bool {
 	return s != ""
 }
 
-func hostByte(c byte) bool {
-	return alphanumeric(c) || strings.IndexByte("!$%&'()*+,-.:;=@[]_~", c) >= 0
-}
-
 // validHost is Envoy's HeaderUtility::authorityIsValid, which takes more than a
 // URI's authority (RFC 3986 §3.2).
 func validHost(host string) bool {
 	for i := range len(host) {
-		if !hostByte(host[i]) {
+		if !hostBytes[host[i]] {
 			return false
 		}
 	}

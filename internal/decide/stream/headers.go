@@ -26,6 +26,9 @@ func NewHeaders(fields ...Header) Headers {
 	return h
 }
 
+// Grow makes room for so many more fields.
+func (h *Headers) Grow(n int) { h.fields = slices.Grow(h.fields, n) }
+
 // Clone is a copy whose changes do not show in h.
 func (h *Headers) Clone() Headers { return Headers{fields: slices.Clone(h.fields)} }
 
@@ -34,23 +37,45 @@ func (h *Headers) All() []Header { return h.fields }
 
 // Values are the values of one header, in order; nil where it is missing.
 func (h *Headers) Values(name string) []string {
-	name = strings.ToLower(name)
-	var out []string
-	for i := range h.fields {
-		if h.fields[i].Name == name {
-			out = append(out, h.fields[i].Value)
+	at := h.index(name)
+	if at < 0 {
+		return nil
+	}
+	name = h.fields[at].Name
+	out := []string{h.fields[at].Value}
+	for _, f := range h.fields[at+1:] {
+		if f.Name == name {
+			out = append(out, f.Value)
 		}
 	}
 	return out
 }
 
-// Get is the first value of a header, and whether there is one.
-func (h *Headers) Get(name string) (string, bool) {
-	name = strings.ToLower(name)
+// index is the place of the first field of a name; -1 for none. Nearly every name
+// that is asked for is in lower case already.
+func (h *Headers) index(name string) int {
+	at := h.indexLower(name)
+	if at < 0 {
+		if lower := strings.ToLower(name); lower != name {
+			return h.indexLower(lower)
+		}
+	}
+	return at
+}
+
+func (h *Headers) indexLower(name string) int {
 	for i := range h.fields {
 		if h.fields[i].Name == name {
-			return h.fields[i].Value, true
+			return i
 		}
+	}
+	return -1
+}
+
+// Get is the first value of a header, and whether there is one.
+func (h *Headers) Get(name string) (string, bool) {
+	if at := h.index(name); at >= 0 {
+		return h.fields[at].Value, true
 	}
 	return "", false
 }
@@ -106,7 +131,7 @@ func init() {
 func (h *Headers) Add(name, value string) {
 	name = strings.ToLower(name)
 	if single[name] {
-		if i := slices.IndexFunc(h.fields, func(f Header) bool { return f.Name == name }); i >= 0 {
+		if i := h.indexLower(name); i >= 0 {
 			h.fields[i].Value += "," + value
 			return
 		}
@@ -116,21 +141,28 @@ func (h *Headers) Add(name, value string) {
 
 // Set replaces all fields of a name by one, in the place of the first.
 func (h *Headers) Set(name, value string) {
-	name = strings.ToLower(name)
-	at := slices.IndexFunc(h.fields, func(f Header) bool { return f.Name == name })
+	at := h.index(name)
 	if at < 0 {
-		h.Add(name, value)
+		h.fields = append(h.fields, Header{Name: strings.ToLower(name), Value: value})
 		return
 	}
 	h.fields[at].Value = value
+	name = h.fields[at].Name
 	rest := slices.DeleteFunc(h.fields[at+1:], func(f Header) bool { return f.Name == name })
 	h.fields = h.fields[:at+1+len(rest)]
 }
 
 // Remove takes all fields of a name away.
 func (h *Headers) Remove(name string) {
-	name = strings.ToLower(name)
-	h.fields = slices.DeleteFunc(h.fields, func(f Header) bool { return f.Name == name })
+	if at := h.index(name); at >= 0 {
+		name = h.fields[at].Name
+		h.fields = slices.DeleteFunc(h.fields, func(f Header) bool { return f.Name == name })
+	}
+}
+
+// RemoveFunc takes all fields away whose names, in lower case, are to go.
+func (h *Headers) RemoveFunc(goes func(name string) bool) {
+	h.fields = slices.DeleteFunc(h.fields, func(f Header) bool { return goes(f.Name) })
 }
 
 // The pseudo-headers of HTTP/2 (RFC 9113 §8.3.1).
@@ -151,6 +183,8 @@ func (s *Stream) Path() string { return s.first(Path) }
 func (s *Stream) Authority() string { return s.first(Authority) }
 
 func (s *Stream) first(name string) string {
-	v, _ := s.Headers.Get(name)
-	return v
+	if at := s.Headers.indexLower(name); at >= 0 {
+		return s.Headers.fields[at].Value
+	}
+	return ""
 }
