@@ -246,7 +246,7 @@ func (f *httpFilter) compileAuthorizer(config *anypb.Any) error {
 	}
 	f.run = func(x *exchange) *Verdict {
 		if enabled != nil {
-			switch asked := enabled.Match(x.s.Metadata); asked.Truth {
+			switch asked := enabled.Match(&x.s.Metadata); asked.Truth {
 			case match.False:
 				return nil
 			case match.Unknown:

@@ -111,8 +111,11 @@ func (ps *places) find(s *stream.Stream) []found {
 	for _, p := range ps.list {
 		switch {
 		case p.header != "":
-			for _, value := range s.Headers.Values(p.header) {
-				if text, there := after(value, p.prefix); there {
+			for _, h := range s.Headers.All() {
+				if h.Name != p.header {
+					continue
+				}
+				if text, there := after(h.Value, p.prefix); there {
 					out = append(out, found{text, p})
 				}
 			}

@@ -194,9 +194,12 @@ func (f *Filter) demand(s *stream.Stream, route *Route) (requirement, match.Answ
 // preflight is a question of a browser before the request (Fetch §3.3.2), which
 // has no token.
 func preflight(s *stream.Stream) bool {
+	if s.Method() != "OPTIONS" {
+		return false
+	}
 	origin, _ := s.Headers.Get("origin")
 	method, _ := s.Headers.Get("access-control-request-method")
-	return s.Method() == "OPTIONS" && origin != "" && method != ""
+	return origin != "" && method != ""
 }
 
 var errNoMatch = errors.New("it matches nothing, and Envoy refuses that")

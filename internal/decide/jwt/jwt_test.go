@@ -101,7 +101,7 @@ func TestAGoodTokenIsWrittenDownAndTakenOut(t *testing.T) {
 		t.Fatalf("verdict: %+v", v)
 	}
 	want := map[string]any{"payload": map[string]any{"iss": "a", "aud": "web", "sub": "user", "scope": []any{"read", "write"}}}
-	if got := s.Metadata["envoy.filters.http.jwt_authn"].AsMap(); !reflect.DeepEqual(got, want) {
+	if got := s.Metadata.Of("envoy.filters.http.jwt_authn").AsMap(); !reflect.DeepEqual(got, want) {
 		t.Errorf("metadata: %v", got)
 	}
 	if values := s.Headers.Values("x-sub"); len(values) != 1 || values[0] != "user" {

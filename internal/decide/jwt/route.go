@@ -29,12 +29,13 @@ func newRouteMatch(m *routev3.RouteMatch) (func(*stream.Stream) match.Answer, er
 	if err != nil {
 		return nil, err
 	}
+	all := []func(*stream.Stream) match.Answer{
+		path,
+		func(s *stream.Stream) match.Answer { return headers.Match(&s.Headers) },
+		func(s *stream.Stream) match.Answer { return parameters.Match(s.Path()) },
+	}
 	return func(s *stream.Stream) match.Answer {
-		return match.And([]func() match.Answer{
-			func() match.Answer { return path(s) },
-			func() match.Answer { return headers.Match(&s.Headers) },
-			func() match.Answer { return parameters.Match(s.Path()) },
-		}, func(ask func() match.Answer) match.Answer { return ask() })
+		return match.And(all, func(ask func(*stream.Stream) match.Answer) match.Answer { return ask(s) })
 	}, nil
 }
 

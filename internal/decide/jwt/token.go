@@ -36,10 +36,13 @@ type token struct {
 	expires         uint64 // 0 is none
 }
 
+// noHeader is the header of a token that exists in the question only.
+var noHeader = &structpb.Struct{}
+
 // parse reads a token as Envoy does: leniently, and in this order.
 func parse(text string, abstract *stream.Token) (*token, status) {
 	if abstract != nil {
-		t := &token{abstract: abstract, claims: abstract.Claims, header: &structpb.Struct{}}
+		t := &token{abstract: abstract, claims: abstract.Claims, header: noHeader}
 		if t.claims == nil {
 			t.claims = &structpb.Struct{}
 		}

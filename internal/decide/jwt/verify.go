@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"strconv"
 	"strings"
@@ -37,7 +38,7 @@ func (v *verification) cannot(why string) status {
 
 func (v *verification) publish() {
 	if len(v.metadata) > 0 {
-		v.stream.MergeMetadata(metadataName, &structpb.Struct{Fields: v.metadata})
+		v.stream.Metadata.Merge(metadataName, &structpb.Struct{Fields: v.metadata})
 	}
 }
 
@@ -279,13 +280,7 @@ func claimText(value *structpb.Value) string {
 
 // normalized are the claims with the words of some of them as lists.
 func normalized(claims *structpb.Struct, spaced []string) *structpb.Struct {
-	if len(spaced) == 0 {
-		return claims
-	}
-	out := &structpb.Struct{Fields: map[string]*structpb.Value{}}
-	for name, value := range claims.GetFields() {
-		out.Fields[name] = value
-	}
+	out := claims
 	for _, name := range spaced {
 		text, isText := claims.GetFields()[name].GetKind().(*structpb.Value_StringValue)
 		if !isText {
@@ -297,9 +292,13 @@ func normalized(claims *structpb.Struct, spaced []string) *structpb.Struct {
 				words.Values = append(words.Values, structpb.NewStringValue(word))
 			}
 		}
-		if len(words.Values) > 0 {
-			out.Fields[name] = structpb.NewListValue(words)
+		if len(words.Values) == 0 {
+			continue
 		}
+		if out == claims {
+			out = &structpb.Struct{Fields: maps.Clone(claims.GetFields())}
+		}
+		out.Fields[name] = structpb.NewListValue(words)
 	}
 	return out
 }

@@ -109,7 +109,7 @@ func FuzzConstructorsNeverPanic(f *testing.F) {
 	}
 	f.Fuzz(func(_ *testing.T, encoded []byte, value string) {
 		headers := stream.NewHeaders(stream.Header{Name: "a", Value: value})
-		metadata := map[string]*structpb.Struct{"a": {Fields: map[string]*structpb.Value{"b": structpb.NewStringValue(value)}}}
+		metadata := stream.NewMetadata(map[string]*structpb.Struct{"a": {Fields: map[string]*structpb.Value{"b": structpb.NewStringValue(value)}}})
 		text, header, meta, state := &matcherv3.StringMatcher{}, &routev3.HeaderMatcher{}, &matcherv3.MetadataMatcher{}, &matcherv3.FilterStateMatcher{}
 		cidr, path, query, values := &corev3.CidrRange{}, &matcherv3.PathMatcher{}, &routev3.QueryParameterMatcher{}, &matcherv3.ValueMatcher{}
 		// Whatever the bytes are, each message takes what it can of them.

@@ -9,6 +9,8 @@ import (
 
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/trellis-mesh/trellis/internal/decide/stream"
 )
 
 // Value is a compiled ValueMatcher. Its zero value matches nothing.
@@ -141,9 +143,9 @@ func NewMetadata(m *matcherv3.MetadataMatcher) (*Metadata, error) {
 	return out, nil
 }
 
-// Match looks the value up in metadata, by filter.
-func (m *Metadata) Match(metadata map[string]*structpb.Struct) Answer {
-	a := m.value(find(metadata[m.filter], m.path))
+// Match looks the value up in metadata.
+func (m *Metadata) Match(metadata *stream.Metadata) Answer {
+	a := m.value(find(metadata.Value(m.filter, m.path[0]), m.path[1:]))
 	if m.invert {
 		return a.Not()
 	}
@@ -151,15 +153,11 @@ func (m *Metadata) Match(metadata map[string]*structpb.Struct) Answer {
 }
 
 // find follows keys through structs; nil is what is not there.
-func find(s *structpb.Struct, path []string) *structpb.Value {
-	for i, key := range path {
-		v := s.GetFields()[key]
-		if i == len(path)-1 {
-			return v
-		}
-		s = v.GetStructValue()
+func find(v *structpb.Value, path []string) *structpb.Value {
+	for _, key := range path {
+		v = v.GetStructValue().GetFields()[key]
 	}
-	return nil
+	return v
 }
 
 // FilterState is a compiled FilterStateMatcher.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
@@ -68,8 +69,20 @@ func all(cs []condition, err error) (condition, error) {
 	if err == nil && len(cs) == 0 {
 		err = errEmpty
 	}
+	if len(cs) == 1 {
+		return cs[0], err
+	}
 	return func(s *stream.Stream) match.Answer {
-		return match.And(cs, func(c condition) match.Answer { return c(s) })
+		out := match.Yes
+		for _, c := range cs {
+			switch a := c(s); {
+			case a.Truth == match.False:
+				return match.No
+			case a.Truth == match.Unknown && out.Truth == match.True:
+				out = a
+			}
+		}
+		return out
 	}, err
 }
 
@@ -77,9 +90,24 @@ func some(cs []condition, err error) (condition, error) {
 	if err == nil && len(cs) == 0 {
 		err = errEmpty
 	}
-	return func(s *stream.Stream) match.Answer {
-		return match.Or(cs, func(c condition) match.Answer { return c(s) })
-	}, err
+	if len(cs) == 1 {
+		return cs[0], err
+	}
+	return func(s *stream.Stream) match.Answer { return anyOf(cs, s) }, err
+}
+
+// anyOf is match.Or, once more for what is asked most.
+func anyOf(cs []condition, s *stream.Stream) match.Answer {
+	out := match.No
+	for _, c := range cs {
+		switch a := c(s); {
+		case a.Truth == match.True:
+			return match.Yes
+		case a.Truth == match.Unknown && out.Truth == match.False:
+			out = a
+		}
+	}
+	return out
 }
 
 func not(c condition, err error) (condition, error) {
@@ -139,6 +167,9 @@ func (c *compiler) permission(p *rbacv3.Permission, depth int) (condition, error
 // someOf is true where one of the permissions is: of many, those that the request's
 // host does not rule out are asked.
 func (c *compiler) someOf(permissions []*rbacv3.Permission, depth int) (condition, error) {
+	if len(permissions) > 0 && depth <= maximumDepth && !slices.ContainsFunc(permissions, func(p *rbacv3.Permission) bool { return p.GetUrlPath() == nil }) {
+		return somePath(permissions)
+	}
 	all, err := each(permissions, depth, c.permission)
 	x := newIndex(len(all), func(i int) ([]host, bool) { return needs(permissions[i], depth+1) })
 	if err != nil || x == nil {
@@ -207,13 +238,29 @@ func (c *compiler) header(m *routev3.HeaderMatcher) (condition, error) {
 
 func path(m *matcherv3.PathMatcher) (condition, error) {
 	p, err := match.NewPath(m)
+	return onPath(match.Paths{p}), err
+}
+
+// somePath is true where one of the permissions is, all of which are of the path.
+func somePath(permissions []*rbacv3.Permission) (condition, error) {
+	paths := make(match.Paths, len(permissions))
+	for i, p := range permissions {
+		var err error
+		if paths[i], err = match.NewPath(p.GetUrlPath()); err != nil {
+			return nil, err
+		}
+	}
+	return onPath(paths), nil
+}
+
+func onPath(paths match.Paths) condition {
 	return func(s *stream.Stream) match.Answer {
 		value, there := s.Headers.Get(stream.Path)
 		if !there {
 			return match.No
 		}
-		return p.Match(value)
-	}, err
+		return paths.Match(value)
+	}
 }
 
 func template(m *corev3.TypedExtensionConfig) (condition, error) {
@@ -266,7 +313,7 @@ func metadata(m *matcherv3.MetadataMatcher, source rbacv3.MetadataSource) (condi
 			return compiled.Match(s.RouteMetadata)
 		}, err
 	}
-	return func(s *stream.Stream) match.Answer { return compiled.Match(s.Metadata) }, err
+	return func(s *stream.Stream) match.Answer { return compiled.Match(&s.Metadata) }, err
 }
 
 func serverName(m *matcherv3.StringMatcher) (condition, error) {

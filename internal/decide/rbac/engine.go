@@ -5,7 +5,6 @@ package rbac
 
 import (
 	"fmt"
-	"iter"
 	"maps"
 	"slices"
 
@@ -62,12 +61,11 @@ func newEngine(rules *rbacv3.RBAC, matcher, network bool) (*engine, error) {
 }
 
 func (p *policy) match(s *stream.Stream) match.Answer {
-	ask := func(c condition) match.Answer { return c(s) }
-	a := match.Or(p.permission, ask)
+	a := anyOf(p.permission, s)
 	if a.Truth == match.False {
 		return a
 	}
-	b := match.Or(p.principals, ask)
+	b := anyOf(p.principals, s)
 	switch {
 	case b.Truth == match.False:
 		return b
@@ -80,17 +78,11 @@ func (p *policy) match(s *stream.Stream) match.Answer {
 }
 
 // candidates are the positions of policies that may match, in order.
-func (e *engine) candidates(s *stream.Stream) iter.Seq[int] {
+func (e *engine) candidates(s *stream.Stream) candidates {
 	if authority, there := s.Headers.Single(stream.Authority); there && e.index != nil {
 		return e.index.of(authority)
 	}
-	return func(yield func(int) bool) {
-		for i := range e.policies {
-			if !yield(i) {
-				return
-			}
-		}
-	}
+	return upTo(len(e.policies))
 }
 
 func (e *engine) decide(s *stream.Stream) Result {
@@ -98,7 +90,8 @@ func (e *engine) decide(s *stream.Stream) Result {
 		return Result{There: true, Outcome: Unknown, Why: e.why}
 	}
 	why := ""
-	for i := range e.candidates(s) {
+	left := e.candidates(s)
+	for i, ok := left.next(); ok; i, ok = left.next() {
 		a := e.policies[i].match(s)
 		switch a.Truth {
 		case match.True:

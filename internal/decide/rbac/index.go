@@ -4,7 +4,6 @@
 package rbac
 
 import (
-	"iter"
 	"strings"
 
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
@@ -114,43 +113,58 @@ func named(m *routev3.HeaderMatcher) (needed []host, known bool) {
 // some is true where one of the permissions is, of which x is the index.
 func (x *index) some(permissions []condition) condition {
 	return func(s *stream.Stream) match.Answer {
-		ask := func(c condition) match.Answer { return c(s) }
 		authority, there := s.Headers.Single(stream.Authority)
 		if !there {
-			return match.Or(permissions, ask)
+			return anyOf(permissions, s)
 		}
-		var left []condition
-		for i := range x.of(authority) {
-			left = append(left, permissions[i])
+		out := match.No
+		left := x.of(authority)
+		for i, ok := left.next(); ok; i, ok = left.next() {
+			switch a := permissions[i](s); {
+			case a.Truth == match.True:
+				return match.Yes
+			case a.Truth == match.Unknown && out.Truth == match.False:
+				out = a
+			}
 		}
-		return match.Or(left, ask)
+		return out
 	}
 }
 
-// of gives the positions of the policies that may match a request for a host, each
-// once and in order.
-func (x *index) of(authority string) iter.Seq[int] {
+// of gives the positions of the policies that may match a request for a host.
+func (x *index) of(authority string) candidates {
 	authority = match.Lower(authority)
-	lists := [3][]int{x.rest, x.exact[authority]}
+	out := candidates{lists: [3][]int{x.rest, x.exact[authority]}, last: -1}
 	if colon := strings.IndexByte(authority, ':'); colon >= 0 {
-		lists[2] = x.prefix[authority[:colon+1]]
+		out.lists[2] = x.prefix[authority[:colon+1]]
 	}
-	return func(yield func(int) bool) {
-		last := -1
-		for {
-			next := -1
-			for i := range lists {
-				for len(lists[i]) > 0 && lists[i][0] <= last {
-					lists[i] = lists[i][1:]
-				}
-				if len(lists[i]) > 0 && (next < 0 || lists[i][0] < next) {
-					next = lists[i][0]
-				}
-			}
-			if next < 0 || !yield(next) {
-				return
-			}
-			last = next
+	return out
+}
+
+// candidates are positions that next gives each once and in order: those of some
+// lists, each in order, or all up to a number.
+type candidates struct {
+	lists [3][]int
+	all   int
+	last  int
+}
+
+func upTo(n int) candidates { return candidates{all: n, last: -1} }
+
+func (c *candidates) next() (int, bool) {
+	if c.all > 0 {
+		c.last++
+		return c.last, c.last < c.all
+	}
+	next := -1
+	for i := range c.lists {
+		for len(c.lists[i]) > 0 && c.lists[i][0] <= c.last {
+			c.lists[i] = c.lists[i][1:]
+		}
+		if len(c.lists[i]) > 0 && (next < 0 || c.lists[i][0] < next) {
+			next = c.lists[i][0]
 		}
 	}
+	c.last = max(c.last, next)
+	return next, next >= 0
 }

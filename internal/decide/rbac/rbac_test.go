@@ -84,7 +84,7 @@ func TestShadowRulesChangeTheMetadataAndNothingElse(t *testing.T) {
 	if v.Outcome() != rbac.Allowed || v.Shadow.Outcome != rbac.Denied {
 		t.Errorf("verdict: %+v", v)
 	}
-	fields := s.Metadata["envoy.filters.http.rbac"].AsMap()
+	fields := s.Metadata.Of("envoy.filters.http.rbac").AsMap()
 	if fields["dry_shadow_engine_result"] != "denied" || fields["dry_shadow_effective_policy_id"] != "a b" {
 		t.Errorf("metadata: %v", fields)
 	}
@@ -95,10 +95,10 @@ func TestMetadataOfAnEarlierFilterStaysWhereAFilterSaysNothing(t *testing.T) {
 	compile(t, `{"shadowRules":{"policies":{"a":`+always+`}}}`).Decide(s)
 	before := s.Clone()
 	compile(t, `{"rules":{"policies":{"b":`+always+`}}}`).Decide(s)
-	if fields := s.Metadata["envoy.filters.http.rbac"].AsMap(); len(fields) != 4 {
+	if fields := s.Metadata.Of("envoy.filters.http.rbac").AsMap(); len(fields) != 4 {
 		t.Errorf("metadata: %v", fields)
 	}
-	if fields := before.Metadata["envoy.filters.http.rbac"].AsMap(); len(fields) != 2 {
+	if fields := before.Metadata.Of("envoy.filters.http.rbac").AsMap(); len(fields) != 2 {
 		t.Errorf("the clone has changed: %v", fields)
 	}
 }

@@ -95,6 +95,22 @@ const (
 
 // record writes what Envoy does into the metadata.
 func (v Verdict) record(s *stream.Stream) {
+	says := func(r Result) bool { return r.There && r.Outcome != Unknown }
+	switch {
+	case v.filter.network && says(v.Shadow):
+		s.Metadata.Merge(networkMetadata, v)
+	case !v.filter.network && (says(v.Shadow) || says(v.Enforced)):
+		s.Metadata.Merge(httpMetadata, v)
+	}
+	for _, r := range [...]*Result{&v.Shadow, &v.Enforced} {
+		if r.Log != nil {
+			s.Metadata.Merge(commonMetadata, &structpb.Struct{Fields: map[string]*structpb.Value{logHint: structpb.NewBoolValue(*r.Log)}})
+		}
+	}
+}
+
+// GetFields are what the filter says of itself in dynamic metadata.
+func (v Verdict) GetFields() map[string]*structpb.Value {
 	fields := map[string]*structpb.Value{}
 	add := func(r Result, prefix, result, policy string) {
 		if !r.There || r.Outcome == Unknown {
@@ -106,17 +122,8 @@ func (v Verdict) record(s *stream.Stream) {
 		}
 	}
 	add(v.Shadow, v.filter.shadowPrefix, shadowResult, shadowPolicy)
-	name := networkMetadata
 	if !v.filter.network {
-		name = httpMetadata
 		add(v.Enforced, v.filter.rulesPrefix, enforcedResult, enforcedPolicy)
 	}
-	if len(fields) > 0 {
-		s.MergeMetadata(name, &structpb.Struct{Fields: fields})
-	}
-	for _, r := range []Result{v.Shadow, v.Enforced} {
-		if r.Log != nil {
-			s.MergeMetadata(commonMetadata, &structpb.Struct{Fields: map[string]*structpb.Value{logHint: structpb.NewBoolValue(*r.Log)}})
-		}
-	}
+	return fields
 }

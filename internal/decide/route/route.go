@@ -226,7 +226,7 @@ func askParameters(r *Route, s *stream.Stream) match.Answer {
 }
 
 func askMetadata(r *Route, s *stream.Stream) match.Answer {
-	return match.And(r.metadata, func(m *match.Metadata) match.Answer { return m.Match(s.Metadata) })
+	return match.And(r.metadata, func(m *match.Metadata) match.Answer { return m.Match(&s.Metadata) })
 }
 
 func askState(r *Route, s *stream.Stream) match.Answer {

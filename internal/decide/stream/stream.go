@@ -6,6 +6,7 @@ package stream
 import (
 	"maps"
 	"net/netip"
+	"slices"
 
 	"google.golang.org/protobuf/types/known/structpb"
 )
@@ -15,10 +16,8 @@ type Stream struct {
 	Connection *Connection
 	// Headers hold the pseudo-headers of HTTP/2 too (:method, :authority, :path,
 	// :scheme), for HTTP/1.1 as well: Envoy keeps them so.
-	Headers Headers
-	// Metadata is Envoy's dynamic metadata: by filter name, what it has said.
-	// Filters add whole structs; what is in it is never changed.
-	Metadata map[string]*structpb.Struct
+	Headers  Headers
+	Metadata Metadata
 	// FilterState is Envoy's filter state, as far as it is text, of the connection
 	// and the request, by key.
 	FilterState map[string]string
@@ -27,7 +26,7 @@ type Stream struct {
 	// is not in it is taken for a real JSON Web Token.
 	Tokens map[string]*Token
 	// RouteMetadata is the metadata of the route that was chosen, once it was.
-	RouteMetadata map[string]*structpb.Struct
+	RouteMetadata *Metadata
 }
 
 // Clone is a copy whose changes do not show in s.
@@ -36,29 +35,9 @@ func (s *Stream) Clone() *Stream {
 	connection := *s.Connection
 	out.Connection = &connection
 	out.Headers = s.Headers.Clone()
-	out.Metadata = maps.Clone(s.Metadata)
+	out.Metadata.said = slices.Clip(s.Metadata.said)
 	out.FilterState = maps.Clone(s.FilterState)
 	return &out
-}
-
-// SetMetadata replaces what a filter has said.
-func (s *Stream) SetMetadata(filter string, value *structpb.Struct) {
-	if s.Metadata == nil {
-		s.Metadata = map[string]*structpb.Struct{}
-	}
-	s.Metadata[filter] = value
-}
-
-// MergeMetadata adds to what a filter has said, as Envoy's filters do: values of
-// keys that are there already are replaced. The struct that was there stays as it
-// is, since clones share it.
-func (s *Stream) MergeMetadata(filter string, value *structpb.Struct) {
-	fields := maps.Clone(s.Metadata[filter].GetFields())
-	if fields == nil {
-		fields = map[string]*structpb.Value{}
-	}
-	maps.Copy(fields, value.GetFields())
-	s.SetMetadata(filter, &structpb.Struct{Fields: fields})
 }
 
 // Connection is the downstream connection that a request came on.

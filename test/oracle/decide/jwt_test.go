@@ -258,7 +258,7 @@ func (c *jwtCase) decide(t *testing.T, s *stream.Stream) jwtDecision {
 		return jwtDecision{status: v.Status, details: v.Details}
 	case jwt.Allowed:
 	}
-	out := jwtDecision{status: 200, details: "via_upstream", path: s.Path(), metadata: s.Metadata["envoy.filters.http.jwt_authn"].AsMap()}
+	out := jwtDecision{status: 200, details: "via_upstream", path: s.Path(), metadata: s.Metadata.Of("envoy.filters.http.jwt_authn").AsMap()}
 	for _, h := range s.Headers.All() {
 		if slices.Contains(watched, h.Name) {
 			out.headers = append(out.headers, [2]string{h.Name, h.Value})

@@ -63,7 +63,7 @@ func (c *networkCase) decide(t *testing.T, way client, e envoy.Entry) (string, m
 			break
 		}
 	}
-	return details, s.Metadata["envoy.filters.network.rbac"].AsMap()
+	return details, s.Metadata.Of("envoy.filters.network.rbac").AsMap()
 }
 
 func runNetwork(t *testing.T, cases []*networkCase, all func(*networkCase) []client, authority *envoy.Authority) {

@@ -85,8 +85,8 @@ type decision struct {
 
 func (c *rbacCase) decide(t testing.TB, s *stream.Stream) decision {
 	t.Helper()
-	s.SetMetadata("test", metadata(t))
-	s.RouteMetadata = map[string]*structpb.Struct{"test": metadata(t)}
+	s.Metadata.Merge("test", metadata(t))
+	s.RouteMetadata = stream.NewMetadata(map[string]*structpb.Struct{"test": metadata(t)})
 	s.FilterState = map[string]string{stateKey: c.state}
 	out := decision{status: 200, details: "direct_response"}
 	for i, config := range c.filters {
@@ -110,7 +110,7 @@ func (c *rbacCase) decide(t testing.TB, s *stream.Stream) decision {
 			break
 		}
 	}
-	out.metadata = s.Metadata["envoy.filters.http.rbac"].AsMap()
+	out.metadata = s.Metadata.Of("envoy.filters.http.rbac").AsMap()
 	return out
 }
 
