@@ -26,6 +26,9 @@ func (c *Case) Answer(s *stream.Stream) (*stream.Reply, string) {
 }
 
 func (r *Route) answer(s *stream.Stream) (*stream.Reply, string) {
+	if r.config.GetRoute() != nil {
+		return nil, ""
+	}
 	reply := &stream.Reply{Details: "direct_response"}
 	switch {
 	case r.config.GetRedirect() != nil:

@@ -20,34 +20,54 @@ type Override struct {
 	Disabled bool
 }
 
+// overrides are what one level says of filters, by their names.
+type overrides map[string]override
+
+type override struct {
+	Override
+	err error // it cannot be read
+}
+
+func newOverrides(configs map[string]*anypb.Any) overrides {
+	if len(configs) == 0 {
+		return nil
+	}
+	out := overrides{}
+	for filter, config := range configs {
+		o := override{Override: Override{Config: config}}
+		if wrapped := (&routev3.FilterConfig{}); config.MessageIs(wrapped) {
+			o.err = config.UnmarshalTo(wrapped)
+			o.Override = Override{Config: wrapped.GetConfig(), Disabled: wrapped.GetDisabled()}
+		}
+		out[filter] = o
+	}
+	return out
+}
+
 // Overrides are what the levels say of the filter of that name, the most specific
 // first: weighted cluster, route, virtual host, route configuration. Most filters
 // take the first one alone; CORS merges. Unreadable ones make it an error.
 func (c *Case) Overrides(filter string) ([]Override, error) {
-	var levels []map[string]*anypb.Any
+	var levels [4]overrides
 	if c.weighted != nil {
-		levels = append(levels, c.weighted.config.GetTypedPerFilterConfig())
+		levels[0] = c.weighted.overrides
 	}
 	if c.Route != nil {
-		levels = append(levels, c.Route.config.GetTypedPerFilterConfig())
+		levels[1] = c.Route.overrides
 	}
 	if c.virtualHost != nil {
-		levels = append(levels, c.virtualHost.config.GetTypedPerFilterConfig(), c.virtualHost.table.config.GetTypedPerFilterConfig())
+		levels[2], levels[3] = c.virtualHost.overrides, c.virtualHost.table.overrides
 	}
 	var out []Override
 	for _, level := range levels {
-		config, has := level[filter]
-		if !has {
-			continue
+		one, has := level[filter]
+		switch {
+		case !has:
+		case one.err != nil:
+			return nil, one.err
+		default:
+			out = append(out, one.Override)
 		}
-		o := Override{Config: config}
-		if wrapped := (&routev3.FilterConfig{}); config.MessageIs(wrapped) {
-			if err := config.UnmarshalTo(wrapped); err != nil {
-				return nil, err
-			}
-			o = Override{Config: wrapped.GetConfig(), Disabled: wrapped.GetDisabled()}
-		}
-		out = append(out, o)
 	}
 	return out, nil
 }

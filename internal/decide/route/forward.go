@@ -6,6 +6,7 @@ package route
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -135,20 +136,28 @@ func (w *rewriting) keeps(path string) bool {
 // they may include ":path" and ":authority".
 func (c *Case) Forwarded(s *stream.Stream) (out *stream.Stream, unknown []string) {
 	out = s.Clone()
+	return out, c.Forward(out)
+}
+
+// Forward is Forwarded of a request that nobody needs any more as it was.
+func (c *Case) Forward(s *stream.Stream) (unknown []string) {
 	r := c.Route
-	for _, m := range c.mutations() {
-		unknown = append(unknown, m.apply(&out.Headers)...)
+	if c.weighted != nil {
+		unknown = append(unknown, c.weighted.mutation.apply(&s.Headers)...)
 	}
-	unknown = append(unknown, c.rewriteHost(out)...)
-	path, why := r.rewrite.path(r, out)
+	for i := range r.mutations {
+		unknown = append(unknown, r.mutations[i].apply(&s.Headers)...)
+	}
+	unknown = append(unknown, c.rewriteHost(s)...)
+	path, why := r.rewrite.path(r, s)
 	if why != "" {
-		return out, append(unknown, stream.Path)
+		return append(unknown, stream.Path)
 	}
-	if path != out.Path() || r.rewrite.prefix != "" && r.begins(path) || r.rewrite.keeps(path) {
-		out.Headers.Set("x-envoy-original-path", out.Path())
-		out.Headers.Set(stream.Path, path)
+	if path != s.Path() || r.rewrite.prefix != "" && r.begins(path) || r.rewrite.keeps(path) {
+		s.Headers.Set("x-envoy-original-path", s.Path())
+		s.Headers.Set(stream.Path, path)
 	}
-	return out, unknown
+	return unknown
 }
 
 // rewriteHost sets the host: that of the weighted cluster first, which leaves no
@@ -195,58 +204,69 @@ func forwardHost(h *stream.Headers, host string) {
 
 // mutation is one level's changes of request headers.
 type mutation struct {
-	add    []*corev3.HeaderValueOption
+	add    []addition
 	remove []string
 }
 
-// mutations of a case in the order in which they are made.
-func (c *Case) mutations() []mutation {
-	v, t := c.Route.virtualHost.config, c.Route.virtualHost.table.config
-	out := []mutation{
-		{c.Route.config.GetRequestHeadersToAdd(), c.Route.config.GetRequestHeadersToRemove()},
-		{v.GetRequestHeadersToAdd(), v.GetRequestHeadersToRemove()},
-		{t.GetRequestHeadersToAdd(), t.GetRequestHeadersToRemove()},
-	}
-	if t.GetMostSpecificHeaderMutationsWins() {
-		out[0], out[2] = out[2], out[0]
-	}
-	if c.weighted != nil {
-		w := c.weighted.config
-		out = append([]mutation{{w.GetRequestHeadersToAdd(), w.GetRequestHeadersToRemove()}}, out...)
-	}
-	return out
+// addition is one header with what it is set to.
+type addition struct {
+	field  stream.Header
+	known  bool // the value is
+	option *corev3.HeaderValueOption
 }
 
-// apply makes one level's changes in Envoy's order: it removes, sets, and adds at
-// last, each as the headers were before it began to set and add. It says of which
-// headers the value is not known.
-func (m mutation) apply(h *stream.Headers) []string {
-	for _, name := range m.remove {
-		h.Remove(name)
-	}
-	var unknown []string
-	var set, added []stream.Header
-	for _, o := range m.add {
+func newMutation(add []*corev3.HeaderValueOption, remove []string) mutation {
+	out := mutation{remove: remove}
+	for _, o := range add {
 		value := o.GetHeader().GetValue()
 		if value == "" {
 			value = string(o.GetHeader().GetRawValue())
 		}
 		value, known := literal(value)
-		field := stream.Header{Name: strings.ToLower(o.GetHeader().GetKey()), Value: value}
-		if !known {
-			unknown = append(unknown, field.Name)
+		out.add = append(out.add, addition{stream.Header{Name: strings.ToLower(o.GetHeader().GetKey()), Value: value}, known, o})
+	}
+	return out
+}
+
+// mutationsOf are those of a route in the order in which they are made, after that of
+// a weighted cluster.
+func mutationsOf(c *routev3.Route, v *VirtualHost) []mutation {
+	own := newMutation(c.GetRequestHeadersToAdd(), c.GetRequestHeadersToRemove())
+	if v.table.config.GetMostSpecificHeaderMutationsWins() {
+		return changing(v.table.mutation, v.mutation, own)
+	}
+	return changing(own, v.mutation, v.table.mutation)
+}
+
+// changing are the mutations that do anything.
+func changing(all ...mutation) []mutation {
+	return slices.DeleteFunc(all, func(m mutation) bool { return len(m.add)+len(m.remove) == 0 })
+}
+
+// apply makes one level's changes in Envoy's order: it removes, sets, and adds at
+// last, each as the headers were before it began to set and add. It says of which
+// headers the value is not known.
+func (m *mutation) apply(h *stream.Headers) []string {
+	for _, name := range m.remove {
+		h.Remove(name)
+	}
+	var unknown []string
+	var set, added []stream.Header
+	for _, a := range m.add {
+		if !a.known {
+			unknown = append(unknown, a.field.Name)
 			continue
 		}
-		if value == "" && !o.GetKeepEmptyValue() {
+		if a.field.Value == "" && !a.option.GetKeepEmptyValue() {
 			continue
 		}
-		_, has := h.Get(field.Name)
-		switch sets, does := placed(o, has); {
+		_, has := h.Get(a.field.Name)
+		switch sets, does := placed(a.option, has); {
 		case !does:
 		case sets:
-			set = append(set, field)
+			set = append(set, a.field)
 		default:
-			added = append(added, field)
+			added = append(added, a.field)
 		}
 	}
 	for _, f := range set {

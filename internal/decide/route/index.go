@@ -47,9 +47,10 @@ type candidates struct {
 	lists  [][]int
 }
 
-func (x *index) candidates(path string, ignoreParameters bool) candidates {
+// candidates are those of a path; lists is room for theirs.
+func (x *index) candidates(path string, ignoreParameters bool, lists [][]int) candidates {
 	path = matchedPath(path, ignoreParameters)
-	out := candidates{routes: x.routes, lists: make([][]int, 0, 4)}
+	out := candidates{routes: x.routes, lists: lists}
 	for _, list := range [...][]int{x.exact[path], x.others} {
 		if len(list) > 0 {
 			out.lists = append(out.lists, list)

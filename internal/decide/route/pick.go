@@ -62,7 +62,8 @@ func (v *VirtualHost) pick(s *stream.Stream) []Case {
 	}
 	var cases []Case
 	left := chance{share: 1}
-	candidates := v.index.candidates(s.Path(), v.table.config.GetIgnorePathParametersInPathMatching())
+	var room [8][]int
+	candidates := v.index.candidates(s.Path(), v.table.config.GetIgnorePathParametersInPathMatching(), room[:0])
 	for r := candidates.next(); r != nil; r = candidates.next() {
 		answer := r.matches(s)
 		if answer.Truth == match.False {

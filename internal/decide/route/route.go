@@ -24,6 +24,8 @@ type Route struct {
 	// path compares, for what no key finds.
 	path func(s *stream.Stream) match.Answer
 
+	// asks are the questions that there are of those of matches.
+	asks       []func(*Route, *stream.Stream) match.Answer
 	headers    match.Headers
 	parameters match.Parameters
 	metadata   []*match.Metadata
@@ -34,7 +36,9 @@ type Route struct {
 	total           uint64
 	weightedUnknown string
 
-	rewrite rewriting
+	rewrite   rewriting
+	mutations []mutation
+	overrides overrides
 }
 
 // keying is how the index finds a route.
@@ -48,8 +52,10 @@ const (
 
 // weighted is one of the clusters of a route.
 type weighted struct {
-	config *routev3.WeightedCluster_ClusterWeight
-	weight uint64
+	config    *routev3.WeightedCluster_ClusterWeight
+	weight    uint64
+	mutation  mutation
+	overrides overrides
 }
 
 // Name of the route; Istio writes the VirtualService's route into it. It may be
@@ -62,7 +68,8 @@ func (r *Route) Proto() *routev3.Route { return r.config }
 
 // newRoute compiles a route. It fails where Envoy refuses it.
 func newRoute(v *VirtualHost, c *routev3.Route) (*Route, error) {
-	r := &Route{virtualHost: v, config: c}
+	r := &Route{virtualHost: v, config: c, overrides: newOverrides(c.GetTypedPerFilterConfig())}
+	r.mutations = mutationsOf(c, v)
 	m := c.GetMatch()
 	if err := r.compilePath(m); err != nil {
 		return nil, err
@@ -88,6 +95,7 @@ func newRoute(v *VirtualHost, c *routev3.Route) (*Route, error) {
 		}
 		r.state = append(r.state, one)
 	}
+	r.compileAsks()
 	r.fraction = newFraction(m.GetRuntimeFraction(), v.table.runtime)
 	if err := r.compileWeights(); err != nil {
 		return nil, err
@@ -166,7 +174,10 @@ func (r *Route) compileWeights() error {
 		}
 		weight := uint64(c.GetWeight().GetValue())
 		r.total += weight
-		r.weighted = append(r.weighted, weighted{c, weight})
+		r.weighted = append(r.weighted, weighted{
+			config: c, weight: weight, overrides: newOverrides(c.GetTypedPerFilterConfig()),
+			mutation: newMutation(c.GetRequestHeadersToAdd(), c.GetRequestHeadersToRemove()),
+		})
 		key := clusters.GetRuntimeKeyPrefix() + "." + c.GetName()
 		if _, set := r.virtualHost.table.runtime[key]; set && clusters.GetRuntimeKeyPrefix() != "" {
 			r.weightedUnknown = "the proxy's runtime changes the weight of " + c.GetName()
@@ -184,6 +195,25 @@ func (r *Route) compileWeights() error {
 	return nil
 }
 
+// compileAsks notes in Envoy's order what a request has to be asked.
+func (r *Route) compileAsks() {
+	for _, one := range []struct {
+		is  bool
+		ask func(*Route, *stream.Stream) match.Answer
+	}{
+		{r.path != nil, askPath},
+		{len(r.headers) > 0, askHeaders},
+		{len(r.parameters) > 0, askParameters},
+		{len(r.metadata) > 0, askMetadata},
+		{len(r.state) > 0, askState},
+		{len(r.config.GetMatch().GetCookies()) > 0, askCookies},
+	} {
+		if one.is {
+			r.asks = append(r.asks, one.ask)
+		}
+	}
+}
+
 // matches is everything but the path that the index has found, and chance.
 func (r *Route) matches(s *stream.Stream) match.Answer {
 	m := r.config.GetMatch()
@@ -191,7 +221,7 @@ func (r *Route) matches(s *stream.Stream) match.Answer {
 		return match.No
 	}
 	out := match.Yes
-	for _, ask := range [...]func(*Route, *stream.Stream) match.Answer{askPath, askHeaders, askParameters, askMetadata, askState, askCookies} {
+	for _, ask := range r.asks {
 		switch a := ask(r, s); a.Truth {
 		case match.False:
 			return match.No
@@ -205,23 +235,15 @@ func (r *Route) matches(s *stream.Stream) match.Answer {
 	return out
 }
 
-func askPath(r *Route, s *stream.Stream) match.Answer {
-	if r.path == nil {
-		return match.Yes
-	}
-	return r.path(s)
-}
+func askPath(r *Route, s *stream.Stream) match.Answer { return r.path(s) }
 
 // askHeaders compares the values of a repeated header one by one, as Envoy 1.40
 // does for routes; earlier ones joined them by commas.
 func askHeaders(r *Route, s *stream.Stream) match.Answer {
-	return match.And(r.headers, func(h *match.Header) match.Answer { return h.Match(&s.Headers) })
+	return r.headers.Match(&s.Headers)
 }
 
 func askParameters(r *Route, s *stream.Stream) match.Answer {
-	if len(r.parameters) == 0 {
-		return match.Yes
-	}
 	return r.parameters.Match(s.Path())
 }
 
@@ -233,12 +255,7 @@ func askState(r *Route, s *stream.Stream) match.Answer {
 	return match.And(r.state, func(f *match.FilterState) match.Answer { return f.Match(s.FilterState) })
 }
 
-func askCookies(r *Route, _ *stream.Stream) match.Answer {
-	if len(r.config.GetMatch().GetCookies()) > 0 {
-		return match.Cannot("it matches cookies")
-	}
-	return match.Yes
-}
+func askCookies(*Route, *stream.Stream) match.Answer { return match.Cannot("it matches cookies") }
 
 // isGRPC is Envoy's Grpc::Common::isGrpcRequestHeaders.
 func isGRPC(s *stream.Stream) bool {

@@ -16,7 +16,9 @@ import (
 
 // Table is a RouteConfiguration, compiled.
 type Table struct {
-	config *routev3.RouteConfiguration
+	config    *routev3.RouteConfiguration
+	overrides overrides
+	mutation  mutation
 	// unknown: no request can be decided by this table, and why.
 	unknown string
 
@@ -34,8 +36,10 @@ type wildcards struct {
 
 // VirtualHost is one virtual host of a Table.
 type VirtualHost struct {
-	table  *Table
-	config *routev3.VirtualHost
+	table     *Table
+	config    *routev3.VirtualHost
+	overrides overrides
+	mutation  mutation
 	// unknown: its routes cannot be decided, and why.
 	unknown string
 	routes  []*Route
@@ -60,7 +64,10 @@ type Surroundings struct {
 // Compile reads a route configuration. What Envoy would refuse, and what cannot
 // be decided, makes the requests that it concerns Unknown; it never fails.
 func Compile(c *routev3.RouteConfiguration, s Surroundings) *Table {
-	t := &Table{config: c, exact: map[string]*VirtualHost{}, runtime: s.Runtime}
+	t := &Table{
+		config: c, exact: map[string]*VirtualHost{}, runtime: s.Runtime, overrides: newOverrides(c.GetTypedPerFilterConfig()),
+		mutation: newMutation(c.GetRequestHeadersToAdd(), c.GetRequestHeadersToRemove()),
+	}
 	if c == nil {
 		t.unknown = "the route configuration is missing"
 		return t
@@ -169,7 +176,10 @@ func asciiLower(s string) string {
 // virtualHost compiles one. Its faults are Unknown for its requests only where
 // Envoy takes the table.
 func (t *Table) virtualHost(c *routev3.VirtualHost) *VirtualHost {
-	v := &VirtualHost{table: t, config: c}
+	v := &VirtualHost{
+		table: t, config: c, overrides: newOverrides(c.GetTypedPerFilterConfig()),
+		mutation: newMutation(c.GetRequestHeadersToAdd(), c.GetRequestHeadersToRemove()),
+	}
 	if c.GetMatcher() != nil {
 		if len(c.GetRoutes()) > 0 {
 			t.unknown = "the proxy refuses the virtual host " + c.GetName() + ": it has routes and a matcher"
