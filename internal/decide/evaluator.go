@@ -33,6 +33,9 @@ func New(proxies Proxies) *Evaluator {
 // in a circle.
 const maxHops = 16
 
+// usualSteps is how many steps there are where a request passes two proxies.
+const usualSteps = 16
+
 // walk is one request on its way.
 type walk struct {
 	*Evaluator
@@ -44,7 +47,7 @@ type walk struct {
 
 // Decide follows one request to its end.
 func (e *Evaluator) Decide(q *Question) Verdict {
-	w := &walk{Evaluator: e, q: q}
+	w := &walk{Evaluator: e, q: q, steps: make([]Step, 0, usualSteps)}
 	connection := &stream.Connection{DirectRemote: q.From.Address, Local: q.To, TLS: q.TLS}
 	if q.From.Workload == nil {
 		return w.arrive(connection, payloadOf(q), "")
@@ -107,14 +110,11 @@ func (w *walk) arrive(c *stream.Connection, p payload, cluster string) Verdict {
 	nodes := w.proxies.At(c.Local.Addr())
 	if len(nodes) == 0 {
 		to := &Destination{Address: c.Local, Cluster: cluster}
-		return w.reached(to, "%s is no workload with a proxy", c.Local)
+		return w.reached(to, c.Local.String()+" is no workload with a proxy")
 	}
-	var branches []Branch
-	for _, node := range nodes {
-		own := w.fork()
-		branches = append(branches, Branch{1 / float64(len(nodes)), own.enter(node, c, p)})
-	}
-	return join(branches)
+	return w.branch(len(nodes), func(own *walk, i int) Branch {
+		return Branch{1 / float64(len(nodes)), own.enter(nodes[i], c, p)}
+	})
 }
 
 func (w *walk) enter(node xds.Node, c *stream.Connection, p payload) Verdict {
@@ -132,11 +132,24 @@ func (w *walk) enter(node xds.Node, c *stream.Connection, p payload) Verdict {
 	return w.pass(proxy, l, &own, p)
 }
 
-// fork is the same way with an end of its own.
+// fork is the same way with an end of its own: who adds a step to what is shared
+// copies it.
 func (w *walk) fork() *walk {
 	out := *w
-	out.steps = append([]Step(nil), w.steps...)
+	out.steps = slices.Clip(w.steps)
 	return &out
+}
+
+// branch joins n ways on, between which chance decides. A single one needs no fork.
+func (w *walk) branch(n int, follow func(own *walk, i int) Branch) Verdict {
+	if n == 1 {
+		return follow(w, 0).Verdict
+	}
+	branches := make([]Branch, n)
+	for i := range branches {
+		branches[i] = follow(w.fork(), i)
+	}
+	return join(branches)
 }
 
 func (w *walk) add(s Step) { w.steps = append(w.steps, s) }
@@ -155,8 +168,8 @@ func (w *walk) unknown(proxy, format string, arguments ...any) Verdict {
 	return w.end(Verdict{Outcome: Unknown, Why: why})
 }
 
-func (w *walk) reached(to *Destination, format string, arguments ...any) Verdict {
-	w.add(Step{Stage: StageApplication, Rule: to.Cluster, Says: fmt.Sprintf(format, arguments...)})
+func (w *walk) reached(to *Destination, says string) Verdict {
+	w.add(Step{Stage: StageApplication, Rule: to.Cluster, Says: says})
 	return w.end(Verdict{Outcome: Allow, Reached: to})
 }
 

@@ -6,6 +6,7 @@ package decide
 import (
 	"fmt"
 	"strings"
+	"sync"
 
 	udpatypev1 "github.com/cncf/xds/go/udpa/type/v1"
 	xdstypev3 "github.com/cncf/xds/go/xds/type/v3"
@@ -36,8 +37,31 @@ type httpFilter struct {
 	// override compiles what a route says in place of the filter's configuration;
 	// nil: this filter takes none, or reads the route itself.
 	override func(*anypb.Any) (func(*exchange) *Verdict, error)
+	// overridden remembers what routes say.
+	overridden *overridden
 	// unknown says why what it does is not known.
 	unknown string
+}
+
+// overridden are the filters of routes by what these say.
+type overridden struct {
+	mu   sync.Mutex
+	runs map[*anypb.Any]func(*exchange) *Verdict
+}
+
+// runOf is what the filter does where a route says something of it.
+func (f *httpFilter) runOf(config *anypb.Any) (func(*exchange) *Verdict, error) {
+	f.overridden.mu.Lock()
+	defer f.overridden.mu.Unlock()
+	run, ok := f.overridden.runs[config]
+	if ok {
+		return run, nil
+	}
+	run, err := f.override(config)
+	if err == nil {
+		f.overridden.runs[config] = run
+	}
+	return run, err
 }
 
 // forRoute is the filter as the route wants it; nil where it does not run.
@@ -60,7 +84,7 @@ func (f *httpFilter) forRoute(c *route.Case) (*httpFilter, string) {
 		return f, ""
 	}
 	out := *f
-	if out.run, err = f.override(first.Config); err != nil {
+	if out.run, err = f.runOf(first.Config); err != nil {
 		return nil, fmt.Sprintf("what a route says of HTTP filter %s cannot be read: %v", f.name, err)
 	}
 	return &out, ""
@@ -128,7 +152,7 @@ func (p *proxy) compileHTTPFilter(f *hcmv3.HttpFilter) (httpFilter, error) {
 }
 
 func newHTTPFilter(f *hcmv3.HttpFilter, config *anypb.Any) (httpFilter, error) {
-	out := httpFilter{name: f.GetName()}
+	out := httpFilter{name: f.GetName(), overridden: &overridden{runs: map[*anypb.Any]func(*exchange) *Verdict{}}}
 	kind := effectiveType(config)
 	for part := range transparent {
 		if strings.Contains(kind, part) {

@@ -46,49 +46,37 @@ func local(node xds.Node, name string) bool {
 
 // forward sends a request, or the bytes of a connection, to a cluster.
 func (w *walk) forward(p *proxy, name string, f forwarding) Verdict {
-	c, ok := p.config.Cluster(name)
-	if !ok {
+	u := p.upstream(name)
+	if u == nil {
 		why := fmt.Sprintf("cluster %q does not exist", name)
 		w.add(Step{Proxy: p.name, Stage: StageCluster, Rule: name, Says: why, Stops: true})
 		return w.fails(f.failure("cluster_not_found", "NC"), why)
 	}
-	w.add(Step{Proxy: p.name, Stage: StageCluster, Rule: name, Object: objectOf(c.GetMetadata()), Says: "sends it to " + name})
-	if local(p.node, name) && f.load.inner != nil && f.load.inner.Trusts == listener.MeshRoots {
+	w.add(Step{Proxy: p.name, Stage: StageCluster, Rule: name, Object: u.object, Says: u.sends})
+	switch {
+	case u.local && f.load.inner != nil && f.load.inner.Trusts == listener.MeshRoots:
 		why := "the handshake goes through to the application, which has no certificate of the mesh"
 		w.add(Step{Proxy: p.name, Stage: StageTLS, Says: why, Stops: true})
 		return w.fails(nil, why)
-	}
-	if local(p.node, name) {
+	case u.local:
 		key := p.node.Key()
-		return w.reached(&Destination{Workload: &key, Address: f.connection.Local, Cluster: name}, "reaches the application %s/%s", p.node.Namespace, p.node.Name)
-	}
-	if c.GetType() == clusterv3.Cluster_ORIGINAL_DST {
+		return w.reached(&Destination{Workload: &key, Address: f.connection.Local, Cluster: name}, "reaches the application "+p.node.Namespace+"/"+p.node.Name)
+	case u.proto.GetType() == clusterv3.Cluster_ORIGINAL_DST:
 		if !f.connection.Redirected {
-			return w.unhealthy(p, f, name, fmt.Sprintf("cluster %s sends where a connection meant to go, and this one was not redirected", name))
+			return w.unhealthy(p, f, name, "cluster "+name+" sends where a connection meant to go, and this one was not redirected")
 		}
-		return w.send(p, c, cluster.Endpoint{Address: f.connection.Local, Port: uint32(f.connection.Local.Port()), Share: 1}, f)
-	}
-	if c.GetClusterType() != nil {
-		return w.unknown(p.name, "cluster %s finds its endpoints by the extension %s", name, c.GetClusterType().GetName())
-	}
-	assignment, ok := p.config.Endpoints(name)
-	if !ok && c.GetType() == clusterv3.Cluster_EDS {
+		to := cluster.Endpoint{Address: f.connection.Local, Port: uint32(f.connection.Local.Port())}
+		return w.send(p, u, &endpoint{to, endpointName(to), u.original}, f)
+	case u.proto.GetClusterType() != nil:
+		return w.unknown(p.name, "cluster %s finds its endpoints by the extension %s", name, u.proto.GetClusterType().GetName())
+	case !u.known:
 		return w.unknown(p.name, "the endpoints of cluster %s are not known", name)
+	case len(u.endpoints) == 0:
+		return w.unhealthy(p, f, name, "cluster "+name+" has no healthy endpoint")
 	}
-	endpoints := cluster.Endpoints(assignment)
-	if len(endpoints) == 0 {
-		return w.unhealthy(p, f, name, fmt.Sprintf("cluster %s has no healthy endpoint", name))
-	}
-	total := 0.0
-	for _, e := range endpoints {
-		total += e.Share
-	}
-	var branches []Branch
-	for _, e := range endpoints {
-		own := w.fork()
-		branches = append(branches, Branch{e.Share / total, own.send(p, c, e, f)})
-	}
-	return join(branches)
+	return w.branch(len(u.endpoints), func(own *walk, i int) Branch {
+		return Branch{u.endpoints[i].Share, own.send(p, u, &u.endpoints[i], f)}
+	})
 }
 
 // unhealthy ends where a cluster has nobody to send to.
@@ -98,15 +86,14 @@ func (w *walk) unhealthy(p *proxy, f forwarding, cluster, why string) Verdict {
 }
 
 // send opens a connection to one endpoint.
-func (w *walk) send(p *proxy, c *clusterv3.Cluster, e cluster.Endpoint, f forwarding) Verdict {
+func (w *walk) send(p *proxy, u *upstream, e *endpoint, f forwarding) Verdict {
 	if e.Unknown != "" {
-		return w.unknown(p.name, "cluster %s: %s", c.GetName(), e.Unknown)
+		return w.unknown(p.name, "cluster %s: %s", u.name, e.Unknown)
 	}
-	security := p.security(c, e.Metadata)
-	if security.Unknown != "" {
-		return w.unknown(p.name, "%s", security.Unknown)
+	if e.security.Unknown != "" {
+		return w.unknown(p.name, "%s", e.security.Unknown)
 	}
-	load, protocol, err := upstreamLoad(c, f.load)
+	load, err := u.load(f.load)
 	if err != nil {
 		return w.unknown(p.name, "%v", err)
 	}
@@ -114,26 +101,26 @@ func (w *walk) send(p *proxy, c *clusterv3.Cluster, e cluster.Endpoint, f forwar
 	if len(p.node.Addresses) > 0 {
 		out.DirectRemote = netip.AddrPortFrom(p.node.Addresses[0], 0)
 	}
-	step := Step{Proxy: p.name, Stage: StageEndpoint, Rule: security.Match, Says: fmt.Sprintf("to %s in plaintext", endpointName(e))}
-	if load.inner != nil && security.TLS == nil {
+	by := " in plaintext"
+	if load.inner != nil && e.security.TLS == nil {
 		out.TLS, load.inner = load.inner, nil
-		step.Says = fmt.Sprintf("to %s with the client's own TLS", endpointName(e))
+		by = " with the client's own TLS"
 	}
-	if security.TLS != nil {
-		out.TLS = w.offer(p, c, security, f, protocol)
-		step.Says = fmt.Sprintf("to %s by TLS", endpointName(e))
+	if e.security.TLS != nil {
+		out.TLS = p.offer(u, &e.security, f)
+		by = " by TLS"
 		if out.TLS.Peer != nil {
-			step.Says = fmt.Sprintf("to %s by mutual TLS", endpointName(e))
+			by = " by mutual TLS"
 		}
 	}
-	w.add(step)
+	w.add(Step{Proxy: p.name, Stage: StageEndpoint, Rule: e.security.Match, Says: "to " + e.name + by})
 	if !e.Address.IsValid() {
-		return w.reached(&Destination{Host: e.Host, Cluster: c.GetName()}, "reaches %s, which is found by DNS", endpointName(e))
+		return w.reached(&Destination{Host: e.Host, Cluster: u.name}, "reaches "+e.name+", which is found by DNS")
 	}
-	if why := w.mistrust(security, e); why.Truth != match.True {
+	if why := w.mistrust(e); why.Truth != match.True {
 		return w.untrusted(p, f, why)
 	}
-	return upstreamFailure(w.arrive(out, load, c.GetName()), out, f)
+	return upstreamFailure(w.arrive(out, load, u.name), out, f)
 }
 
 // upstreamFailure is what a proxy answers where the connection that it opened
@@ -156,47 +143,38 @@ func upstreamFailure(v Verdict, c *stream.Connection, f forwarding) Verdict {
 	return v
 }
 
-func endpointName(e cluster.Endpoint) string {
-	if e.Address.IsValid() {
-		return e.Address.String()
-	}
-	return fmt.Sprintf("%s:%d", e.Host, e.Port)
-}
-
-// upstreamLoad is the request in the version of HTTP that the cluster speaks.
-func upstreamLoad(c *clusterv3.Cluster, load payload) (payload, cluster.Protocol, error) {
+// load is a request in the version of HTTP that the cluster speaks.
+func (u *upstream) load(load payload) (payload, error) {
 	if load.request == nil {
-		return load, cluster.HTTP1, nil
+		return load, nil
 	}
-	protocol, err := cluster.ProtocolOf(c)
-	if err != nil {
-		return load, protocol, err
+	if u.wrong != nil {
+		return load, u.wrong
 	}
 	own := *load.request
-	switch protocol {
+	switch u.protocol {
 	case cluster.HTTP1, cluster.Negotiated:
 		own.Version = hcm.HTTP11
 	case cluster.HTTP2:
 		own.Version = hcm.HTTP2
 	case cluster.HTTP3:
-		return load, protocol, fmt.Errorf("cluster %s speaks HTTP/3, which is not decided here", c.GetName())
+		return load, fmt.Errorf("cluster %s speaks HTTP/3, which is not decided here", u.name)
 	case cluster.Same:
 		if own.Version != hcm.HTTP2 {
 			own.Version = hcm.HTTP11
 		}
 	}
 	load.request = &own
-	return load, protocol, nil
+	return load, nil
 }
 
 // offer is the TLS handshake that a proxy begins.
-func (w *walk) offer(p *proxy, c *clusterv3.Cluster, s cluster.Security, f forwarding, protocol cluster.Protocol) *stream.TLS {
+func (p *proxy) offer(u *upstream, s *security, f forwarding) *stream.TLS {
 	common := s.TLS.GetCommonTlsContext()
-	out := &stream.TLS{ServerName: s.TLS.GetSni(), Offered: common.GetAlpnProtocols()}
-	out.Trusts, _ = listener.Roots(common)
-	if f.load.request != nil && f.alpn != nil && takesALPN(c) {
+	out := &stream.TLS{ServerName: s.TLS.GetSni(), Offered: common.GetAlpnProtocols(), Trusts: s.roots}
+	if f.load.request != nil && f.alpn != nil && takesALPN(u.proto) {
 		version := hcm.HTTP11
-		if protocol == cluster.HTTP2 || protocol == cluster.Same && f.load.request.Version == hcm.HTTP2 {
+		if u.protocol == cluster.HTTP2 || u.protocol == cluster.Same && f.load.request.Version == hcm.HTTP2 {
 			version = hcm.HTTP2
 		}
 		if override, ok := f.alpn[version]; ok {
@@ -205,7 +183,7 @@ func (w *walk) offer(p *proxy, c *clusterv3.Cluster, s cluster.Security, f forwa
 	}
 	for _, secret := range common.GetTlsCertificateSdsSecretConfigs() {
 		if secret.GetName() == listener.WorkloadCertificate {
-			out.Peer = certificateOf(p.node)
+			out.Peer = p.certificate
 		}
 	}
 	if out.Peer == nil && (len(common.GetTlsCertificateSdsSecretConfigs()) > 0 || len(common.GetTlsCertificates()) > 0) {
@@ -227,12 +205,8 @@ func takesALPN(c *clusterv3.Cluster) bool {
 // that address have a name that it accepts. Without a proxy nobody has a certificate
 // of the mesh, unless istiod says of the endpoint that it has: then it is one that
 // is not among those that are known here.
-func (w *walk) mistrust(s cluster.Security, e cluster.Endpoint) match.Answer {
-	if s.TLS == nil {
-		return match.Yes
-	}
-	roots, settings := listener.Roots(s.TLS.GetCommonTlsContext())
-	if roots != listener.MeshRoots {
+func (w *walk) mistrust(e *endpoint) match.Answer {
+	if e.security.TLS == nil || e.security.roots != listener.MeshRoots {
 		return match.Yes
 	}
 	nodes := w.proxies.At(e.Address.Addr())
@@ -240,10 +214,10 @@ func (w *walk) mistrust(s cluster.Security, e cluster.Endpoint) match.Answer {
 		return match.No
 	}
 	return match.And(nodes, func(node xds.Node) match.Answer {
-		if node.ServiceAccount == "" {
+		if node.ServiceAccount == "" || e.security.accepted.All() {
 			return match.Yes
 		}
-		return listener.Verify(settings, certificateOf(node))
+		return e.security.accepted.Verify(certificateOf(node))
 	})
 }
 

@@ -127,19 +127,31 @@ func (w *walk) http(p *proxy, m *connectionManager, session listener.Session, lo
 	}
 	s := received.Stream
 	s.Tokens = load.tokens
-	choice := m.table.Pick(s)
-	var branches []Branch
-	for _, c := range choice.Cases {
-		own := w.fork()
-		if reply := m.hcm.Upgraded(received.Upgrade, c.Upgrades()); reply != nil {
+	cases := m.table.Pick(s).Cases
+	return w.branch(len(cases), func(own *walk, i int) Branch {
+		if reply := upgraded(m, received.Upgrade, &cases[i]); reply != nil {
 			own.add(Step{Proxy: p.name, Stage: StageHTTP, Says: fmt.Sprintf("does not let the connection change to %s", received.Upgrade), Stops: true})
-			branches = append(branches, Branch{c.Share, own.end(Verdict{Outcome: Deny, Reply: reply})})
-			continue
+			return Branch{cases[i].Share, own.end(Verdict{Outcome: Deny, Reply: reply})}
 		}
-		x := &exchange{walk: own, p: p, s: s.Clone(), at: c, cases: choice.Cases}
-		branches = append(branches, Branch{c.Share, own.filtered(x, m, load, 0)})
+		return Branch{cases[i].Share, own.filtered(own.exchange(p, s, cases, i), m, load, 0)}
+	})
+}
+
+// exchange is one of the cases of a request. What filters make of it must not show in
+// the others.
+func (w *walk) exchange(p *proxy, s *stream.Stream, cases []route.Case, i int) *exchange {
+	if len(cases) > 1 {
+		s = s.Clone()
 	}
-	return join(branches)
+	return &exchange{walk: w, p: p, s: s, at: cases[i], cases: cases}
+}
+
+// upgraded is the refusal of another protocol that a request wants to change to.
+func upgraded(m *connectionManager, protocol string, c *route.Case) *stream.Reply {
+	if protocol == "" {
+		return nil
+	}
+	return m.hcm.Upgraded(protocol, c.Upgrades())
 }
 
 // mismatched says why a request cannot be spoken over what TLS has settled on.
@@ -201,13 +213,9 @@ func (w *walk) rerouted(x *exchange, m *connectionManager, load payload, from in
 	case len(x.cases) > 1:
 		return w.unknown(x.p.name, "chance decides about the route twice")
 	}
-	var branches []Branch
-	for _, c := range cases {
-		own := w.fork()
-		again := &exchange{walk: own, p: x.p, s: x.s.Clone(), at: c, cases: cases}
-		branches = append(branches, Branch{c.Share, own.filtered(again, m, load, from)})
-	}
-	return join(branches)
+	return w.branch(len(cases), func(own *walk, i int) Branch {
+		return Branch{cases[i].Share, own.filtered(own.exchange(x.p, x.s, cases, i), m, load, from)}
+	})
 }
 
 // routed is the router filter.
@@ -221,7 +229,7 @@ func (w *walk) routed(x *exchange, m *connectionManager, load payload) Verdict {
 	}
 	step := Step{Proxy: x.p.name, Stage: StageRoute, Says: "no route matches", Stops: reply != nil}
 	if x.at.Route != nil {
-		step.Rule, step.Object = x.at.Route.Name(), objectOf(x.at.Route.Proto().GetMetadata())
+		step.Rule, step.Object = x.at.Route.Name(), x.p.object(x.at.Route.Proto().GetMetadata())
 		step.Says = "the route matches"
 		if reply != nil {
 			step.Says = fmt.Sprintf("the route answers with %d", reply.Code)
@@ -231,13 +239,12 @@ func (w *walk) routed(x *exchange, m *connectionManager, load payload) Verdict {
 	if reply != nil {
 		return w.end(Verdict{Outcome: outcomeOf(x.at.Route, reply), Reply: reply})
 	}
-	forwarded, unknown := x.at.Forwarded(x.s)
-	for _, name := range unknown {
+	for _, name := range x.at.Forward(x.s) {
 		if name == stream.Path || name == stream.Authority {
 			return w.unknown(x.p.name, "the route changes %s in a way that cannot be told", name)
 		}
 	}
-	load.request = requestOf(load.request, forwarded)
+	load.request = requestOf(load.request, x.s)
 	return w.forward(x.p, x.at.Cluster, forwarding{connection: x.s.Connection, load: load, alpn: m.alpn})
 }
 
@@ -257,12 +264,6 @@ func requestOf(was *hcm.Request, s *stream.Stream) *hcm.Request {
 	out := *was
 	out.Method, out.Target, out.Authority = s.Method(), s.Path(), s.Authority()
 	out.Scheme, _ = s.Headers.Get(stream.Scheme)
-	fields := []stream.Header{{Name: "host", Value: out.Authority}}
-	for _, h := range s.Headers.All() {
-		if !strings.HasPrefix(h.Name, ":") && h.Name != "host" {
-			fields = append(fields, h)
-		}
-	}
-	out.Headers = stream.Raw(fields...)
+	out.Headers = s.Sent()
 	return &out
 }

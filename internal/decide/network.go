@@ -5,6 +5,8 @@ package decide
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
@@ -35,7 +37,14 @@ func (p payload) version() string {
 	if p.request == nil || p.inner != nil {
 		return ""
 	}
-	return map[hcm.Version]string{hcm.HTTP10: "http/1.0", hcm.HTTP11: "http/1.1", hcm.HTTP2: "h2c"}[p.request.Version]
+	switch p.request.Version {
+	case hcm.HTTP10:
+		return "http/1.0"
+	case hcm.HTTP2:
+		return "h2c"
+	case hcm.HTTP11:
+	}
+	return "http/1.1"
 }
 
 // filterChain is a filter chain, compiled: RBAC filters in front, and one filter
@@ -113,7 +122,7 @@ func (w *walk) pass(p *proxy, l *listenerv3.Listener, c *stream.Connection, load
 		return w.unknown(p.name, "the request has passed %d listeners and is likely to go in a circle", maxHops)
 	}
 	choice := p.listener(l).Choose(c, load.version())
-	w.add(Step{Proxy: p.name, Stage: StageListener, Rule: l.GetName(), Object: objectOf(l.GetMetadata()), Says: fmt.Sprintf("takes connections to %s", c.Local)})
+	w.add(Step{Proxy: p.name, Stage: StageListener, Rule: l.GetName(), Object: p.object(l.GetMetadata()), Says: "takes connections to " + c.Local.String()})
 	if choice.Unknown != "" {
 		return w.unknown(p.name, "%s", choice.Unknown)
 	}
@@ -122,7 +131,7 @@ func (w *walk) pass(p *proxy, l *listenerv3.Listener, c *stream.Connection, load
 		w.add(Step{Proxy: p.name, Stage: StageFilterChain, Says: why, Stops: true})
 		return w.fails(&stream.Reply{Details: "filter_chain_not_found", Flags: []string{"NR"}}, why)
 	}
-	w.add(Step{Proxy: p.name, Stage: StageFilterChain, Rule: choice.Chain.GetName(), Object: objectOf(choice.Chain.GetMetadata()), Says: "takes " + described(c, choice)})
+	w.add(Step{Proxy: p.name, Stage: StageFilterChain, Rule: choice.Chain.GetName(), Object: p.object(choice.Chain.GetMetadata()), Says: "takes " + described(c, choice)})
 	chain := p.chain(choice.Chain)
 	session := chain.socket.Terminate(c)
 	switch {
@@ -144,17 +153,17 @@ func (w *walk) pass(p *proxy, l *listenerv3.Listener, c *stream.Connection, load
 }
 
 func described(c *stream.Connection, choice listener.Choice) string {
-	what := "plaintext"
+	what, name, offering := "plaintext", "", ""
 	if choice.Transport == listener.TLS {
 		what = "TLS"
 		if c.TLS != nil && c.TLS.ServerName != "" {
-			what += " for " + c.TLS.ServerName
+			what, name = "TLS for ", c.TLS.ServerName
 		}
 	}
 	if len(choice.Protocols) > 0 {
-		what += " offering " + strings.Join(choice.Protocols, ", ")
+		offering = " offering " + strings.Join(choice.Protocols, ", ")
 	}
-	return fmt.Sprintf("%s to port %d", what, c.Local.Port())
+	return what + name + offering + " to port " + strconv.Itoa(int(c.Local.Port()))
 }
 
 func secured(s listener.Session) string {
@@ -169,7 +178,10 @@ func (w *walk) network(p *proxy, chain *filterChain, session listener.Session, l
 	if chain.unknown != "" {
 		return w.unknown(p.name, "%s", chain.unknown)
 	}
-	s := &stream.Stream{Connection: session.Connection}
+	var s *stream.Stream
+	if len(chain.rbac) > 0 {
+		s = &stream.Stream{Connection: session.Connection}
+	}
 	for _, filter := range chain.rbac {
 		verdict := filter.Decide(s)
 		switch verdict.Outcome() {
@@ -225,16 +237,11 @@ func (w *walk) tunnel(p *proxy, t *tcpv3.TcpProxy, c *stream.Connection, load pa
 	for _, one := range targets {
 		total += float64(one.weight)
 	}
-	var branches []Branch
-	for _, one := range targets {
-		if one.weight == 0 {
-			continue
-		}
-		own := w.fork()
-		verdict := own.forward(p, one.cluster, forwarding{connection: c, load: load, bytes: true})
-		branches = append(branches, Branch{float64(one.weight) / total, verdict})
-	}
-	return join(branches)
+	targets = slices.DeleteFunc(targets, func(t target) bool { return t.weight == 0 })
+	return w.branch(len(targets), func(own *walk, i int) Branch {
+		verdict := own.forward(p, targets[i].cluster, forwarding{connection: c, load: load, bytes: true})
+		return Branch{float64(targets[i].weight) / total, verdict}
+	})
 }
 
 func policyStep(p *proxy, v rbac.Verdict, says string) Step {

@@ -4,30 +4,56 @@
 package decide
 
 import (
-	"regexp"
 	"strconv"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 )
 
-// policyID is how Istio names the rules of AuthorizationPolicies in Envoy
-// (pilot/pkg/security/authz/builder/builder.go, policyName), with what an
-// external provider puts before it.
-var policyID = regexp.MustCompile(`^(?:istio-ext-authz-.*-)?ns\[([^\]]*)\]-policy\[([^\]]*)\]-rule\[(\d+)\]`)
-
 // PolicyOf reads the AuthorizationPolicy out of the name of an RBAC rule; nil
 // where it is none of Istio's.
 func PolicyOf(rule string) *Object {
-	m := policyID.FindStringSubmatch(rule)
-	if m == nil {
-		return nil
+	external, is := strings.CutPrefix(rule, "istio-ext-authz-")
+	if !is {
+		return policyNamed(rule)
 	}
-	index, err := strconv.Atoi(m[3])
+	// The provider's name may be anything, so the last one that fits is it.
+	for end := len(external); ; {
+		at := strings.LastIndex(external[:end], "-ns[")
+		if at < 0 {
+			return nil
+		}
+		if out := policyNamed(external[at+1:]); out != nil && !strings.Contains(external[:at], "\n") {
+			return out
+		}
+		end = at + len("-ns[") - 1
+	}
+}
+
+// policyNamed reads a name as Istio gives it to the rules of AuthorizationPolicies in
+// Envoy, "ns[NAMESPACE]-policy[NAME]-rule[INDEX]", and what may follow
+// (pilot/pkg/security/authz/builder/builder.go, policyName).
+func policyNamed(rule string) *Object {
+	out := &Object{Kind: "AuthorizationPolicy"}
+	index := ""
+	for _, part := range [...]struct {
+		before string
+		to     *string
+	}{{"ns[", &out.Namespace}, {"-policy[", &out.Name}, {"-rule[", &index}} {
+		rest, is := strings.CutPrefix(rule, part.before)
+		if !is {
+			return nil
+		}
+		if *part.to, rule, is = strings.Cut(rest, "]"); !is {
+			return nil
+		}
+	}
+	n, err := strconv.ParseUint(index, 10, 63)
 	if err != nil {
 		return nil
 	}
-	return &Object{Kind: "AuthorizationPolicy", Namespace: m[1], Name: m[2], Rule: index}
+	out.Rule = int(n)
+	return out
 }
 
 // kinds of the resources that istiod notes in its configuration.

@@ -6,12 +6,9 @@ package decide
 import (
 	"sync"
 
-	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	"google.golang.org/protobuf/types/known/structpb"
 
-	"github.com/trellis-mesh/trellis/internal/decide/cluster"
 	"github.com/trellis-mesh/trellis/internal/decide/listener"
 	"github.com/trellis-mesh/trellis/internal/decide/stream"
 	"github.com/trellis-mesh/trellis/internal/xds"
@@ -28,7 +25,11 @@ type proxy struct {
 	chains    map[*listenerv3.FilterChain]*filterChain
 	routes    routeTables
 	filters   httpFilters
-	sockets   map[*corev3.TransportSocket]cluster.Security
+	upstreams map[string]*upstream
+	sockets   map[*corev3.TransportSocket]security
+	objects   map[*corev3.Metadata]*Object
+	// certificate is the workload's.
+	certificate *stream.Certificate
 }
 
 func newProxy(node xds.Node, config *xds.Config) *proxy {
@@ -38,7 +39,9 @@ func newProxy(node xds.Node, config *xds.Config) *proxy {
 		chains:    map[*listenerv3.FilterChain]*filterChain{},
 		routes:    routeTables{},
 		filters:   httpFilters{},
-		sockets:   map[*corev3.TransportSocket]cluster.Security{},
+		upstreams: map[string]*upstream{},
+		sockets:   map[*corev3.TransportSocket]security{},
+		objects:   map[*corev3.Metadata]*Object{}, certificate: certificateOf(node),
 	}
 }
 
@@ -64,20 +67,30 @@ func (p *proxy) chain(proto *listenerv3.FilterChain) *filterChain {
 	return out
 }
 
-// security is how a cluster talks to an endpoint.
-func (p *proxy) security(c *clusterv3.Cluster, metadata *structpb.Struct) cluster.Security {
-	socket, chosen := cluster.SocketTo(c, metadata)
-	if chosen.Unknown != "" || socket == nil {
-		return chosen
+// object is the Istio object that a part of the configuration was made from.
+func (p *proxy) object(of *corev3.Metadata) *Object {
+	if of == nil {
+		return nil
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	out, ok := p.sockets[socket]
+	out, ok := p.objects[of]
 	if !ok {
-		out = cluster.ReadSocket(c, socket)
-		p.sockets[socket] = out
+		out = objectOf(of)
+		p.objects[of] = out
 	}
-	out.Match = chosen.Match
+	return out
+}
+
+// upstream is a cluster by its name; nil where there is none.
+func (p *proxy) upstream(name string) *upstream {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out, ok := p.upstreams[name]
+	if !ok {
+		out = p.compileUpstream(name)
+		p.upstreams[name] = out
+	}
 	return out
 }
 

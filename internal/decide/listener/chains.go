@@ -28,7 +28,7 @@ type Chains struct {
 type chain struct {
 	proto         *listenerv3.FilterChain
 	port          uint32
-	names         []string
+	names         map[string]bool
 	transport     string
 	protocols     []string
 	destinations  []netip.Prefix
@@ -61,10 +61,11 @@ func compileChain(proto *listenerv3.FilterChain) (*chain, error) {
 	out := &chain{
 		proto: proto, port: m.GetDestinationPort().GetValue(), transport: m.GetTransportProtocol(),
 		protocols: m.GetApplicationProtocols(), sourceType: m.GetSourceType(), sourcePorts: m.GetSourcePorts(),
+		names: make(map[string]bool, len(m.GetServerNames())),
 	}
 	for _, name := range m.GetServerNames() {
 		// "*.example.com" is kept as ".example.com".
-		out.names = append(out.names, strings.ToLower(strings.TrimPrefix(name, "*")))
+		out.names[strings.ToLower(strings.TrimPrefix(name, "*"))] = true
 	}
 	var err error
 	if out.destinations, err = match.NewRanges(m.GetPrefixRanges()); err != nil {
@@ -122,7 +123,7 @@ func narrow(left []*chain, connection *stream.Connection, found finding) (out []
 	mostSpecific := func(left []*chain, ranges func(*chain) []netip.Prefix, address netip.Addr) []*chain {
 		out := mostSpecific(left, ranges, address)
 		none := func(c *chain) bool { return len(ranges(c)) == 0 }
-		if without := where(out, none); len(without) > 0 && len(without) < len(out) {
+		if n := count(out, none); n > 0 && n < len(out) {
 			clear = false
 		}
 		return out
@@ -132,32 +133,26 @@ func narrow(left []*chain, connection *stream.Connection, found finding) (out []
 		remote = connection.DirectRemote.Addr()
 	}
 	remote = remote.Unmap()
-	left = exactOrAny(left, func(c *chain) []uint32 { return nonZero(c.port) }, uint32(connection.Local.Port()))
+	port := uint32(connection.Local.Port())
+	left = namedOrAny(left, func(c *chain) bool { return c.port == port && port != 0 }, func(c *chain) bool { return c.port == 0 })
 	left = mostSpecific(left, func(c *chain) []netip.Prefix { return c.destinations }, local)
 	left = byServerName(left, found.serverName)
-	left = exactOrAny(left, func(c *chain) []string { return nonZero(c.transport) }, found.transport)
+	left = namedOrAny(left, func(c *chain) bool { return c.transport == found.transport && c.transport != "" }, func(c *chain) bool { return c.transport == "" })
 	left = byProtocol(left, found.protocols)
 	left = mostSpecific(left, func(c *chain) []netip.Prefix { return c.directSources }, connection.DirectRemote.Addr().Unmap())
 	left = bySourceType(left, sameHost(remote, local))
 	left = mostSpecific(left, func(c *chain) []netip.Prefix { return c.sources }, remote)
-	return exactOrAny(left, func(c *chain) []uint32 { return c.sourcePorts }, uint32(connection.DirectRemote.Port())), clear
+	from := uint32(connection.DirectRemote.Port())
+	return namedOrAny(left, func(c *chain) bool { return slices.Contains(c.sourcePorts, from) }, func(c *chain) bool { return len(c.sourcePorts) == 0 }), clear
 }
 
-func nonZero[T comparable](v T) []T {
-	var none T
-	if v == none {
-		return nil
-	}
-	return []T{v}
-}
-
-// exactOrAny keeps the chains that name a value, or where none does those that
+// namedOrAny keeps the chains that name a value, or where none does those that
 // name none.
-func exactOrAny[T comparable](left []*chain, values func(*chain) []T, value T) []*chain {
-	if named := where(left, func(c *chain) bool { return slices.Contains(values(c), value) }); len(named) > 0 {
+func namedOrAny(left []*chain, names, namesNone func(*chain) bool) []*chain {
+	if named := where(left, names); len(named) > 0 {
 		return named
 	}
-	return where(left, func(c *chain) bool { return len(values(c)) == 0 })
+	return where(left, namesNone)
 }
 
 // mostSpecific keeps the chains with the longest range around an address. No
@@ -185,19 +180,17 @@ func mostSpecific(left []*chain, ranges func(*chain) []netip.Prefix, address net
 // byServerName tries the name, then each wildcard above it, then chains without
 // names.
 func byServerName(left []*chain, name string) []*chain {
-	candidates := []string{}
-	if name != "" {
-		candidates = append(candidates, name)
-	}
-	for at := nextDot(name, 1); at > 0 && at < len(name)-1; at = nextDot(name, at+1) {
-		candidates = append(candidates, name[at:])
-	}
-	for _, candidate := range candidates {
-		if named := where(left, func(c *chain) bool { return slices.Contains(c.names, candidate) }); len(named) > 0 {
+	for candidate := name; candidate != ""; {
+		if named := where(left, func(c *chain) bool { return c.names[candidate] }); len(named) > 0 {
 			return named
 		}
+		at := nextDot(candidate, 1)
+		if at < 0 || at == len(candidate)-1 {
+			break
+		}
+		candidate = candidate[at:]
 	}
-	return where(left, func(c *chain) bool { return len(c.names) == 0 || slices.Contains(c.names, "") })
+	return where(left, func(c *chain) bool { return len(c.names) == 0 || c.names[""] })
 }
 
 // nextDot is where the next dot is, from a place on; -1 for none.
@@ -243,12 +236,31 @@ func sameHost(remote, local netip.Addr) bool {
 	return remote == local || slices.Contains(loopbacks, remote)
 }
 
+// where gives the chains to keep. Nobody changes them: all and none need no list of
+// their own.
 func where(chains []*chain, keep func(*chain) bool) []*chain {
-	var out []*chain
+	n := count(chains, keep)
+	switch n {
+	case 0:
+		return nil
+	case len(chains):
+		return chains
+	}
+	out := make([]*chain, 0, n)
 	for _, c := range chains {
 		if keep(c) {
 			out = append(out, c)
 		}
 	}
 	return out
+}
+
+func count(chains []*chain, keep func(*chain) bool) int {
+	n := 0
+	for _, c := range chains {
+		if keep(c) {
+			n++
+		}
+	}
+	return n
 }

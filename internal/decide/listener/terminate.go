@@ -42,7 +42,12 @@ type Session struct {
 type Socket struct {
 	// context is nil for plaintext.
 	context *tlsv3.DownstreamTlsContext
-	unknown string
+	// roots are those that clients are verified by, and accepted their names; asked:
+	// they are asked for a certificate.
+	roots    string
+	accepted Accepted
+	asked    bool
+	unknown  string
 }
 
 // ReadSocket compiles the transport socket of a filter chain.
@@ -58,7 +63,11 @@ func ReadSocket(chain *listenerv3.FilterChain) Socket {
 	if err := proto.Unmarshal(socket.GetTypedConfig().GetValue(), context); err != nil {
 		return Socket{unknown: "the TLS settings of filter chain " + chain.GetName() + " cannot be read: " + err.Error()}
 	}
-	return Socket{context: context}
+	roots, verification := Roots(context.GetCommonTlsContext())
+	return Socket{
+		context: context, roots: roots, accepted: NewAccepted(verification),
+		asked: verification != nil || roots != "" || context.GetRequireClientCertificate().GetValue(),
+	}
 }
 
 // Terminate does what a filter chain's transport socket does with a connection. One
@@ -79,36 +88,33 @@ func (s Socket) Terminate(connection *stream.Connection) Session {
 		out.Failure = "the filter chain speaks TLS only, and plaintext came"
 		return out
 	}
-	return handshake(out, s.context)
+	return s.handshake(out)
 }
 
 const rawBufferType = "type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
 
-func handshake(out Session, context *tlsv3.DownstreamTlsContext) Session {
+func (s Socket) handshake(out Session) Session {
 	settled := *out.Connection.TLS
 	out.Connection.TLS = &settled
-	common := context.GetCommonTlsContext()
-	for _, protocol := range common.GetAlpnProtocols() {
+	for _, protocol := range s.context.GetCommonTlsContext().GetAlpnProtocols() {
 		if slices.Contains(settled.Offered, protocol) {
 			out.Protocol = protocol
 			break
 		}
 	}
-	roots, verification := Roots(common)
-	asked := verification != nil || roots != "" || context.GetRequireClientCertificate().GetValue()
 	switch {
-	case !asked:
+	case !s.asked:
 		settled.Peer = nil
 	case settled.Peer == nil:
-		if context.GetRequireClientCertificate().GetValue() {
+		if s.context.GetRequireClientCertificate().GetValue() {
 			out.Failure = "the server asks for a client certificate, and none came"
 		}
-	case len(settled.Peer.Roots) > 0 && !slices.Contains(settled.Peer.Roots, roots):
-		out.Failure = "the client's certificate is of another authority than " + named(roots)
-	case len(settled.Peer.Roots) == 0 && roots != MeshRoots:
-		out.Unknown = "the client's certificate is verified against " + named(roots) + ", which is not the mesh's"
+	case len(settled.Peer.Roots) > 0 && !slices.Contains(settled.Peer.Roots, s.roots):
+		out.Failure = "the client's certificate is of another authority than " + named(s.roots)
+	case len(settled.Peer.Roots) == 0 && s.roots != MeshRoots:
+		out.Unknown = "the client's certificate is verified against " + named(s.roots) + ", which is not the mesh's"
 	default:
-		verified := Verify(verification, settled.Peer)
+		verified := s.accepted.Verify(settled.Peer)
 		switch verified.Truth {
 		case match.False:
 			out.Failure = "the client's certificate has none of the names that the server accepts"
@@ -145,40 +151,60 @@ func Roots(common *tlsv3.CommonTlsContext) (roots string, settings *tlsv3.Certif
 	return "", nil
 }
 
-// Verify compares the names of a certificate whose chain is good with those that
-// are accepted; no names accept all.
-func Verify(settings *tlsv3.CertificateValidationContext, certificate *stream.Certificate) match.Answer {
-	type accepted struct {
-		kind tlsv3.SubjectAltNameMatcher_SanType
-		text *match.Text
-	}
-	var all []accepted
+// Accepted are the names that a certificate must have one of, compiled; none accept
+// all.
+type Accepted struct {
+	names []acceptedName
+	why   string // it cannot be told
+}
+
+type acceptedName struct {
+	kind tlsv3.SubjectAltNameMatcher_SanType
+	text *match.Text
+}
+
+// NewAccepted compiles the names of settings.
+func NewAccepted(settings *tlsv3.CertificateValidationContext) Accepted {
+	var out Accepted
 	for _, m := range settings.GetMatchTypedSubjectAltNames() {
 		text, err := match.NewText(m.GetMatcher())
 		if err != nil {
-			return match.Cannot(err.Error())
+			return Accepted{why: err.Error()}
 		}
-		all = append(all, accepted{m.GetSanType(), text})
+		out.names = append(out.names, acceptedName{m.GetSanType(), text})
 	}
 	// The older form knows no types.
 	for _, m := range settings.GetMatchSubjectAltNames() { //nolint:staticcheck // Istio still writes it
 		text, err := match.NewText(m)
 		if err != nil {
-			return match.Cannot(err.Error())
+			return Accepted{why: err.Error()}
 		}
-		all = append(all, accepted{tlsv3.SubjectAltNameMatcher_SAN_TYPE_UNSPECIFIED, text})
+		out.names = append(out.names, acceptedName{tlsv3.SubjectAltNameMatcher_SAN_TYPE_UNSPECIFIED, text})
 	}
-	if len(all) == 0 {
+	return out
+}
+
+// All reports whether any name will do.
+func (a Accepted) All() bool { return a.why == "" && len(a.names) == 0 }
+
+// Verify compares the names of a certificate whose chain is good.
+func (a Accepted) Verify(certificate *stream.Certificate) match.Answer {
+	switch {
+	case a.why != "":
+		return match.Cannot(a.why)
+	case a.All():
 		return match.Yes
 	}
-	return match.Or(all, func(a accepted) match.Answer {
-		var names []string
+	return match.Or(a.names, func(a acceptedName) match.Answer {
+		out := match.No
 		if a.kind != tlsv3.SubjectAltNameMatcher_DNS {
-			names = append(names, certificate.URIs...)
+			out = match.Or(certificate.URIs, a.text.Match)
 		}
-		if a.kind != tlsv3.SubjectAltNameMatcher_URI {
-			names = append(names, certificate.DNSNames...)
+		if out.Truth != match.True && a.kind != tlsv3.SubjectAltNameMatcher_URI {
+			if other := match.Or(certificate.DNSNames, a.text.Match); other.Truth > out.Truth {
+				out = other
+			}
 		}
-		return match.Or(names, a.text.Match)
+		return out
 	})
 }

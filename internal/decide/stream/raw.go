@@ -14,3 +14,16 @@ func Raw(fields ...Header) Headers {
 	}
 	return out
 }
+
+// Sent are the fields of a request as it is sent on: those of the pseudo-headers
+// are said otherwise, and the host is the first.
+func (s *Stream) Sent() Headers {
+	out := Headers{fields: make([]Header, 1, len(s.Headers.fields))}
+	out.fields[0] = Header{Name: "host", Value: s.Authority()}
+	for _, f := range s.Headers.fields {
+		if !strings.HasPrefix(f.Name, ":") && f.Name != "host" {
+			out.fields = append(out.fields, f)
+		}
+	}
+	return out
+}
