@@ -56,6 +56,9 @@ type Answer struct {
 	Because []Origin
 }
 
+// offered are the protocols of a client that speaks HTTP/2; others offer the last.
+var offered = []string{"h2", "http/1.1"}
+
 // imagined is the text that stands for a token of the question.
 const imagined = "a-token-of-this-question"
 
@@ -88,9 +91,9 @@ func (w *World) question(r *Request) (*decide.Question, error) {
 		return nil, fmt.Errorf("reading the request: scheme %q is none of https, http and tcp", r.URL.Scheme)
 	}
 	if r.URL.Scheme == "https" {
-		q.TLS = &stream.TLS{ServerName: r.URL.Hostname(), Offered: []string{"http/1.1"}}
+		q.TLS = &stream.TLS{ServerName: r.URL.Hostname(), Offered: offered[1:]}
 		if r.HTTP2 {
-			q.TLS.Offered = []string{"h2", "http/1.1"}
+			q.TLS.Offered = offered
 		}
 		if _, err := netip.ParseAddr(r.URL.Hostname()); err == nil {
 			// A name that is an address is not sent (RFC 6066 §3).
@@ -121,7 +124,7 @@ func (w *World) message(r *Request) *hcm.Request {
 	if at >= 0 {
 		authority = r.Headers[at].Value
 	}
-	var fields []stream.Header
+	fields := make([]stream.Header, 0, len(r.Headers)+2)
 	if r.HTTP2 {
 		out.Version, out.Authority, out.Scheme = hcm.HTTP2, authority, r.URL.Scheme
 	} else {
@@ -299,11 +302,8 @@ func (w *World) knows(way entrance, host string) bool {
 // answer joins a verdict with the statements behind it.
 func (w *World) answer(v decide.Verdict, entrance *directory.Service) *Answer {
 	out := &Answer{Verdict: v, Entrance: entrance}
-	seen := map[Origin]bool{}
-	for i := len(v.Steps) - 1; i >= 0; i-- {
-		origin := w.Origins.Of(v.Steps[i])
-		if origin != nil && !seen[*origin] {
-			seen[*origin] = true
+	for _, step := range slices.Backward(v.Steps) {
+		if origin := w.Origins.Of(step); origin != nil && !slices.Contains(out.Because, *origin) {
 			out.Because = append(out.Because, *origin)
 		}
 	}

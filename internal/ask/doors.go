@@ -45,9 +45,10 @@ func (d *door) scheme() string {
 	return "http"
 }
 
-// sets is what questions about sets remember.
+// sets is what questions remember.
 type sets struct {
 	mu        sync.Mutex
+	entrances map[uint16][]entrance
 	reader    *space.Reader
 	evaluator *decide.Evaluator
 	outside   outsideHosts

@@ -130,7 +130,15 @@ type entrance struct {
 // entrances are the gateways that have a port: the first proxy of each Service in
 // front of gateway proxies.
 func (w *World) entrances(port uint16) []entrance {
-	var out []entrance
+	w.sets.mu.Lock()
+	defer w.sets.mu.Unlock()
+	out, known := w.sets.entrances[port]
+	if known {
+		return out
+	}
+	if w.sets.entrances == nil {
+		w.sets.entrances = map[uint16][]entrance{}
+	}
 	for _, s := range w.Directory.Services() {
 		p, ok := s.Port(port)
 		if !ok || p.Target == 0 {
@@ -144,5 +152,6 @@ func (w *World) entrances(port uint16) []entrance {
 			}
 		}
 	}
+	w.sets.entrances[port] = out
 	return out
 }

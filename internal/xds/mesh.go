@@ -29,7 +29,7 @@ type Source interface {
 type Mesh struct {
 	source    Source
 	nodes     []Node
-	byAddress map[netip.Addr][]int
+	byAddress map[netip.Addr][]Node
 	byKey     map[Key]int
 
 	mu      sync.Mutex
@@ -53,13 +53,13 @@ func NewMesh(ctx context.Context, source Source) (*Mesh, error) {
 	slices.SortStableFunc(nodes, compareNodes)
 	m := &Mesh{
 		source: source, nodes: nodes,
-		byAddress: make(map[netip.Addr][]int, len(nodes)),
+		byAddress: make(map[netip.Addr][]Node, len(nodes)),
 		byKey:     make(map[Key]int, len(nodes)), configs: map[Key]*remembered{},
 	}
 	for i, n := range nodes {
 		m.byKey[n.Key()] = i
 		for _, address := range n.Addresses {
-			m.byAddress[address] = append(m.byAddress[address], i)
+			m.byAddress[address] = append(m.byAddress[address], n)
 		}
 	}
 	return m, nil
@@ -84,14 +84,8 @@ func (m *Mesh) Node(key Key) (Node, bool) {
 
 // At are the proxies of the workloads at an address, in order. There is none for
 // an address outside of the mesh, and more than one where workloads share the
-// address of their machine.
-func (m *Mesh) At(address netip.Addr) []Node {
-	var out []Node
-	for _, i := range m.byAddress[address] {
-		out = append(out, m.nodes[i])
-	}
-	return out
-}
+// address of their machine. Read only.
+func (m *Mesh) At(address netip.Addr) []Node { return m.byAddress[address] }
 
 // Selected are the proxies of a namespace with at least these labels, in order;
 // no labels select all of the namespace.

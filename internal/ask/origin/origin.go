@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -38,7 +39,7 @@ type Origin struct {
 }
 
 // Origins knows the statements behind generated objects, by what the objects say
-// of themselves. It is immutable and safe for concurrent use.
+// of themselves. It is safe for concurrent use.
 type Origins struct {
 	objects map[objectKey]compile.Provenance
 	// routes are the places of a VirtualService's routes by their names.
@@ -46,9 +47,18 @@ type Origins struct {
 	// position finds the line of a field of an object that was read from a file;
 	// nil where nothing was.
 	position func(object, field string) model.Position
+
+	// known are the statements that were asked for.
+	mu    sync.RWMutex
+	known map[ruleKey]*Origin
 }
 
 type objectKey struct{ kind, namespace, name string }
+
+type ruleKey struct {
+	objectKey
+	rule int
+}
 
 // Made is one rule of a generated object with the statement that it was made from.
 type Made struct {
@@ -61,7 +71,9 @@ type Made struct {
 // New reads the annotations of generated objects; other objects are left
 // out. Position may be nil.
 func New(objects []runtime.Object, position func(object, field string) model.Position) *Origins {
-	o := &Origins{objects: map[objectKey]compile.Provenance{}, routes: map[objectKey]map[string]int{}, position: position}
+	o := &Origins{
+		objects: map[objectKey]compile.Provenance{}, routes: map[objectKey]map[string]int{}, position: position, known: map[ruleKey]*Origin{},
+	}
 	elsewhere := map[objectKey]string{}
 	for _, object := range objects {
 		if c, ok := object.(*corev1.ConfigMap); ok {
@@ -100,7 +112,7 @@ func New(objects []runtime.Object, position func(object, field string) model.Pos
 }
 
 // Of finds the statement behind a step of a verdict; nil where nothing generated
-// is behind it.
+// is behind it. It must not be changed.
 func (o *Origins) Of(step decide.Step) *Origin {
 	if o == nil || step.Object == nil {
 		return nil
@@ -114,6 +126,22 @@ func (o *Origins) Of(step decide.Step) *Origin {
 		}
 		rule = at
 	}
+	o.mu.RLock()
+	out, known := o.known[ruleKey{key, rule}]
+	o.mu.RUnlock()
+	if known {
+		return out
+	}
+	// What is not there is found out soon, and there is no end of it.
+	if out = o.find(key, rule); out != nil {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.known[ruleKey{key, rule}] = out
+	}
+	return out
+}
+
+func (o *Origins) find(key objectKey, rule int) *Origin {
 	p, ok := o.objects[key]
 	if !ok && key.kind == "AuthorizationPolicy" {
 		// Rules that Trellis puts into proxies by itself have names of the same form.
