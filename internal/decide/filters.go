@@ -4,6 +4,7 @@
 package decide
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"strings"
 	"sync"
@@ -24,6 +25,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/decide/rbac"
 	"github.com/trellis-mesh/trellis/internal/decide/route"
 	"github.com/trellis-mesh/trellis/internal/decide/stream"
+	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
 // httpFilter is one HTTP filter, compiled.
@@ -120,8 +122,14 @@ func effectiveType(config *anypb.Any) string {
 }
 
 // httpFilters are the compiled ones of a proxy: by name and type, and by the bytes of
-// their configuration. Each chain of a gateway has the same rules.
-type httpFilters map[string]map[string]compiledFilter
+// their configuration, by a digest of them. Each chain of a gateway has the same rules.
+type httpFilters map[filterKey]compiledFilter
+
+type filterKey struct {
+	name, kind string
+	optional   bool
+	digest     [sha256.Size]byte
+}
 
 type compiledFilter struct {
 	filter httpFilter
@@ -139,19 +147,16 @@ func (p *proxy) compileHTTPFilter(f *hcmv3.HttpFilter) (httpFilter, error) {
 			return httpFilter{name: f.GetName()}, fmt.Errorf("its configuration comes apart and is not known")
 		}
 	}
-	key := fmt.Sprint(f.GetName(), " ", config.GetTypeUrl(), " ", f.GetIsOptional())
-	known, ok := p.filters[key][string(config.GetValue())]
+	key := filterKey{f.GetName(), config.GetTypeUrl(), f.GetIsOptional(), sha256.Sum256(config.GetValue())}
+	known, ok := p.filters[key]
 	if !ok {
-		known.filter, known.err = newHTTPFilter(f, config)
-		if p.filters[key] == nil {
-			p.filters[key] = map[string]compiledFilter{}
-		}
-		p.filters[key][string(config.GetValue())] = known
+		known.filter, known.err = p.newHTTPFilter(f, config)
+		p.filters[key] = known
 	}
 	return known.filter, known.err
 }
 
-func newHTTPFilter(f *hcmv3.HttpFilter, config *anypb.Any) (httpFilter, error) {
+func (p *proxy) newHTTPFilter(f *hcmv3.HttpFilter, config *anypb.Any) (httpFilter, error) {
 	out := httpFilter{name: f.GetName(), overridden: &overridden{runs: map[*anypb.Any]func(*exchange) *Verdict{}}}
 	kind := effectiveType(config)
 	for part := range transparent {
@@ -163,7 +168,7 @@ func newHTTPFilter(f *hcmv3.HttpFilter, config *anypb.Any) (httpFilter, error) {
 	switch {
 	case config.MessageIs((*routerv3.Router)(nil)):
 	case config.MessageIs((*httprbacv3.RBAC)(nil)):
-		err = out.compileRBAC(config)
+		err = out.compileRBAC(p.config, config)
 	case config.MessageIs((*jwtv3.JwtAuthentication)(nil)):
 		err = out.compileJWT(config)
 	case config.MessageIs((*corsv3.Cors)(nil)):
@@ -179,9 +184,9 @@ func newHTTPFilter(f *hcmv3.HttpFilter, config *anypb.Any) (httpFilter, error) {
 	return out, err
 }
 
-func (f *httpFilter) compileRBAC(config *anypb.Any) error {
-	m := &httprbacv3.RBAC{}
-	if err := config.UnmarshalTo(m); err != nil {
+func (f *httpFilter) compileRBAC(all *xds.Config, config *anypb.Any) error {
+	m, err := xds.Unpack[httprbacv3.RBAC](all, config)
+	if err != nil {
 		return err
 	}
 	filter, err := rbac.NewHTTP(m)
