@@ -130,7 +130,7 @@ func unknown(why string) (condition, error) {
 func (c *compiler) permission(p *rbacv3.Permission, depth int) (condition, error) {
 	switch r := p.GetRule().(type) {
 	case *rbacv3.Permission_AndRules:
-		return all(each(r.AndRules.GetRules(), depth, c.permission))
+		return all(each(c.hostsLast(r.AndRules.GetRules()), depth, c.permission))
 	case *rbacv3.Permission_OrRules:
 		return c.someOf(r.OrRules.GetRules(), depth)
 	case *rbacv3.Permission_NotRule:

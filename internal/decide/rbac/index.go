@@ -4,6 +4,7 @@
 package rbac
 
 import (
+	"slices"
 	"strings"
 
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
@@ -92,6 +93,36 @@ func needs(p *rbacv3.Permission, depth int) (needed []host, known bool) {
 		return named(r.Header)
 	}
 	return nil, false
+}
+
+// hostsLast puts conditions of nothing but the host behind the others of a set of which
+// all must hold: most requests that come so far have that host, since the index has
+// asked before. Such a condition is never Unknown, so that its place changes nothing.
+func (c *compiler) hostsLast(all []*rbacv3.Permission) []*rbacv3.Permission {
+	if c.network || !slices.ContainsFunc(all, ofHostOnly) {
+		return all
+	}
+	out := make([]*rbacv3.Permission, 0, len(all))
+	var hosts []*rbacv3.Permission
+	for _, p := range all {
+		if ofHostOnly(p) {
+			hosts = append(hosts, p)
+		} else {
+			out = append(out, p)
+		}
+	}
+	return append(out, hosts...)
+}
+
+func ofHostOnly(p *rbacv3.Permission) bool {
+	alternatives := []*rbacv3.Permission{p}
+	if or := p.GetOrRules(); or != nil {
+		alternatives = or.GetRules()
+	}
+	return len(alternatives) > 0 && !slices.ContainsFunc(alternatives, func(p *rbacv3.Permission) bool {
+		_, host := named(p.GetHeader())
+		return !host
+	})
 }
 
 // named reads a matcher of the host.
