@@ -28,13 +28,22 @@ var internalOnly = set("x-envoy-retriable-status-codes x-envoy-retriable-header-
 // sanitize takes away what a client that is not internal must not say.
 func (m *Manager) sanitize(s *stream.Stream, edge bool) {
 	s.Headers.RemoveFunc(func(name string) bool {
-		return internalOnly[name] || edge && notFromTheInternet[name] || slices.Contains(m.internalOnly, name)
+		if strings.HasPrefix(name, "x-envoy-") && (internalOnly[name] || edge && notFromTheInternet[name]) {
+			return true
+		}
+		return slices.Contains(m.internalOnly, name)
 	})
 }
 
-// ofTheConnection are the headers that go whatever the request is, with the one by
+// ofTheConnection is whether a header goes whatever the request is: also the one by
 // which the proxy says that a client is internal.
-var ofTheConnection = set("x-envoy-internal keep-alive proxy-connection transfer-encoding")
+func ofTheConnection(name string) bool {
+	switch name {
+	case "x-envoy-internal", "keep-alive", "proxy-connection", "transfer-encoding":
+		return true
+	}
+	return false
+}
 
 // hopByHop takes away what concerns the connection only (RFC 9110 §7.6.1).
 func (m *Manager) hopByHop(s *stream.Stream, r *Request) {
@@ -55,7 +64,7 @@ func (m *Manager) hopByHop(s *stream.Stream, r *Request) {
 			}
 		}
 	}
-	s.Headers.RemoveFunc(func(name string) bool { return ofTheConnection[name] })
+	s.Headers.RemoveFunc(ofTheConnection)
 	if referer, has := s.Headers.Get("referer"); has && !validReferer(referer) {
 		s.Headers.Remove("referer")
 	}

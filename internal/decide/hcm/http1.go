@@ -96,7 +96,9 @@ func addField(h *stream.Headers, name, value string) {
 	}
 	had, has := h.Get(name)
 	switch {
-	case !has || !inline[name]:
+	case !has:
+		h.Set(name, value)
+	case !inline[name]:
 		h.Add(name, value)
 	case had == "":
 		h.Set(name, value)

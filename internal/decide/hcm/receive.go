@@ -247,11 +247,10 @@ func (m *Manager) Upgraded(kind string, route map[string]bool) *stream.Reply {
 
 // isUpgrade is Envoy's Utility::isUpgrade.
 func isUpgrade(h *stream.Headers) bool {
-	connection, _ := h.Get("connection")
-	protocol, has := h.Get("upgrade")
-	if !has || protocol == "" {
+	if protocol, _ := h.Get("upgrade"); protocol == "" {
 		return false
 	}
+	connection, _ := h.Get("connection")
 	for token := range strings.SplitSeq(connection, ",") {
 		if strings.EqualFold(strings.Trim(token, " \t"), "upgrade") {
 			return true

@@ -58,10 +58,10 @@ func newPlaces(providers []*provider) *places {
 			add(cookies, name, place{cookie: name}, c.GetIssuer())
 		}
 		if c.GetForwardPayloadHeader() != "" {
-			out.own = append(out.own, c.GetForwardPayloadHeader())
+			out.own = append(out.own, strings.ToLower(c.GetForwardPayloadHeader()))
 		}
 		for _, h := range c.GetClaimToHeaders() {
-			out.own = append(out.own, h.GetHeaderName())
+			out.own = append(out.own, strings.ToLower(h.GetHeaderName()))
 		}
 	}
 	for _, group := range []map[string]*place{headers, parameters, cookies} {

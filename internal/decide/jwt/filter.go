@@ -50,10 +50,10 @@ func New(c *jwtv3.JwtAuthentication) (*Filter, error) {
 	f := &Filter{skipCORS: c.GetBypassCorsPreflight(), named: map[string]requirement{}, ofState: map[string]requirement{}}
 	for _, p := range providers {
 		for _, h := range p.config.GetClaimToHeaders() {
-			f.own = append(f.own, h.GetHeaderName())
+			f.own = append(f.own, strings.ToLower(h.GetHeaderName()))
 		}
 		if name := p.config.GetForwardPayloadHeader(); name != "" {
-			f.own = append(f.own, name)
+			f.own = append(f.own, strings.ToLower(name))
 		}
 	}
 	build := &builder{providers: providers}

@@ -94,7 +94,7 @@ func (r *Route) fixedValue(s *stream.Stream) (uint64, bool) {
 	if name == "" {
 		return 0, false
 	}
-	values := s.Headers.Values(name)
+	values := s.Headers.Values(strings.ToLower(name))
 	if len(values) != 1 {
 		return 0, false
 	}

@@ -171,7 +171,7 @@ func (c *Case) rewriteHost(out *stream.Stream) []string {
 	switch {
 	case host != "":
 	case action.GetHostRewriteHeader() != "":
-		host, _ = out.Headers.Get(action.GetHostRewriteHeader())
+		host, _ = out.Headers.Get(strings.ToLower(action.GetHostRewriteHeader()))
 	case c.Route.rewrite.host != nil:
 		host = c.Route.rewrite.host.replace(match.WithoutQuery(out.Path()))
 	case action.GetAutoHostRewrite().GetValue() || action.GetHostRewrite() != "":
@@ -216,7 +216,10 @@ type addition struct {
 }
 
 func newMutation(add []*corev3.HeaderValueOption, remove []string) mutation {
-	out := mutation{remove: remove}
+	var out mutation
+	for _, name := range remove {
+		out.remove = append(out.remove, strings.ToLower(name))
+	}
 	for _, o := range add {
 		value := o.GetHeader().GetValue()
 		if value == "" {

@@ -4,6 +4,8 @@
 package route
 
 import (
+	"strings"
+
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
 	"github.com/trellis-mesh/trellis/internal/decide/match"
@@ -109,7 +111,7 @@ func (r *Route) cases(cases []Case, s *stream.Stream, taken chance) []Case {
 	case action.GetCluster() != "":
 		one.Cluster = action.GetCluster()
 	case action.GetClusterHeader() != "":
-		one.Cluster, _ = s.Headers.Get(action.GetClusterHeader())
+		one.Cluster, _ = s.Headers.Get(strings.ToLower(action.GetClusterHeader()))
 	case action.GetWeightedClusters() != nil:
 		return r.weightedCases(cases, s, taken)
 	default:
@@ -136,7 +138,7 @@ func (r *Route) weightedCases(cases []Case, s *stream.Stream, taken chance) []Ca
 		}
 		name := w.config.GetName()
 		if h := w.config.GetClusterHeader(); h != "" {
-			if value, has := s.Headers.Get(h); has {
+			if value, has := s.Headers.Get(strings.ToLower(h)); has {
 				name = value
 			}
 		}

@@ -158,7 +158,7 @@ func (t *Table) VirtualHost(s *stream.Stream) *VirtualHost {
 
 func (t *Table) hostHeader() string {
 	if h := t.config.GetVhostHeader(); h != "" {
-		return h
+		return strings.ToLower(h)
 	}
 	return stream.Authority
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // Headers are the headers of a request in the order in which they came, names in
-// lower case. The zero value has none.
+// lower case: also those that methods other than Add take. The zero value has none.
 type Headers struct {
 	fields []Header
 }
@@ -41,7 +41,6 @@ func (h *Headers) Values(name string) []string {
 	if at < 0 {
 		return nil
 	}
-	name = h.fields[at].Name
 	out := []string{h.fields[at].Value}
 	for _, f := range h.fields[at+1:] {
 		if f.Name == name {
@@ -51,19 +50,8 @@ func (h *Headers) Values(name string) []string {
 	return out
 }
 
-// index is the place of the first field of a name; -1 for none. Nearly every name
-// that is asked for is in lower case already.
+// index is the place of the first field of a name; -1 for none.
 func (h *Headers) index(name string) int {
-	at := h.indexLower(name)
-	if at < 0 {
-		if lower := strings.ToLower(name); lower != name {
-			return h.indexLower(lower)
-		}
-	}
-	return at
-}
-
-func (h *Headers) indexLower(name string) int {
 	for i := range h.fields {
 		if h.fields[i].Name == name {
 			return i
@@ -131,7 +119,7 @@ func init() {
 func (h *Headers) Add(name, value string) {
 	name = strings.ToLower(name)
 	if single[name] {
-		if i := h.indexLower(name); i >= 0 {
+		if i := h.index(name); i >= 0 {
 			h.fields[i].Value += "," + value
 			return
 		}
@@ -143,24 +131,22 @@ func (h *Headers) Add(name, value string) {
 func (h *Headers) Set(name, value string) {
 	at := h.index(name)
 	if at < 0 {
-		h.fields = append(h.fields, Header{Name: strings.ToLower(name), Value: value})
+		h.fields = append(h.fields, Header{Name: name, Value: value})
 		return
 	}
 	h.fields[at].Value = value
-	name = h.fields[at].Name
 	rest := slices.DeleteFunc(h.fields[at+1:], func(f Header) bool { return f.Name == name })
 	h.fields = h.fields[:at+1+len(rest)]
 }
 
 // Remove takes all fields of a name away.
 func (h *Headers) Remove(name string) {
-	if at := h.index(name); at >= 0 {
-		name = h.fields[at].Name
+	if h.index(name) >= 0 {
 		h.fields = slices.DeleteFunc(h.fields, func(f Header) bool { return f.Name == name })
 	}
 }
 
-// RemoveFunc takes all fields away whose names, in lower case, are to go.
+// RemoveFunc takes all fields away whose names are to go.
 func (h *Headers) RemoveFunc(goes func(name string) bool) {
 	h.fields = slices.DeleteFunc(h.fields, func(f Header) bool { return goes(f.Name) })
 }
@@ -183,7 +169,7 @@ func (s *Stream) Path() string { return s.first(Path) }
 func (s *Stream) Authority() string { return s.first(Authority) }
 
 func (s *Stream) first(name string) string {
-	if at := s.Headers.indexLower(name); at >= 0 {
+	if at := s.Headers.index(name); at >= 0 {
 		return s.Headers.fields[at].Value
 	}
 	return ""
