@@ -51,6 +51,8 @@ type Input struct {
 	Running bool
 	// Endpoints are EndpointSlices that names lead to and that Istio does not find.
 	Endpoints []runtime.Object
+	// Common as in generator.Input.
+	Common *generator.Common
 }
 
 // World is an ask.World with the control plane that it lives on.
@@ -75,7 +77,9 @@ func Alike(before, after *World) func(xds.Node) bool {
 // ran yet unless they say so: pods are made from templates and Services lead to all
 // pods that they select. The caller closes the World. ctx holds for questions, too.
 func Open(ctx context.Context, in Input) (*World, error) {
-	g, err := generator.New(ctx, generator.Input{Objects: in.Objects, MeshConfig: in.MeshConfig, Cluster: in.Mesh.Cluster, FromFiles: !in.Running})
+	g, err := generator.New(ctx, generator.Input{
+		Objects: in.Objects, MeshConfig: in.MeshConfig, Cluster: in.Mesh.Cluster, FromFiles: !in.Running, Common: in.Common,
+	})
 	if err != nil {
 		return nil, err
 	}

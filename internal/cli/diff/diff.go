@@ -20,7 +20,6 @@ import (
 	"github.com/trellis-mesh/trellis/internal/cli/live"
 	"github.com/trellis-mesh/trellis/internal/cli/mesh"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
-	"github.com/trellis-mesh/trellis/internal/document"
 	"github.com/trellis-mesh/trellis/internal/model"
 )
 
@@ -121,17 +120,16 @@ func (o *Options) run(cmd *cobra.Command, s *streams.Streams, args []string) err
 }
 
 // compare opens both sides at the same time: most of the work is Istio's. What the
-// files of both say alike is read once.
+// files of both say alike is worked on once.
 func (o *Options) compare(ctx context.Context, s *streams.Streams, args []string) (*ask.Changes, error) {
 	var sides [2]*mesh.Mesh
 	var errs [2]error
-	now, known := time.Now(), &document.Known{}
+	now, together := time.Now(), &mesh.Together{}
 	done := make(chan struct{})
 	open := func(i int) {
 		own := o.Options.Options
-		own.Known = known
 		own.Files = append(slices.Clone(o.Files), args[i])
-		if sides[i], errs[i] = mesh.Open(ctx, &own, s.In, now); errs[i] != nil {
+		if sides[i], errs[i] = together.Open(ctx, &own, s.In, now); errs[i] != nil {
 			errs[i] = fmt.Errorf("reading %s: %w", args[i], errs[i])
 		}
 	}

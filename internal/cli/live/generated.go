@@ -92,7 +92,7 @@ func (o *Options) readForGenerator(ctx context.Context, a *api) (*snapshot, erro
 // open opens the cluster with the files of the options over it.
 func (c *snapshot) open(ctx context.Context, o *Options, a *api, stdin io.Reader, at time.Time) (*mesh.Mesh, error) {
 	a.waiting.say("running Istio's generator on %d objects", len(c.all))
-	in := mesh.Cluster{Objects: c.all, MeshConfig: c.meshConfig, About: c.about, Applications: of[*v1alpha1.Application](c.objects), Endpoints: endpointsOf(c.objects)}
+	in := mesh.Cluster{Objects: c.all, MeshConfig: c.meshConfig, About: c.about, Applications: of[*v1alpha1.Application](c.objects), Endpoints: endpointsOf(c.objects), Together: o.Together}
 	lacks := slices.Clone(c.lacks)
 	if len(o.Files) > 0 {
 		over, err := o.overlay(ctx, stdin, c)
@@ -170,15 +170,17 @@ func (o *Options) Both(ctx context.Context, s *streams.Streams, at time.Time) (b
 	if err != nil {
 		return nil, nil, err
 	}
-	if after, err = read.open(ctx, o, a, s.In, at); err != nil {
+	own := *o
+	own.Together = &mesh.Together{}
+	if after, err = read.open(ctx, &own, a, s.In, at); err != nil {
 		return nil, nil, err
 	}
-	without := *o
+	without := own
 	without.Files = nil
 	over, err := without.overlay(ctx, s.In, read)
 	if err == nil {
 		before, err = mesh.Generated(ctx, mesh.Cluster{
-			Objects: over.Objects, MeshConfig: read.meshConfig, About: read.about, Applications: over.Applications, Endpoints: endpointsOf(read.objects), Draft: over,
+			Objects: over.Objects, MeshConfig: read.meshConfig, About: read.about, Applications: over.Applications, Endpoints: endpointsOf(read.objects), Draft: over, Together: own.Together,
 		}, at)
 	}
 	if err != nil {

@@ -53,6 +53,8 @@ type Options struct {
 	IstioNamespace, Revision string
 	// Dumps are files with Envoys' answers to GET /config_dump?include_eds.
 	Dumps []string
+	// Together is shared with what this is compared with; nil: nothing is shared.
+	Together *mesh.Together
 }
 
 // AddFlags registers the flags of Options.
@@ -152,7 +154,7 @@ func (o *Options) Open(ctx context.Context, s *streams.Streams, at time.Time) (*
 	case len(o.Files) == 0:
 		return nil, fmt.Errorf("%w; or a running cluster with --context", source.ErrNoFiles)
 	}
-	return mesh.Open(ctx, &o.Options, s.In, at)
+	return o.Together.Open(ctx, &o.Options, s.In, at)
 }
 
 func (o *Options) openCluster(ctx context.Context, s *streams.Streams, at time.Time) (*mesh.Mesh, error) {

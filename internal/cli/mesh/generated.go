@@ -30,6 +30,8 @@ type Cluster struct {
 	// Draft is what became of a draft over the cluster; nil: there is none, and the
 	// objects are the cluster's as they are.
 	Draft *source.Mesh
+	// Together is shared by those that are compared; nil: nothing is shared.
+	Together *Together
 }
 
 // Generated opens what Istio's generator in this process makes of a cluster's
@@ -37,7 +39,7 @@ type Cluster struct {
 func Generated(ctx context.Context, c Cluster, at time.Time) (*Mesh, error) {
 	in := world.Input{
 		Objects: c.Objects, MeshConfig: c.MeshConfig, Running: c.Draft == nil, Endpoints: c.Endpoints,
-		Mesh: c.About, Applications: c.Applications, At: at,
+		Mesh: c.About, Applications: c.Applications, At: at, Common: c.Together.common(),
 	}
 	out := &Mesh{Report: &report.Report{}, About: c.About}
 	if c.Draft != nil {

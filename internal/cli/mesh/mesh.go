@@ -15,10 +15,12 @@ import (
 
 	"github.com/trellis-mesh/trellis/internal/ask"
 	"github.com/trellis-mesh/trellis/internal/cli/source"
+	"github.com/trellis-mesh/trellis/internal/document"
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/report"
 	"github.com/trellis-mesh/trellis/internal/world"
 	"github.com/trellis-mesh/trellis/internal/xds"
+	"github.com/trellis-mesh/trellis/internal/xds/generator"
 )
 
 // Mesh is a World with what it is made from.
@@ -72,15 +74,41 @@ func (m *Mesh) Refused() []string {
 // Close lets the generator go, or the way to istiod.
 func (m *Mesh) Close() error { return m.release() }
 
+// Together is what meshes share that are compared: what their files and their objects
+// have in common is worked on once. Nil shares nothing, and the zero value is ready.
+type Together struct {
+	documents document.Known
+	planes    generator.Common
+}
+
+// common is what their generators share.
+func (t *Together) common() *generator.Common {
+	if t == nil {
+		return nil
+	}
+	return &t.planes
+}
+
 // Open reads the files and runs Istio's generator on what they make. At is the
 // moment that tokens are looked at. The caller closes it.
 func Open(ctx context.Context, o *source.Options, stdin io.Reader, at time.Time) (*Mesh, error) {
+	return (*Together)(nil).Open(ctx, o, stdin, at)
+}
+
+// Open does what the function of this name does, for one of several meshes.
+func (t *Together) Open(ctx context.Context, o *source.Options, stdin io.Reader, at time.Time) (*Mesh, error) {
+	if t != nil {
+		own := *o
+		own.Known = &t.documents
+		o = &own
+	}
 	files, err := o.ReadMesh(ctx, stdin)
 	if err != nil {
 		return nil, err
 	}
 	w, err := world.Open(ctx, world.Input{
 		Objects: files.Objects, Mesh: files.Mesh, Applications: files.Applications, Position: position(files), At: at,
+		Common: t.common(),
 	})
 	if err != nil {
 		return nil, err

@@ -118,8 +118,7 @@ func (o *Options) run(ctx context.Context, s *streams.Streams, options replay.Op
 	now, draft, before := time.Now(), o.Options, o.Options.Options
 	before.Files = o.Before
 	if len(before.Files) > 0 {
-		before.Known = &document.Known{}
-		draft.Known = before.Known
+		draft.Together = &mesh.Together{}
 	}
 	m, err := draft.Open(ctx, s, now)
 	if err != nil {
@@ -127,7 +126,7 @@ func (o *Options) run(ctx context.Context, s *streams.Streams, options replay.Op
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
 	if len(before.Files) > 0 {
-		was, err := mesh.Open(ctx, &before, s.In, now)
+		was, err := draft.Together.Open(ctx, &before, s.In, now)
 		if err != nil {
 			return fmt.Errorf("reading what was in force: %w", err)
 		}

@@ -6,6 +6,7 @@ package generator
 import (
 	"maps"
 	"reflect"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -68,21 +69,35 @@ func changeBetween(before, after *Generator) *change {
 		return c
 	}
 	root := after.input.mesh.GetRootNamespace()
-	known := map[configKey]config.Config{}
-	for _, one := range before.input.configs {
-		known[keyOf(one)] = one
+	changed := before.changed
+	switch {
+	case after.since == before.input:
+		changed = after.changed
+	case before.since != after.input:
+		changed = changedConfigs(before.input, after.input)
 	}
-	for _, one := range after.input.configs {
-		was, ok := known[keyOf(one)]
-		delete(known, keyOf(one))
-		if !ok || !sameConfig(was, one) {
-			c.note(one, root)
-		}
-	}
-	for _, one := range known {
+	for _, one := range changed {
 		c.note(one, root)
 	}
 	return c
+}
+
+// changedConfigs are Istio's objects that are only in one of two inputs, or in both
+// in another form.
+func changedConfigs(before, after *gathered) []config.Config {
+	known := make(map[configKey]config.Config, len(before.configs))
+	for _, one := range before.configs {
+		known[keyOf(one)] = one
+	}
+	var out []config.Config
+	for _, one := range after.configs {
+		was, ok := known[keyOf(one)]
+		delete(known, keyOf(one))
+		if !ok || !sameConfig(was, one) {
+			out = append(out, one)
+		}
+	}
+	return slices.AppendSeq(out, maps.Values(known))
 }
 
 func (c *change) note(one config.Config, root string) {

@@ -55,6 +55,8 @@ type Input struct {
 	// cluster would. Those addresses are from 198.18.0.0/15 (RFC 2544), which no
 	// real workload has.
 	FromFiles bool
+	// Common is shared by generators whose inputs are compared; nil: nothing is shared.
+	Common *Common
 }
 
 const (

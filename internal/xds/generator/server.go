@@ -14,6 +14,7 @@ import (
 	"istio.io/istio/pilot/pkg/model"
 	pilotxds "istio.io/istio/pilot/test/xds"
 	"istio.io/istio/pkg/cluster"
+	"istio.io/istio/pkg/config"
 	"istio.io/istio/pkg/config/mesh/meshwatcher"
 	"istio.io/istio/pkg/kube"
 	"istio.io/istio/pkg/log"
@@ -32,20 +33,33 @@ type Generator struct {
 	objects  []runtime.Object
 	problems []xds.Problem
 	// input is kept to be compared with another's; read only.
-	input    *gathered
+	input *gathered
+	// changed is what is different since another input.
+	since   *gathered
+	changed []config.Config
+
+	*plane
+	// push is what the control plane makes of this input.
+	push   *model.PushContext
+	made   xds.Provenance
+	closed sync.Once
+}
+
+// plane is a control plane that runs. Generators may share it.
+type plane struct {
 	server   *pilotxds.FakeDiscoveryServer
-	push     *model.PushContext
 	messages messages
 	// gateways is held while listeners of a gateway are made.
 	gateways sync.Mutex
-	made     xds.Provenance
 	// started is when the control plane was ready, by the clock of this machine,
 	// for Istio's cache.
 	started time.Time
 
-	stop   chan struct{}
-	ended  chan error
-	closed sync.Once
+	stop  chan struct{}
+	ended chan error
+
+	mu    sync.Mutex
+	users int
 }
 
 var _ xds.Source = (*Generator)(nil)
@@ -72,9 +86,8 @@ func New(ctx context.Context, in Input) (*Generator, error) {
 	g := &Generator{
 		nodes: nodes(gathered, in.Cluster), objects: gathered.kube, problems: gathered.problems, input: gathered,
 		made: xds.Provenance{Source: xds.FromGenerator, Name: Version(), Time: gathered.newest},
-		stop: make(chan struct{}), ended: make(chan error, 1),
 	}
-	if err := g.start(ctx, gathered, in.Cluster); err != nil {
+	if err := in.Common.run(ctx, g, in.Cluster); err != nil {
 		return nil, fmt.Errorf("starting Istio's control plane in this process: %w", err)
 	}
 	return g, nil
@@ -87,14 +100,15 @@ const quiet = 10 * time.Millisecond
 
 // start runs the server in a goroutine of its own: test.Wrap cleans up when its
 // function returns, so that function waits for the end.
-func (g *Generator) start(ctx context.Context, in *gathered, id string) error {
+func start(ctx context.Context, in *gathered, id string) (*plane, error) {
+	p := &plane{stop: make(chan struct{}), ended: make(chan error, 1), users: 1}
 	ready := make(chan struct{})
 	go func() {
-		g.ended <- test.Wrap(func(t test.Failer) {
+		p.ended <- test.Wrap(func(t test.Failer) {
 			// A panic of Istio's about odd objects must not end the program.
 			defer func() {
-				if p := recover(); p != nil {
-					t.Fatal(fmt.Sprintf("Istio cannot work with these objects: %v\n%s", p, buildinfo.Stack()))
+				if problem := recover(); problem != nil {
+					t.Fatal(fmt.Sprintf("Istio cannot work with these objects: %v\n%s", problem, buildinfo.Stack()))
 				}
 			}()
 			options := pilotxds.FakeOptions{
@@ -102,25 +116,47 @@ func (g *Generator) start(ctx context.Context, in *gathered, id string) error {
 				KubeClientBuilder: kubeClient, DebounceTime: quiet,
 			}
 			options.NetworksWatcher = meshwatcher.NewFixedNetworksWatcher(in.networks)
-			g.server = pilotxds.NewFakeDiscoveryServer(t, options)
-			settled(ctx, t, g.server, in)
-			g.push, g.started = g.server.Env().PushContext(), time.Now()
+			p.server = pilotxds.NewFakeDiscoveryServer(t, options)
+			settled(ctx, t, p.server, in)
+			p.started = time.Now()
 			close(ready)
-			<-g.stop
+			<-p.stop
 		})
 	}()
 	select {
 	case <-ready:
-		return nil
-	case err := <-g.ended:
+		return p, nil
+	case err := <-p.ended:
 		if err == nil {
 			err = errors.New("it ended at once")
 		}
-		return err
+		return nil, err
 	case <-ctx.Done():
-		g.closed.Do(func() { close(g.stop) })
-		return ctx.Err()
+		close(p.stop)
+		return nil, ctx.Err()
 	}
+}
+
+// use takes part in a control plane, if it still runs.
+func (p *plane) use() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.users == 0 {
+		return false
+	}
+	p.users++
+	return true
+}
+
+// leave ends a control plane that nobody uses any more, and waits for it.
+func (p *plane) leave() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.users--; p.users > 0 {
+		return nil
+	}
+	close(p.stop)
+	return <-p.ended
 }
 
 // kubeClient is a client whose API server is a table in memory. Kubernetes' own
@@ -147,13 +183,10 @@ func kubeClient(objects ...runtime.Object) kube.Client {
 	return client
 }
 
-// Close ends the control plane and waits for it.
+// Close ends the control plane, unless others work on it, and waits for it.
 func (g *Generator) Close() error {
 	var err error
-	g.closed.Do(func() {
-		close(g.stop)
-		err = <-g.ended
-	})
+	g.closed.Do(func() { err = g.leave() })
 	if err != nil {
 		return fmt.Errorf("ending Istio's control plane in this process: %w", err)
 	}

@@ -1,0 +1,187 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package generator
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+
+	"google.golang.org/protobuf/proto"
+	"istio.io/istio/pilot/pkg/features"
+	"istio.io/istio/pilot/pkg/model"
+	"istio.io/istio/pkg/config"
+	"istio.io/istio/pkg/config/schema/gvk"
+	"istio.io/istio/pkg/config/schema/kind"
+)
+
+// Common is what generators share whose inputs are compared. One whose input differs
+// from the first one's in policies alone works on the first one's control plane, as
+// istiod goes on working when policies change: of all that it knows, only they are
+// read anew. What each gives is the same with and without it. The zero value is ready.
+type Common struct {
+	mu    sync.Mutex
+	first *leader
+}
+
+// leader is the generator whose control plane others may work on.
+type leader struct {
+	input   *gathered
+	cluster string
+	// ready is closed when plane is set, or when there will be none.
+	ready chan struct{}
+	plane *plane
+}
+
+// run has a generator work on a control plane.
+func (c *Common) run(ctx context.Context, g *Generator, id string) error {
+	of, first := c.join(g.input, id)
+	if of != nil && !first && of.cluster == id {
+		if done, err := g.follow(ctx, of); done || err != nil {
+			return err
+		}
+	}
+	var err error
+	if g.plane, err = start(ctx, g.input, id); err == nil {
+		g.push = g.server.Env().PushContext()
+	}
+	if first {
+		of.plane = g.plane
+		close(of.ready)
+	}
+	return err
+}
+
+// join gives the generator that may be followed, and whether it is this one.
+func (c *Common) join(input *gathered, id string) (*leader, bool) {
+	if c == nil {
+		return nil, false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.first != nil {
+		return c.first, false
+	}
+	c.first = &leader{input: input, cluster: id, ready: make(chan struct{})}
+	return c.first, true
+}
+
+// policies are the kinds of which Istio reads all anew when one changes, and that
+// nothing else is made from.
+var policies = map[config.GroupVersionKind]kind.Kind{
+	gvk.AuthorizationPolicy:   kind.AuthorizationPolicy,
+	gvk.RequestAuthentication: kind.RequestAuthentication,
+}
+
+// follow works on another's control plane, if that is possible. It waits for that to
+// be ready only where it is.
+func (g *Generator) follow(ctx context.Context, of *leader) (bool, error) {
+	g.since, g.changed = of.input, changedConfigs(of.input, g.input)
+	kinds, ok := changedPolicies(of.input, g.input, g.changed)
+	if !ok {
+		return false, nil
+	}
+	select {
+	case <-of.ready:
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+	if of.plane == nil || !of.plane.use() {
+		return false, nil
+	}
+	push, ok := of.plane.with(g.input, kinds)
+	if !ok {
+		return false, of.plane.leave()
+	}
+	g.plane, g.push = of.plane, push
+	return true, nil
+}
+
+// changedPolicies are the kinds of those that differ, if nothing else does. The ambient
+// index is not made from what is read here.
+func changedPolicies(before, after *gathered, changed []config.Config) ([]kind.Kind, bool) {
+	if features.EnableAmbient || !proto.Equal(before.mesh, after.mesh) || !proto.Equal(before.networks, after.networks) ||
+		!sameObjects(before.kube, after.kube) {
+		return nil, false
+	}
+	// Istio's server refuses to start with two of one name.
+	names := make(map[configKey]bool, len(after.configs))
+	for _, one := range after.configs {
+		names[keyOf(one)] = true
+	}
+	if len(names) < len(after.configs) {
+		return nil, false
+	}
+	kinds := map[kind.Kind]bool{}
+	for _, one := range changed {
+		is, ok := policies[one.GroupVersionKind]
+		if !ok {
+			return nil, false
+		}
+		kinds[is] = true
+	}
+	return slices.Collect(maps.Keys(kinds)), true
+}
+
+// with is what the control plane makes of policies other than its own.
+func (p *plane) with(in *gathered, changed []kind.Kind) (push *model.PushContext, ok bool) {
+	defer func() {
+		// What Istio cannot work with here, it may in the usual way.
+		if recover() != nil {
+			push, ok = nil, false
+		}
+	}()
+	of := p.server.Env()
+	env := model.NewEnvironment()
+	env.ServiceDiscovery, env.Watcher, env.AmbientIndexes = of.ServiceDiscovery, of.Watcher, of.AmbientIndexes
+	env.NetworksWatcher, env.NetworkManager, env.DomainSuffix = of.NetworksWatcher, of.NetworkManager, of.DomainSuffix
+	env.TrustBundle, env.CredentialsController, env.GatewayAPIController = of.TrustBundle, of.CredentialsController, of.GatewayAPIController
+	env.EndpointIndex, env.Cache, env.VirtualServiceController = of.EndpointIndex, of.Cache, of.VirtualServiceController
+	env.ConfigStore = &otherPolicies{ConfigStore: of.ConfigStore, configs: in.configs}
+	env.Init()
+
+	old := of.PushContext()
+	push = model.NewPushContext()
+	push.PushVersion, push.JwtKeyResolver = old.PushVersion, old.JwtKeyResolver
+	request := &model.PushRequest{ConfigsUpdated: map[model.ConfigKey]struct{}{}}
+	for _, one := range changed {
+		request.ConfigsUpdated[model.ConfigKey{Kind: one}] = struct{}{}
+	}
+	push.InitContext(env, old, request)
+	return push, true
+}
+
+// otherPolicies are a store's objects with others in place of its policies.
+type otherPolicies struct {
+	model.ConfigStore
+	configs []config.Config
+}
+
+// List implements model.ConfigStore.
+func (o *otherPolicies) List(of config.GroupVersionKind, namespace string) []config.Config {
+	if _, own := policies[of]; !own {
+		return o.ConfigStore.List(of, namespace)
+	}
+	var out []config.Config
+	for _, one := range o.configs {
+		if one.GroupVersionKind == of && (namespace == model.NamespaceAll || one.Namespace == namespace) {
+			out = append(out, one)
+		}
+	}
+	return out
+}
+
+// Get implements model.ConfigStore.
+func (o *otherPolicies) Get(of config.GroupVersionKind, name, namespace string) *config.Config {
+	if _, own := policies[of]; !own {
+		return o.ConfigStore.Get(of, name, namespace)
+	}
+	for _, one := range o.List(of, namespace) {
+		if one.Name == name {
+			return &one
+		}
+	}
+	return nil
+}
