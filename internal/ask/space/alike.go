@@ -5,7 +5,6 @@ package space
 
 import (
 	"fmt"
-	"hash/fnv"
 	"net/netip"
 	"strings"
 
@@ -28,7 +27,7 @@ func (e *Explorer) Alike() bool {
 		}
 		t := &tracer{walker: &walker{Explorer: e, side: s, add: func(class.Dimension, atom.Pattern) {}}, seen: map[string]bool{}}
 		t.gateway(e.Within)
-		if !t.sure || i > 0 && t.parts.String() != first {
+		if !t.sure || t.unsure || i > 0 && t.parts.String() != first {
 			return false
 		}
 		first = t.parts.String()
@@ -41,8 +40,8 @@ type tracer struct {
 	*walker
 	parts strings.Builder
 	seen  map[string]bool
-	// sure: everything was understood.
-	sure bool
+	// sure: the tracer came to the routes. unsure: it could not read something.
+	sure, unsure bool
 }
 
 func (t *tracer) gateway(p *class.Point) {
@@ -111,15 +110,9 @@ func (t *tracer) filters(ch *chain, v *view) {
 }
 
 func (t *tracer) write(m proto.Message) {
-	raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
-	if err != nil {
-		t.sure = false
-		return
-	}
-	h := fnv.New128a()
-	// Writing to a hash never fails.
-	_, _ = h.Write(raw)
-	fmt.Fprintf(&t.parts, "%x\n", h.Sum(nil))
+	d := t.side.Reader.digest(m)
+	t.unsure = t.unsure || !d.known
+	t.parts.Write(d.sum[:])
 }
 
 // cluster writes down where it leads: how it is secured, and what the workloads
@@ -158,13 +151,13 @@ func (t *tracer) workload(at netip.AddrPort) {
 		}
 		config, err := t.side.Proxies.Config(node)
 		if err != nil {
-			t.sure = false
+			t.unsure = true
 			return
 		}
 		l, ok := config.Inbound(at)
 		t.parts.WriteString(node.String())
 		if ok {
-			t.parts.WriteString(t.side.Reader.digest(l))
+			t.write(l)
 		}
 	}
 }

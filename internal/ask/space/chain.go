@@ -4,8 +4,8 @@
 package space
 
 import (
+	"crypto/sha256"
 	"fmt"
-	"hash/fnv"
 	"maps"
 	"slices"
 
@@ -147,7 +147,7 @@ type Reader struct {
 	// chains have all that they have, ways only where they lead.
 	chains, ways once.Map[*listenerv3.FilterChain, *chain]
 	tables       once.Map[*routev3.RouteConfiguration, *table]
-	digests      once.Map[*listenerv3.Listener, string]
+	digests      once.Map[proto.Message, digest]
 	filters      once.Map[proto.Message, []any]
 	splits       class.Memo
 }
@@ -155,14 +155,18 @@ type Reader struct {
 // NewReader makes an empty one.
 func NewReader() *Reader { return &Reader{} }
 
-// digest is a text that is the same for listeners that are.
-func (r *Reader) digest(l *listenerv3.Listener) string {
-	return r.digests.Get(l, func() string {
-		raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(l)
-		h := fnv.New128a()
-		// Writing to a hash never fails.
-		_, _ = h.Write(raw)
-		return fmt.Sprintf("%x %v\n", h.Sum(nil), err)
+// digest is the same for messages that are; known is false where it cannot be told.
+type digest struct {
+	sum   [sha256.Size]byte
+	known bool
+}
+
+// digest remembers a message's: the rules of a gateway are written down for each of its
+// hosts.
+func (r *Reader) digest(m proto.Message) digest {
+	return r.digests.Get(m, func() digest {
+		raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+		return digest{sha256.Sum256(raw), err == nil}
 	})
 }
 

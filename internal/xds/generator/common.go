@@ -5,6 +5,8 @@ package generator
 
 import (
 	"context"
+	"crypto/sha256"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -15,6 +17,9 @@ import (
 	"istio.io/istio/pkg/config"
 	"istio.io/istio/pkg/config/schema/gvk"
 	"istio.io/istio/pkg/config/schema/kind"
+	"istio.io/istio/pkg/config/schema/resource"
+
+	"github.com/trellis-mesh/trellis/internal/once"
 )
 
 // Common is what generators share whose inputs are compared. One whose input differs
@@ -24,6 +29,33 @@ import (
 type Common struct {
 	mu    sync.Mutex
 	first *leader
+	// judged is what Istio says of objects.
+	judged once.Map[judged, error]
+}
+
+// judged is all that Istio looks at when it judges an object.
+type judged struct {
+	key    configKey
+	digest [sha256.Size]byte
+}
+
+// judge has Istio judge an object as its webhook does: one that others have, too, once.
+func (c *Common) judge(known resource.Schema, one config.Config) error {
+	judge := func() error {
+		_, err := known.ValidateConfig(one)
+		return err
+	}
+	spec, is := one.Spec.(proto.Message)
+	if c == nil || !is {
+		return judge()
+	}
+	raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(spec)
+	if err != nil {
+		return judge()
+	}
+	// Maps are printed in the order of their keys.
+	raw = fmt.Appendf(raw, "%q %q", one.Labels, one.Annotations)
+	return c.judged.Get(judged{keyOf(one), sha256.Sum256(raw)}, judge)
 }
 
 // leader is the generator whose control plane others may work on.

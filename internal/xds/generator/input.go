@@ -115,7 +115,7 @@ func gather(in Input) (*gathered, error) {
 	if err := g.readMesh(text, networks); err != nil {
 		return nil, err
 	}
-	return g, g.addAll(objects)
+	return g, g.addAll(objects, in.Common)
 }
 
 func (g *gathered) readMesh(text, networks string) error {
@@ -137,14 +137,14 @@ func (g *gathered) readMesh(text, networks string) error {
 
 // addAll takes the objects in order. Istio's own are read and judged at the same time,
 // which takes most of the time.
-func (g *gathered) addAll(objects []client.Object) error {
+func (g *gathered) addAll(objects []client.Object, common *Common) error {
 	read := make([]*configObject, len(objects))
 	var wait sync.WaitGroup
 	next := make(chan int)
 	for range runtime.GOMAXPROCS(0) {
 		wait.Go(func() {
 			for i := range next {
-				read[i] = readConfig(objects[i], g.newest)
+				read[i] = readConfig(objects[i], g.newest, common)
 			}
 		})
 	}
@@ -236,7 +236,7 @@ type configObject struct {
 // readConfig takes an object as Istio's webhook would: an invalid one has a problem.
 // What is not created yet will be younger than all that is there, of which newest is
 // the youngest.
-func readConfig(object client.Object, newest time.Time) (out *configObject) {
+func readConfig(object client.Object, newest time.Time, common *Common) (out *configObject) {
 	kind := kindOf(object)
 	where := object.GetNamespace() + "/" + object.GetName()
 	out = &configObject{object: object}
@@ -259,7 +259,7 @@ func readConfig(object client.Object, newest time.Time) (out *configObject) {
 	if out.config.CreationTimestamp.IsZero() {
 		out.config.CreationTimestamp = newest.Add(time.Second)
 	}
-	if _, err := out.known.ValidateConfig(out.config); err != nil {
+	if err := common.judge(out.known, out.config); err != nil {
 		out.problem = &xds.Problem{Kind: xds.Refused, Type: kind.Kind, Resource: where,
 			Detail: "Istio would refuse the object, and it was left out: " + err.Error()}
 	}
