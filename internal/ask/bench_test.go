@@ -6,6 +6,7 @@ package ask_test
 import (
 	"encoding/json"
 	"flag"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -18,6 +19,8 @@ import (
 	"github.com/trellis-mesh/trellis/internal/cli/mesh"
 	"github.com/trellis-mesh/trellis/internal/cli/source"
 	"github.com/trellis-mesh/trellis/internal/decide"
+	"github.com/trellis-mesh/trellis/internal/decide/hcm"
+	"github.com/trellis-mesh/trellis/internal/decide/stream"
 	"github.com/trellis-mesh/trellis/test/fleet"
 )
 
@@ -123,7 +126,8 @@ func BenchmarkWho(b *testing.B) {
 var services = flag.Int("services", 1000, "how many services the platform of the benchmarks has")
 
 // BenchmarkDecide follows one request from the internet through a gateway with 1,000
-// routes to the application.
+// routes and the application's own proxy: the decision, with all its steps, and the
+// answer to a person, with the statements behind it.
 func BenchmarkDecide(b *testing.B) {
 	m := open(b, platformOf(b, fleet.Options{Applications: 250, Routes: 4, Ingresses: 1}))
 	u, err := url.Parse("https://app-00249-0.i00.example.com/api/v3/items")
@@ -135,10 +139,27 @@ func BenchmarkDecide(b *testing.B) {
 		b.Fatal(err)
 	}
 	question := &ask.Request{URL: u, Claims: claims}
-	b.Run("warm", func(b *testing.B) {
-		if _, err := m.Can(question); err != nil {
-			b.Fatal(err)
+	first, err := m.Can(question)
+	if err != nil {
+		b.Fatal(err)
+	}
+	port, _ := first.Entrance.Port(443)
+	request := &hcm.Request{Method: "GET", Target: u.Path, Headers: stream.Raw(
+		stream.Header{Name: "host", Value: u.Host}, stream.Header{Name: "authorization", Value: "Bearer one"})}
+	asked := &decide.Question{
+		From: decide.Source{Address: netip.MustParseAddrPort("203.0.113.10:40000")},
+		To:   netip.AddrPortFrom(first.Entrance.Endpoints[0], port.Target), At: moment, Request: request,
+		TLS:    &stream.TLS{ServerName: u.Host, Offered: []string{"http/1.1"}},
+		Tokens: map[string]*stream.Token{"one": {Claims: claims}},
+	}
+	b.Run("decision", func(b *testing.B) {
+		for b.Loop() {
+			if v := m.Evaluator.Decide(asked); v.Outcome != decide.Allow || len(v.Steps) != len(first.Steps) {
+				b.Fatalf("%+v", v)
+			}
 		}
+	})
+	b.Run("answer", func(b *testing.B) {
 		for b.Loop() {
 			answer, err := m.Can(question)
 			if err != nil || answer.Outcome != decide.Allow {

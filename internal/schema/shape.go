@@ -106,28 +106,33 @@ func (s *shape) restrict() bool {
 	if len(v.AllOf)+len(v.AnyOf)+len(v.OneOf) > 0 || v.Not != nil || v.MultipleOf != nil || v.ExclusiveMinimum || v.ExclusiveMaximum {
 		return false
 	}
-	if v.Pattern != "" {
+	return whole(v.Minimum) && whole(v.Maximum) && s.restrictText() &&
+		(v.Format == "" || s.kind == "integer" && (v.Format == "int32" || v.Format == "int64"))
+}
+
+func whole(bound *float64) bool {
+	return bound == nil || *bound == math.Trunc(*bound) && math.Abs(*bound) <= math.MaxInt32
+}
+
+func (s *shape) restrictText() bool {
+	if s.limits.Pattern != "" {
 		var err error
-		if s.pattern, err = regexp.Compile(v.Pattern); err != nil || s.kind != "string" {
+		if s.pattern, err = regexp.Compile(s.limits.Pattern); err != nil || s.kind != "string" {
 			return false
 		}
 	}
-	if len(v.Enum) > 0 {
-		s.enum = map[string]bool{}
-		for _, one := range v.Enum {
-			text, ok := one.Object.(string)
-			if !ok || s.kind != "string" {
-				return false
-			}
-			s.enum[text] = true
-		}
+	if len(s.limits.Enum) == 0 {
+		return true
 	}
-	for _, bound := range []*float64{v.Minimum, v.Maximum} {
-		if bound != nil && (*bound != math.Trunc(*bound) || math.Abs(*bound) > math.MaxInt32) {
+	s.enum = map[string]bool{}
+	for _, one := range s.limits.Enum {
+		text, ok := one.Object.(string)
+		if !ok || s.kind != "string" {
 			return false
 		}
+		s.enum[text] = true
 	}
-	return v.Format == "" || s.kind == "integer" && (v.Format == "int32" || v.Format == "int64")
+	return true
 }
 
 // compile has the rules of one place compiled as the API server does it.

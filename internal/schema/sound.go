@@ -44,20 +44,21 @@ type holding struct {
 
 // fits reports whether a value is sure to be what its shape says.
 func (h *holding) fits(s *shape, value any) bool {
-	if s.opaque {
-		return false
-	}
+	return !s.opaque && h.is(s, value) && h.holds(s, value)
+}
+
+func (h *holding) is(s *shape, value any) bool {
 	switch v := value.(type) {
 	case map[string]any:
-		return s.kind == "object" && h.fitsObject(s, v) && h.holds(s, value)
+		return s.kind == "object" && h.fitsObject(s, v)
 	case []any:
-		return s.kind == "array" && h.fitsList(s, v) && h.holds(s, value)
+		return s.kind == "array" && h.fitsList(s, v)
 	case string:
-		return s.kind == "string" && s.fitsText(v) && h.holds(s, value)
+		return s.kind == "string" && s.fitsText(v)
 	case int64:
-		return s.kind == "integer" && s.fitsNumber(v) && h.holds(s, value)
+		return s.kind == "integer" && s.fitsNumber(v)
 	case bool:
-		return s.kind == "boolean" && h.holds(s, value)
+		return s.kind == "boolean"
 	}
 	return false
 }
