@@ -125,7 +125,17 @@ func sameConfig(a, b config.Config) bool {
 		return false
 	}
 	return a.CreationTimestamp.Equal(b.CreationTimestamp) && maps.Equal(a.Labels, b.Labels) &&
-		maps.Equal(ofIstio(a.Annotations), ofIstio(b.Annotations)) && reflect.DeepEqual(a.Status, b.Status)
+		maps.Equal(ofIstio(a.Annotations), ofIstio(b.Annotations)) && sameStatus(a.Status, b.Status)
+}
+
+// sameStatus does not look into messages by reflection: they remember that somebody did.
+func sameStatus(a, b any) bool {
+	one, is := a.(proto.Message)
+	other, too := b.(proto.Message)
+	if is && too {
+		return proto.Equal(one, other)
+	}
+	return reflect.DeepEqual(a, b)
 }
 
 func ofIstio(annotations map[string]string) map[string]string {

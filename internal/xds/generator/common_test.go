@@ -12,6 +12,9 @@ import (
 
 	"google.golang.org/protobuf/encoding/prototext"
 	"google.golang.org/protobuf/proto"
+	meta "istio.io/api/meta/v1alpha1"
+	networkingapi "istio.io/api/networking/v1alpha3"
+	"istio.io/istio/pkg/config"
 
 	"github.com/trellis-mesh/trellis/internal/xds"
 	"github.com/trellis-mesh/trellis/internal/xds/generator"
@@ -148,5 +151,19 @@ func TestAControlPlaneRunsUntilNobodyUsesIt(t *testing.T) {
 	}
 	if third, _ := start(t, in); generator.SameControlPlane(first, third) {
 		t.Error("it works on what has ended")
+	}
+}
+
+// TestAStatusThatWasLookedAtIsTheSame: a message is another to reflection once somebody
+// has looked at it, as Istio does with the objects of the first side.
+func TestAStatusThatWasLookedAtIsTheSame(t *testing.T) {
+	spec := &networkingapi.VirtualService{Hosts: []string{"x.example.com"}}
+	looked := &meta.IstioStatus{}
+	_ = proto.Clone(looked)
+	if !generator.SameConfig(config.Config{Spec: spec, Status: looked}, config.Config{Spec: spec, Status: &meta.IstioStatus{}}) {
+		t.Error("two empty statuses are different")
+	}
+	if generator.SameConfig(config.Config{Spec: spec, Status: &meta.IstioStatus{ObservedGeneration: 2}}, config.Config{Spec: spec, Status: looked}) {
+		t.Error("two different statuses are the same")
 	}
 }

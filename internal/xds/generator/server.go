@@ -112,7 +112,7 @@ func start(ctx context.Context, in *gathered, id string) (*plane, error) {
 				}
 			}()
 			options := pilotxds.FakeOptions{
-				Configs: withLast(in.configs), KubernetesObjects: in.kube, MeshConfig: in.mesh, DefaultClusterName: cluster.ID(id),
+				Configs: withLast(copies(in.configs)), KubernetesObjects: in.kube, MeshConfig: in.mesh, DefaultClusterName: cluster.ID(id),
 				KubeClientBuilder: kubeClient, DebounceTime: quiet,
 			}
 			options.NetworksWatcher = meshwatcher.NewFixedNetworksWatcher(in.networks)
@@ -135,6 +135,19 @@ func start(ctx context.Context, in *gathered, id string) (*plane, error) {
 		close(p.stop)
 		return nil, ctx.Err()
 	}
+}
+
+// copies are objects for Istio's server alone, which writes into those of some kinds:
+// the input is compared with others while the server starts.
+func copies(configs []config.Config) []config.Config {
+	out := make([]config.Config, 0, len(configs))
+	for _, one := range configs {
+		if _, read := policies[one.GroupVersionKind]; !read {
+			one = one.DeepCopy()
+		}
+		out = append(out, one)
+	}
+	return out
 }
 
 // use takes part in a control plane, if it still runs.
