@@ -1,7 +1,8 @@
 // Copyright The Trellis Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package once keeps what is made when it is first asked for.
+// Package once keeps values that are made when somebody first asks for them: what a
+// configuration means is worked out once, for all requests that are decided by it.
 package once
 
 import "sync"

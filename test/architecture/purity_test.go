@@ -20,9 +20,9 @@ var pure = map[string][]string{
 	"internal/model":   {"api/v1alpha1"},
 	"internal/intent":  {"api/v1alpha1", "internal/model"},
 	"internal/compile": {"api/v1alpha1", "internal/model", "internal/intent"},
-	"internal/xds":     {"internal/model"},
+	"internal/xds":     {"internal/model", "internal/once"},
 	"internal/decide":  {"api/v1alpha1", "internal/model", "internal/xds"},
-	"internal/ask":     {"api/v1alpha1", "internal/model", "internal/intent", "internal/compile", "internal/xds", "internal/decide"},
+	"internal/ask":     {"api/v1alpha1", "internal/model", "internal/intent", "internal/compile", "internal/xds", "internal/decide", "internal/once"},
 }
 
 // outside are packages below a pure one that fetch what it holds.

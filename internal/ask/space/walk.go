@@ -103,11 +103,22 @@ func (w *walker) pass(node xds.Node, config *xds.Config, l *listenerv3.Listener,
 	v.tls = v.tls && choice.Chain.GetTransportSocket() != nil
 	ch := w.side.Reader.chain(config, choice.Chain)
 	if w.met == nil && w.refused(ch, v) {
-		if hops == 0 && w.Passing && w.side.Evaluator != nil && w.side.Evaluator.Understands(node, choice.Chain) {
+		if hops == 0 && w.understood(node, choice.Chain) {
 			w.stops++
 		}
 		return
 	}
+	w.through(node, config, ch, v, hops)
+}
+
+// understood reports whether nothing of a chain makes a verdict Unknown, where that is
+// asked for.
+func (w *walker) understood(node xds.Node, c *listenerv3.FilterChain) bool {
+	return w.Passing && w.side.Evaluator != nil && w.side.Evaluator.Understands(node, c)
+}
+
+// through is a class in the filters of a chain, one after the other.
+func (w *walker) through(node xds.Node, config *xds.Config, ch *chain, v *view, hops int) {
 	for _, r := range ch.network {
 		if !w.ask(node, r, v) {
 			return
@@ -354,13 +365,13 @@ func (w *walker) route(node xds.Node, config *xds.Config, t *table, v *view, hop
 			}
 		case yes:
 		}
-		w.through(node, config, r, v, hops)
+		w.lead(node, config, r, v, hops)
 		return
 	}
 }
 
-// through follows a route to its clusters.
-func (w *walker) through(node xds.Node, config *xds.Config, r *route, v *view, hops int) {
+// lead follows a route to its clusters.
+func (w *walker) lead(node xds.Node, config *xds.Config, r *route, v *view, hops int) {
 	next := *v
 	action := r.protos[0].GetRoute()
 	if host := action.GetHostRewriteLiteral(); host != "" {
