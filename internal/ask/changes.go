@@ -57,7 +57,7 @@ type Changes struct {
 	// Notes say why something may be missing; none: all was computed.
 	Notes []string `json:"notes,omitempty"`
 	// Compared is how many classes were decided on both sides; what is the same in
-	// both configurations was not decided.
+	// both configurations was not decided, nor what both refuse for certain.
 	Compared int `json:"compared"`
 }
 

@@ -198,15 +198,16 @@ var benchmarkLine = regexp.MustCompile(`(?m)^Benchmark(\S+?)-\d+\s+\d+\s+([0-9.]
 // warmFigures are questions to a World that was asked before, and single decisions:
 // Go benchmarks.
 func warmFigures(ctx context.Context) ([]figure, error) {
-	command := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", "^Benchmark(Exposed|Who|Decide)$/^warm$", "-benchtime", "1s", "./internal/ask")
+	command := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", "^Benchmark(Exposed|Who|Decide)$/^(warm|decision|answer)$", "-benchtime", "1s", "./internal/ask")
 	out, err := command.CombinedOutput()
 	if err != nil {
 		return nil, fmt.Errorf("running the benchmarks of internal/ask, %w: %s", err, out)
 	}
 	names := map[string]figure{
-		"Exposed/warm": {Name: "exposed, 1000 services, warm", Bar: 1000, Unit: "ms"},
-		"Who/warm":     {Name: "who, 1000 services, warm", Bar: 1000, Unit: "ms"},
-		"Decide/warm":  {Name: "one decision, gateway and application, 1000 routes", Bar: 0.05, Unit: "ms"},
+		"Exposed/warm":    {Name: "exposed, 1000 services, warm", Bar: 1000, Unit: "ms"},
+		"Who/warm":        {Name: "who, 1000 services, warm", Bar: 1000, Unit: "ms"},
+		"Decide/decision": {Name: "one decision, gateway and application, 1000 routes", Bar: 0.05, Unit: "ms"},
+		"Decide/answer":   {Name: "the same, with the statements behind it", Unit: "ms"},
 	}
 	var all []figure
 	for _, line := range benchmarkLine.FindAllSubmatch(out, -1) {
