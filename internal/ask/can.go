@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/trellis-mesh/trellis/internal/ask/directory"
+	"github.com/trellis-mesh/trellis/internal/ask/witness"
 	"github.com/trellis-mesh/trellis/internal/decide"
 	"github.com/trellis-mesh/trellis/internal/decide/hcm"
 	"github.com/trellis-mesh/trellis/internal/decide/stream"
@@ -59,9 +60,6 @@ type Answer struct {
 // offered are the protocols of a client that speaks HTTP/2; others offer the last.
 var offered = []string{"h2", "http/1.1"}
 
-// imagined is the text that stands for a token of the question.
-const imagined = "a-token-of-this-question"
-
 // Can decides one request. An error is about the question: a workload or host that
 // nobody knows, a scheme that is none.
 func (w *World) Can(r *Request) (*Answer, error) {
@@ -101,7 +99,7 @@ func (w *World) question(r *Request) (*decide.Question, error) {
 		}
 	}
 	if r.Claims != nil {
-		q.Tokens = map[string]*stream.Token{imagined: {Claims: r.Claims}}
+		q.Tokens = map[string]*stream.Token{witness.AnyToken: {Claims: r.Claims}}
 	}
 	return q, nil
 }
@@ -139,7 +137,7 @@ func (w *World) message(r *Request) *hcm.Request {
 	case r.Bearer != "":
 		fields = append(fields, stream.Header{Name: "authorization", Value: "Bearer " + r.Bearer})
 	case r.Claims != nil:
-		fields = append(fields, stream.Header{Name: "authorization", Value: "Bearer " + imagined})
+		fields = append(fields, stream.Header{Name: "authorization", Value: "Bearer " + witness.AnyToken})
 	}
 	out.Headers = stream.Raw(fields...)
 	return out

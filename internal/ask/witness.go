@@ -38,9 +38,6 @@ type Witness struct {
 	unaskable string
 }
 
-// anyHost is the host of requests whose host makes no difference.
-const anyHost = "any-other.example"
-
 // Internet is where requests from outside of the mesh come from.
 const Internet = "internet"
 
@@ -55,7 +52,7 @@ func (d *door) witness(from string, r witness.Request) Witness {
 		out.unaskable = "there is no such workload"
 	case from != Internet && d.service == nil:
 		out.unaskable = "no Service has that port"
-	case d.Mutual && r.Host != anyHost:
+	case d.Mutual && r.Host != witness.AnyHost:
 		out.unaskable = "it names another host than it goes to"
 	}
 	if !d.HTTP {
@@ -94,7 +91,7 @@ func claimsJSON(claims *structpb.Struct) json.RawMessage {
 func (d *door) url(r witness.Request) string {
 	host, _, _ := strings.Cut(r.Host, ":")
 	// At a workload the host makes no difference, where no rule names one.
-	indifferent := d.node.Type != xds.Router && host == anyHost
+	indifferent := d.node.Type != xds.Router && host == witness.AnyHost
 	if d.Mutual || d.Workload != nil || !d.TLS && !d.HTTP || indifferent {
 		if d.service != nil {
 			host = d.service.Host

@@ -45,26 +45,25 @@ func newProxy(node xds.Node, config *xds.Config) *proxy {
 	}
 }
 
-func (p *proxy) listener(l *listenerv3.Listener) *listener.Chains {
+// remember is the value of a key in one of a proxy's tables, made the first time. Make
+// is called with the lock held.
+func remember[K comparable, V any](p *proxy, known map[K]V, key K, make func(K) V) V {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	out, ok := p.listeners[l]
+	out, ok := known[key]
 	if !ok {
-		out = listener.Compile(l)
-		p.listeners[l] = out
+		out = make(key)
+		known[key] = out
 	}
 	return out
 }
 
-func (p *proxy) chain(proto *listenerv3.FilterChain) *filterChain {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	out, ok := p.chains[proto]
-	if !ok {
-		out = p.compileChain(proto)
-		p.chains[proto] = out
-	}
-	return out
+func (p *proxy) listener(l *listenerv3.Listener) *listener.Chains {
+	return remember(p, p.listeners, l, listener.Compile)
+}
+
+func (p *proxy) chain(c *listenerv3.FilterChain) *filterChain {
+	return remember(p, p.chains, c, p.compileChain)
 }
 
 // object is the Istio object that a part of the configuration was made from.
@@ -72,26 +71,12 @@ func (p *proxy) object(of *corev3.Metadata) *Object {
 	if of == nil {
 		return nil
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	out, ok := p.objects[of]
-	if !ok {
-		out = objectOf(of)
-		p.objects[of] = out
-	}
-	return out
+	return remember(p, p.objects, of, objectOf)
 }
 
 // upstream is a cluster by its name; nil where there is none.
 func (p *proxy) upstream(name string) *upstream {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	out, ok := p.upstreams[name]
-	if !ok {
-		out = p.compileUpstream(name)
-		p.upstreams[name] = out
-	}
-	return out
+	return remember(p, p.upstreams, name, p.compileUpstream)
 }
 
 // certificateOf is the one that Istio gives a workload: with one SPIFFE ID

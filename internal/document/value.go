@@ -25,7 +25,9 @@ func valueOf(raw []byte, root *yaml.Node) (map[string]any, bool) {
 	if root == nil || root.Kind != yaml.MappingNode {
 		return nil, false
 	}
-	return mappingValue(root, 0)
+	value, ok := nodeValue(root, 0)
+	object, _ := value.(map[string]any)
+	return object, ok
 }
 
 // maxDepth is far from where either library gives up.
@@ -53,10 +55,7 @@ func nodeValue(node *yaml.Node, depth int) (any, bool) {
 	return nil, false
 }
 
-func mappingValue(node *yaml.Node, depth int) (map[string]any, bool) {
-	if node.Anchor != "" || node.Style&yaml.TaggedStyle != 0 {
-		return nil, false
-	}
+func mappingValue(node *yaml.Node, depth int) (any, bool) {
 	out := make(map[string]any, len(node.Content)/2)
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		read, ok := nodeValue(node.Content[i], depth+1)

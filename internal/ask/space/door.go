@@ -47,12 +47,9 @@ type Door struct {
 	At time.Time
 }
 
-// anyHost is of requests that may have any.
-const anyHost = "any-other.example"
-
 // Witness is one request of a class.
 func (d *Door) Witness(p *class.Point) witness.Request {
-	out := witness.Request{Host: anyHost, Path: "/", Method: "GET"}
+	out := witness.Request{Host: witness.AnyHost, Path: "/", Method: "GET"}
 	query, claims := url.Values{}, map[string]*structpb.Value{}
 	p.Each(func(at class.Dimension, v class.Value) {
 		if v.Absent {
@@ -88,7 +85,7 @@ func (d *Door) Witness(p *class.Point) witness.Request {
 		out.Claims = &structpb.Struct{Fields: claims}
 		at, known := d.Places[claims["iss"].GetStringValue()]
 		if !known {
-			at = witness.Place{Header: "authorization", Prefix: "Bearer "}
+			at = witness.Bearer
 		}
 		out.Place = at
 	}
@@ -120,7 +117,7 @@ func (d *Door) Ask(r witness.Request) *decide.Question {
 
 // connection is the one that requests of a class come by.
 func (d *Door) connection(p *class.Point) *stream.Connection {
-	r := witness.Request{Host: anyHost}
+	r := witness.Request{Host: witness.AnyHost}
 	if v, ok := p.Value(class.Dimension{Kind: class.Host}); ok {
 		r.Host = d.host(v)
 	}

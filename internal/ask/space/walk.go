@@ -328,7 +328,7 @@ func (w *walker) look(f *tokens, v *view) {
 
 // place notes where a provider's tokens are sent.
 func (w *walker) place(p *jwtv3.JwtProvider, v *view) {
-	at := witness.Place{Header: "authorization", Prefix: "Bearer "}
+	at := witness.Bearer
 	switch {
 	case len(p.GetFromHeaders()) > 0:
 		at = witness.Place{Header: strings.ToLower(p.GetFromHeaders()[0].GetName()), Prefix: p.GetFromHeaders()[0].GetValuePrefix()}

@@ -22,8 +22,15 @@ type Place struct {
 	Header, Prefix, Parameter, Cookie string
 }
 
-// AnyToken is the text that stands for a token of a class in its request.
+// AnyToken is the text that stands for a token that exists in a question only.
 const AnyToken = "a-token-of-this-question"
+
+// AnyHost is the host of requests whose host makes no difference.
+const AnyHost = "any-other.example"
+
+// Bearer is where tokens are sent that nobody has said another place for (RFC 6750
+// §2.1).
+var Bearer = Place{Header: "authorization", Prefix: "Bearer "}
 
 // Request is the witness of a class in plain words.
 type Request struct {

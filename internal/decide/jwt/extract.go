@@ -38,6 +38,19 @@ type found struct {
 	at   *place
 }
 
+// written are the headers that a provider's filter writes itself: what a client says
+// in them does not count.
+func written(c *jwtv3.JwtProvider) []string {
+	var out []string
+	if name := c.GetForwardPayloadHeader(); name != "" {
+		out = append(out, strings.ToLower(name))
+	}
+	for _, h := range c.GetClaimToHeaders() {
+		out = append(out, strings.ToLower(h.GetHeaderName()))
+	}
+	return out
+}
+
 func newPlaces(providers []*provider) *places {
 	headers, parameters, cookies := map[string]*place{}, map[string]*place{}, map[string]*place{}
 	out := &places{}
@@ -57,12 +70,7 @@ func newPlaces(providers []*provider) *places {
 		for _, name := range c.GetFromCookies() {
 			add(cookies, name, place{cookie: name}, c.GetIssuer())
 		}
-		if c.GetForwardPayloadHeader() != "" {
-			out.own = append(out.own, strings.ToLower(c.GetForwardPayloadHeader()))
-		}
-		for _, h := range c.GetClaimToHeaders() {
-			out.own = append(out.own, strings.ToLower(h.GetHeaderName()))
-		}
+		out.own = append(out.own, written(c)...)
 	}
 	for _, group := range []map[string]*place{headers, parameters, cookies} {
 		for _, name := range slices.Sorted(maps.Keys(group)) {

@@ -49,12 +49,7 @@ func New(c *jwtv3.JwtAuthentication) (*Filter, error) {
 	}
 	f := &Filter{skipCORS: c.GetBypassCorsPreflight(), named: map[string]requirement{}, ofState: map[string]requirement{}}
 	for _, p := range providers {
-		for _, h := range p.config.GetClaimToHeaders() {
-			f.own = append(f.own, strings.ToLower(h.GetHeaderName()))
-		}
-		if name := p.config.GetForwardPayloadHeader(); name != "" {
-			f.own = append(f.own, strings.ToLower(name))
-		}
+		f.own = append(f.own, written(p.config)...)
 	}
 	build := &builder{providers: providers}
 	for name, r := range c.GetRequirementMap() {

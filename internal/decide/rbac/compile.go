@@ -73,16 +73,7 @@ func all(cs []condition, err error) (condition, error) {
 		return cs[0], err
 	}
 	return func(s *stream.Stream) match.Answer {
-		out := match.Yes
-		for _, c := range cs {
-			switch a := c(s); {
-			case a.Truth == match.False:
-				return match.No
-			case a.Truth == match.Unknown && out.Truth == match.True:
-				out = a
-			}
-		}
-		return out
+		return match.And(cs, func(c condition) match.Answer { return c(s) })
 	}, err
 }
 
@@ -96,18 +87,8 @@ func some(cs []condition, err error) (condition, error) {
 	return func(s *stream.Stream) match.Answer { return anyOf(cs, s) }, err
 }
 
-// anyOf is match.Or, once more for what is asked most.
 func anyOf(cs []condition, s *stream.Stream) match.Answer {
-	out := match.No
-	for _, c := range cs {
-		switch a := c(s); {
-		case a.Truth == match.True:
-			return match.Yes
-		case a.Truth == match.Unknown && out.Truth == match.False:
-			out = a
-		}
-	}
-	return out
+	return match.Or(cs, func(c condition) match.Answer { return c(s) })
 }
 
 func not(c condition, err error) (condition, error) {
