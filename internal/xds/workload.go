@@ -65,7 +65,7 @@ func NodesOf(pods []*corev1.Pod, entries []Entry, common Common) []Node {
 }
 
 func podNode(pod *corev1.Pod) (Node, bool) {
-	proxy, alone := proxyContainer(pod)
+	proxy, _ := proxyContainer(pod)
 	if pod.Spec.HostNetwork || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed ||
 		proxy == nil && pod.Labels[tlsModeLabel] != "istio" {
 		return Node{}, false
@@ -78,8 +78,7 @@ func podNode(pod *corev1.Pod) (Node, bool) {
 	switch {
 	case pod.Labels[managedLabel] == meshManaged:
 		n.Type = Waypoint
-	case alone || proxy != nil && slices.Contains(proxy.Args, string(Router)) ||
-		strings.Contains(pod.Annotations["inject.istio.io/templates"], "gateway"):
+	case IsGateway(pod):
 		n.Type = Router
 	}
 	if n.Type != Sidecar {
@@ -91,6 +90,14 @@ func podNode(pod *corev1.Pod) (Node, bool) {
 		}
 	}
 	return n, len(n.Addresses) > 0
+}
+
+// IsGateway reports whether a pod is a gateway's: it runs a proxy and nothing else, or
+// asks for one by the injector's template for gateways.
+func IsGateway(pod *corev1.Pod) bool {
+	proxy, alone := proxyContainer(pod)
+	return alone || proxy != nil && slices.Contains(proxy.Args, string(Router)) ||
+		strings.Contains(pod.Annotations["inject.istio.io/templates"], "gateway")
 }
 
 // proxyContainer also tells whether the proxy is all that the pod runs: then it

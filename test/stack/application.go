@@ -326,3 +326,12 @@ func Echo(application string) http.Handler {
 		})
 	})
 }
+
+// meshLabels adds the label by which istiod knows that a workload speaks mTLS.
+func meshLabels(labels map[string]string) map[string]string {
+	all := map[string]string{"security.istio.io/tlsMode": "istio"}
+	for name, value := range labels {
+		all[name] = value
+	}
+	return all
+}

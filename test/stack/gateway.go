@@ -76,7 +76,7 @@ func (s *Stack) startGateway(ctx context.Context, options GatewayOptions) (*Gate
 		return nil, err
 	}
 	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: options.Namespace, Name: options.Name, Labels: meshLabels(options.Labels)},
+		ObjectMeta: metav1.ObjectMeta{Namespace: options.Namespace, Name: options.Name, Labels: options.Labels},
 		Spec: corev1.PodSpec{ServiceAccountName: options.ServiceAccount, Containers: []corev1.Container{{
 			Name: "istio-proxy", Image: "local",
 			Ports: []corev1.ContainerPort{{ContainerPort: int32(g.HTTPSPort)}, {ContainerPort: int32(g.HTTPPort)}},
@@ -162,13 +162,4 @@ func (g *Gateway) Client(pool *x509.CertPool) *http.Client {
 		}
 		return g.HTTPAddress
 	})
-}
-
-// meshLabels adds the label by which istiod knows that a workload speaks mTLS.
-func meshLabels(labels map[string]string) map[string]string {
-	all := map[string]string{"security.istio.io/tlsMode": "istio"}
-	for name, value := range labels {
-		all[name] = value
-	}
-	return all
 }

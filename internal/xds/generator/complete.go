@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/trellis-mesh/trellis/internal/model"
+	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
 // Complete replaces templates by a pod each, and adds what else the controllers of
@@ -123,7 +124,10 @@ func (c *completion) pod(pod *corev1.Pod) *corev1.Pod {
 		if pod.Labels == nil {
 			pod.Labels = map[string]string{}
 		}
-		if pod.Labels[tlsModeLabel] == "" {
+		// The injector's template for gateways leaves it out: what a gateway listens to says
+		// its Gateway, and not the mesh
+		// (manifests/charts/istio-control/istio-discovery/files/gateway-injection-template.yaml).
+		if pod.Labels[tlsModeLabel] == "" && !xds.IsGateway(pod) {
 			pod.Labels[tlsModeLabel] = "istio"
 		}
 	}

@@ -72,6 +72,10 @@ func (s *stage) differsFrom(d *dumps, q *ask, v *decide.Verdict, o *seen) string
 			}
 		case end == o.reached, slices.Contains(s.others(d, v), o.reached):
 			return ""
+		case o.status == 503 && strings.HasSuffix(strings.TrimSuffix(q.host, ":8080"), ".") && throughTLS(v):
+			// The proxy asks for the host by SNI, and a name that ends in a dot is none (RFC 6066
+			// §3): the application refuses the handshake.
+			return ""
 		}
 		return fmt.Sprintf("decided that it reaches %q (%v); and it was %s", end, v.Reached.Address, o)
 	case o.reached != "":
@@ -88,6 +92,12 @@ func (s *stage) differsFrom(d *dumps, q *ask, v *decide.Verdict, o *seen) string
 		return fmt.Sprintf("decided %s; and it was %s", decided, o)
 	}
 	return differsFromReply(v, o)
+}
+
+// throughTLS reports whether the application behind the last proxy is talked to by TLS.
+func throughTLS(v *decide.Verdict) bool {
+	last := slices.IndexFunc(v.Steps, func(s decide.Step) bool { return s.Stage == decide.StageApplication }) - 1
+	return last >= 0 && strings.HasSuffix(v.Steps[last].Says, " by TLS")
 }
 
 // others are the ends beside the one that a verdict names: those that the same
