@@ -92,13 +92,13 @@ func (q *questions) ask(ctx context.Context, n int) ([]figure, error) {
 	}
 	var out []figure
 	for _, one := range []struct {
-		name      string
-		bar       float64
-		arguments []string
+		name               string
+		seconds, megabytes float64
+		arguments          []string
 	}{
-		{"exposed", 10, []string{"exposed", "-f", before, "-o", "json"}},
-		{"who", 10, []string{"who", "-f", before, "team-0001/app-00010", "-o", "json"}},
-		{"diff of one line", 5, []string{"diff", before, after, "--format", "json"}},
+		{"exposed", 10, 0, []string{"exposed", "-f", before, "-o", "json"}},
+		{"who", 10, 0, []string{"who", "-f", before, "team-0001/app-00010", "-o", "json"}},
+		{"diff of one line", 5, 1000, []string{"diff", before, after, "--format", "json"}},
 	} {
 		u, err := finish(ctx, q.trellis, one.arguments...)
 		if err != nil {
@@ -106,8 +106,8 @@ func (q *questions) ask(ctx context.Context, n int) ([]figure, error) {
 		}
 		name := fmt.Sprintf("%s, %d services, cold", one.name, n)
 		out = append(out,
-			figure{Name: name, Ours: u.seconds, Bar: bar(one.bar), Peer: analyze.seconds, PeerName: "istioctl analyze on the same files", Unit: "s"},
-			figure{Name: name + ", highest memory", Ours: u.megabytes, Bar: bar(1000), Peer: analyze.megabytes, PeerName: "istioctl analyze", Unit: "MB"})
+			figure{Name: name, Ours: u.seconds, Bar: bar(one.seconds), Peer: analyze.seconds, PeerName: "istioctl analyze on the same files", Unit: "s"},
+			figure{Name: name + ", highest memory", Ours: u.megabytes, Bar: bar(one.megabytes), Peer: analyze.megabytes, PeerName: "istioctl analyze", Unit: "MB"})
 	}
 	return out, nil
 }

@@ -67,7 +67,7 @@ func (s *stage) differsFrom(d *dumps, q *ask, v *decide.Verdict, o *seen) string
 			return fmt.Sprintf("decided that it reaches %v, where nobody is; and it was %s", v.Reached.Address, o)
 		case !ok:
 			// Whether a name is found is not decided.
-			if o.reached != "" || o.status == 503 || q.raw && o.failure != nil {
+			if o.reached != "" || unavailable(o) || q.raw && o.failure != nil {
 				return ""
 			}
 		case end == o.reached, slices.Contains(s.others(d, v), o.reached):
@@ -93,6 +93,10 @@ func (s *stage) differsFrom(d *dumps, q *ask, v *decide.Verdict, o *seen) string
 	}
 	return differsFromReply(v, o)
 }
+
+// unavailable reports whether a proxy answered that it could not reach somebody, to a
+// client of gRPC in its own words (https://grpc.io/docs/guides/status-codes/).
+func unavailable(o *seen) bool { return o.status == 503 || o.header.Get("Grpc-Status") == "14" }
 
 // throughTLS reports whether the application behind the last proxy is talked to by TLS.
 func throughTLS(v *decide.Verdict) bool {
