@@ -24,6 +24,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/cli/exit"
 	"github.com/trellis-mesh/trellis/internal/cli/explain"
 	"github.com/trellis-mesh/trellis/internal/cli/exposed"
+	"github.com/trellis-mesh/trellis/internal/cli/mtls"
 	"github.com/trellis-mesh/trellis/internal/cli/render"
 	"github.com/trellis-mesh/trellis/internal/cli/replay"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
@@ -44,7 +45,7 @@ configuration, and shows that the data plane does what was stated.
 
 check and render work on files and need no cluster. dns and cert ask the cluster
 that kubectl would ask. Questions (can, who, exposed, unused, explain, test, replay,
-diff) are about files, or with --context about a running cluster.`,
+diff, mtls) are about files, or with --context about a running cluster.`,
 		Example: `  # What is wrong with these documents?
   trellis check -f examples/bookinfo
 
@@ -64,7 +65,7 @@ diff) are about files, or with --context about a running cluster.`,
 	root.SetIn(s.In)
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
-	root.AddCommand(can.New(s), cert.New(s), check.New(s), diff.New(s), dns.New(s), explain.New(s), exposed.New(s), render.New(s), replay.New(s), test.New(s), unused.New(s), version.New(s), who.New(s))
+	root.AddCommand(can.New(s), cert.New(s), check.New(s), diff.New(s), dns.New(s), explain.New(s), exposed.New(s), mtls.New(s), render.New(s), replay.New(s), test.New(s), unused.New(s), version.New(s), who.New(s))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{err, cmd.CommandPath()} })
 	return root
 }

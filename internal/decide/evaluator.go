@@ -18,6 +18,8 @@ import (
 // Evaluator answers questions about the proxies of one moment.
 type Evaluator struct {
 	proxies Proxies
+	// servers are the proxies as those that connect to them meet them.
+	servers Proxies
 
 	mu       sync.Mutex
 	compiled map[*xds.Config]*proxy
@@ -25,8 +27,12 @@ type Evaluator struct {
 
 // New makes an Evaluator. It compiles the configuration of a proxy when it is
 // first passed.
-func New(proxies Proxies) *Evaluator {
-	return &Evaluator{proxies: proxies, compiled: map[*xds.Config]*proxy{}}
+func New(proxies Proxies) *Evaluator { return Between(proxies, proxies) }
+
+// Between makes an Evaluator to which servers may be known by less than clients: by what
+// concerns connections to them.
+func Between(clients, servers Proxies) *Evaluator {
+	return &Evaluator{proxies: clients, servers: servers, compiled: map[*xds.Config]*proxy{}}
 }
 
 // maxHops bounds how many proxies a request may pass: configuration may send it
@@ -41,6 +47,8 @@ type walk struct {
 	*Evaluator
 	q    *Question
 	hops int
+	// transport: only connections are looked at, and nothing of what they carry.
+	transport bool
 	// steps are those until here.
 	steps []Step
 }
@@ -59,7 +67,7 @@ func (e *Evaluator) Decide(q *Question) Verdict {
 	if !connection.DirectRemote.IsValid() && len(node.Addresses) > 0 {
 		connection.DirectRemote = netip.AddrPortFrom(node.Addresses[0], 0)
 	}
-	p, why := w.proxy(node)
+	p, why := w.proxy(w.proxies, node)
 	if p == nil {
 		return w.unknown(node.String(), "%s", why)
 	}
@@ -77,8 +85,8 @@ func (e *Evaluator) Decide(q *Question) Verdict {
 }
 
 // proxy compiles a node's configuration once.
-func (e *Evaluator) proxy(node xds.Node) (*proxy, string) {
-	config, err := e.proxies.Config(node)
+func (e *Evaluator) proxy(of Proxies, node xds.Node) (*proxy, string) {
+	config, err := of.Config(node)
 	if err != nil {
 		return nil, "its configuration is not known: " + err.Error()
 	}
@@ -95,7 +103,7 @@ func (e *Evaluator) proxy(node xds.Node) (*proxy, string) {
 // Understands reports whether it is known what every filter of one of a proxy's filter
 // chains does: nothing of it alone makes a verdict Unknown.
 func (e *Evaluator) Understands(node xds.Node, c *listenerv3.FilterChain) bool {
-	p, _ := e.proxy(node)
+	p, _ := e.proxy(e.servers, node)
 	if p == nil {
 		return false
 	}
@@ -118,7 +126,7 @@ func (w *walk) arrive(c *stream.Connection, p payload, cluster string) Verdict {
 }
 
 func (w *walk) enter(node xds.Node, c *stream.Connection, p payload) Verdict {
-	proxy, why := w.proxy(node)
+	proxy, why := w.proxy(w.servers, node)
 	if proxy == nil {
 		return w.unknown(node.String(), "%s", why)
 	}

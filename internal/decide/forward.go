@@ -6,6 +6,7 @@ package decide
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -82,8 +83,10 @@ func (w *walk) forward(p *proxy, name string, f forwarding) Verdict {
 // unhealthy ends where a cluster has nobody to send to.
 func (w *walk) unhealthy(p *proxy, f forwarding, cluster, why string) Verdict {
 	w.add(Step{Proxy: p.name, Stage: StageEndpoint, Rule: cluster, Says: why, Stops: true})
-	return w.fails(f.failure("no_healthy_upstream", "UH"), why)
+	return w.fails(f.noEndpoint(), why)
 }
+
+func (f forwarding) noEndpoint() *stream.Reply { return f.failure("no_healthy_upstream", "UH") }
 
 // send opens a connection to one endpoint.
 func (w *walk) send(p *proxy, u *upstream, e *endpoint, f forwarding) Verdict {
@@ -136,8 +139,11 @@ func upstreamFailure(v Verdict, c *stream.Connection, f forwarding) Verdict {
 		return v
 	}
 	nothing := v.Reply == nil
+	// By TLS 1.3 the client's handshake is over before the server has looked at its
+	// certificate (RFC 8446 §2): to the client the connection is up, and then it ends.
+	refused := !nothing && slices.Contains(v.Reply.Flags, handshakeFailed)
 	v.Reply = f.failure("upstream_reset_before_response_started{connection_termination}", "UC")
-	if c.TLS != nil || nothing {
+	if c.TLS != nil && !refused || nothing {
 		v.Reply = f.failure("upstream_reset_before_response_started{remote_connection_failure}", "UF")
 	}
 	return v
@@ -173,11 +179,7 @@ func (p *proxy) offer(u *upstream, s *security, f forwarding) *stream.TLS {
 	common := s.TLS.GetCommonTlsContext()
 	out := &stream.TLS{ServerName: s.TLS.GetSni(), Offered: common.GetAlpnProtocols(), Trusts: s.roots}
 	if f.load.request != nil && f.alpn != nil && takesALPN(u.proto) {
-		version := hcm.HTTP11
-		if u.protocol == cluster.HTTP2 || u.protocol == cluster.Same && f.load.request.Version == hcm.HTTP2 {
-			version = hcm.HTTP2
-		}
-		if override, ok := f.alpn[version]; ok {
+		if override, ok := f.alpn[u.version(f)]; ok {
 			out.Offered = override
 		}
 	}
@@ -191,6 +193,14 @@ func (p *proxy) offer(u *upstream, s *security, f forwarding) *stream.TLS {
 		out.Peer = &stream.Certificate{}
 	}
 	return out
+}
+
+// versionTo is the version of HTTP that a request is sent on in.
+func (u *upstream) version(f forwarding) hcm.Version {
+	if u.protocol == cluster.HTTP2 || u.protocol == cluster.Same && f.load.request != nil && f.load.request.Version == hcm.HTTP2 {
+		return hcm.HTTP2
+	}
+	return hcm.HTTP11
 }
 
 // takesALPN reports whether Istio's ALPN filter replaces what a cluster offers: it

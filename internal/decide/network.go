@@ -139,7 +139,7 @@ func (w *walk) pass(p *proxy, l *listenerv3.Listener, c *stream.Connection, load
 		return w.unknown(p.name, "%s", session.Unknown)
 	case session.Failure != "":
 		w.add(Step{Proxy: p.name, Stage: StageTLS, Rule: choice.Chain.GetName(), Says: session.Failure, Stops: true})
-		return w.fails(&stream.Reply{Flags: []string{"DC"}}, session.Failure)
+		return w.fails(&stream.Reply{Flags: []string{handshakeFailed}}, session.Failure)
 	case session.TLS:
 		w.add(Step{Proxy: p.name, Stage: StageTLS, Says: secured(session)})
 	}
@@ -178,21 +178,8 @@ func (w *walk) network(p *proxy, chain *filterChain, session listener.Session, l
 	if chain.unknown != "" {
 		return w.unknown(p.name, "%s", chain.unknown)
 	}
-	var s *stream.Stream
-	if len(chain.rbac) > 0 {
-		s = &stream.Stream{Connection: session.Connection}
-	}
-	for _, filter := range chain.rbac {
-		verdict := filter.Decide(s)
-		switch verdict.Outcome() {
-		case rbac.Unknown:
-			return w.unknown(p.name, "%s", verdict.Why())
-		case rbac.Denied:
-			w.add(policyStep(p, verdict, "refuses the connection"))
-			return w.end(Verdict{Outcome: Deny, Reply: &stream.Reply{Details: verdict.Details(), Flags: []string{"-"}}})
-		case rbac.Allowed:
-			w.notice(p, verdict)
-		}
+	if refused := w.judge(p, chain, session.Connection); refused != nil {
+		return *refused
 	}
 	if chain.tcp != nil {
 		return w.tunnel(p, chain.tcp, session.Connection, load)
@@ -209,8 +196,39 @@ func (w *walk) network(p *proxy, chain *filterChain, session listener.Session, l
 		}
 		return w.fails(&stream.Reply{Code: 400, Details: codecError, Flags: []string{"DPE"}}, why)
 	}
+	if w.transport {
+		key := p.node.Key()
+		return w.reached(&Destination{Workload: &key, Address: session.Connection.Local}, "is taken by "+p.name)
+	}
 	return w.http(p, chain.http, session, load)
 }
+
+// judge has the network RBAC filters judge a connection; nil lets it go on.
+func (w *walk) judge(p *proxy, chain *filterChain, c *stream.Connection) *Verdict {
+	if w.transport || len(chain.rbac) == 0 {
+		return nil
+	}
+	s := &stream.Stream{Connection: c}
+	for _, filter := range chain.rbac {
+		verdict := filter.Decide(s)
+		switch verdict.Outcome() {
+		case rbac.Unknown:
+			out := w.unknown(p.name, "%s", verdict.Why())
+			return &out
+		case rbac.Denied:
+			w.add(policyStep(p, verdict, "refuses the connection"))
+			out := w.end(Verdict{Outcome: Deny, Reply: &stream.Reply{Details: verdict.Details(), Flags: []string{"-"}}})
+			return &out
+		case rbac.Allowed:
+			w.notice(p, verdict)
+		}
+	}
+	return nil
+}
+
+// handshakeFailed is the flag of a connection that ended before the server's filters saw
+// it.
+const handshakeFailed = "DC"
 
 // codecError is what Envoy makes of bytes that are no HTTP.
 const codecError = "http1.codec_error"

@@ -9,6 +9,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 
+	"github.com/trellis-mesh/trellis/internal/decide/hcm"
 	"github.com/trellis-mesh/trellis/internal/decide/listener"
 	"github.com/trellis-mesh/trellis/internal/decide/stream"
 	"github.com/trellis-mesh/trellis/internal/xds"
@@ -30,6 +31,9 @@ type proxy struct {
 	objects   map[*corev3.Metadata]*Object
 	// certificate is the workload's.
 	certificate *stream.Certificate
+	// protocols as applicationProtocols finds them, alpn when it did.
+	alpn      sync.Once
+	protocols map[hcm.Version][]string
 }
 
 func newProxy(node xds.Node, config *xds.Config) *proxy {

@@ -179,13 +179,18 @@ func Typed(objects []client.Object) []runtime.Object {
 			out = append(out, object)
 			continue
 		}
-		if u.GetKind() != "ServiceEntry" {
+		var typed runtime.Object
+		switch u.GetKind() {
+		case "ServiceEntry":
+			typed = &networkingv1.ServiceEntry{}
+		case "WorkloadEntry":
+			typed = &networkingv1.WorkloadEntry{}
+		default:
 			continue
 		}
-		entry := &networkingv1.ServiceEntry{}
 		// What cannot be converted is refused by the generator, which says so.
-		if runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, entry) == nil {
-			out = append(out, entry)
+		if runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, typed) == nil {
+			out = append(out, typed)
 		}
 	}
 	return out

@@ -110,6 +110,7 @@ type Config struct {
 	extensions  map[string]*corev3.TypedExtensionConfig
 	listeners   *listenerIndex
 	unpacked    once.Map[packed, unpacked]
+	outbound    outbound
 }
 
 // NewConfig builds a Config and its indexes. Of two resources of one type and

@@ -58,7 +58,7 @@ type Port struct {
 	Protocol string
 }
 
-// New reads Services, EndpointSlices and ServiceEntries; other objects
+// New reads Services, EndpointSlices, ServiceEntries and WorkloadEntries; other objects
 // are left out. Domain is the DNS suffix of Services; empty is cluster.local.
 func New(objects []runtime.Object, domain string) *Directory {
 	d := &Directory{domain: cmp.Or(domain, "cluster.local"), services: map[model.Name]*Service{}, hosts: map[string]*Service{}, unfollowed: map[netip.Addr]string{}}
@@ -71,8 +71,11 @@ func New(objects []runtime.Object, domain string) *Directory {
 		}
 	}
 	for _, object := range objects {
-		if slice, ok := object.(*discoveryv1.EndpointSlice); ok {
-			d.addEndpoints(slice)
+		switch o := object.(type) {
+		case *discoveryv1.EndpointSlice:
+			d.addEndpoints(o)
+		case *networkingv1.WorkloadEntry:
+			d.addWorkload(o, objects)
 		}
 	}
 	for _, object := range objects {
@@ -177,6 +180,36 @@ func (d *Directory) addEndpoints(o *discoveryv1.EndpointSlice) {
 		for i := range s.Ports {
 			if p.Port != nil && p.Name != nil && *p.Name == s.Ports[i].Name && s.Ports[i].Target == 0 {
 				s.Ports[i].Target = uint16(*p.Port)
+			}
+		}
+	}
+}
+
+// addWorkload notes a WorkloadEntry as an endpoint of the Services that select it
+// (pilot/pkg/serviceregistry/kube/controller, PILOT_ENABLE_K8S_SELECT_WORKLOAD_ENTRIES).
+func (d *Directory) addWorkload(entry *networkingv1.WorkloadEntry, objects []runtime.Object) {
+	address, err := netip.ParseAddr(entry.Spec.GetAddress())
+	if err != nil {
+		return
+	}
+	labels := maps.Clone(entry.Labels)
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	maps.Copy(labels, entry.Spec.GetLabels())
+	for _, object := range objects {
+		o, ok := object.(*corev1.Service)
+		if !ok || o.Namespace != entry.Namespace || len(o.Spec.Selector) == 0 || !model.Selects(o.Spec.Selector, labels) {
+			continue
+		}
+		s := d.services[model.Name{Namespace: o.Namespace, Name: o.Name}]
+		if s == nil || slices.Contains(s.Endpoints, address) {
+			continue
+		}
+		s.Endpoints = append(s.Endpoints, address)
+		for i := range s.Ports {
+			if number := entry.Spec.GetPorts()[s.Ports[i].Name]; number != 0 && s.Ports[i].Target == 0 {
+				s.Ports[i].Target = uint16(number)
 			}
 		}
 	}

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/runtime"
+
 	"github.com/trellis-mesh/trellis/internal/ask"
 	"github.com/trellis-mesh/trellis/internal/cli/source"
 	"github.com/trellis-mesh/trellis/internal/document"
@@ -41,6 +43,8 @@ type Mesh struct {
 	// Warm fetches what proxies were sent before a question that is about all of them;
 	// nil: there is nothing to wait for.
 	Warm func(context.Context)
+	// Objects are those that policies are read from; nil: those of the files.
+	Objects []runtime.Object
 	// Rights tells what whoever asks may change; nil: nobody knows.
 	Rights Rights
 

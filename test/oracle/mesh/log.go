@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// line is what a proxy logged of a request.
-type line struct{ code, flags, details string }
+// line is what a proxy logged of a request; peer is "-" without mutual TLS.
+type line struct{ code, flags, peer, details string }
 
 // accessLog reads what a proxy adds to its log.
 type accessLog struct {
@@ -42,9 +42,9 @@ func (l *accessLog) read() (map[string][]line, error) {
 	out := map[string][]line{}
 	scanner := bufio.NewScanner(bytes.NewReader(text[:end]))
 	for scanner.Scan() {
-		words := strings.SplitN(scanner.Text(), " ", 4)
-		if len(words) == 4 && words[0] != "-" {
-			out[words[0]] = append(out[words[0]], line{words[1], words[2], words[3]})
+		words := strings.SplitN(scanner.Text(), " ", 5)
+		if len(words) == 5 && words[0] != "-" {
+			out[words[0]] = append(out[words[0]], line{words[1], words[2], words[3], words[4]})
 		}
 	}
 	return out, scanner.Err()

@@ -98,7 +98,7 @@ type stage struct {
 }
 
 // accessLog of the stage says which request a line is of.
-const accessLogFormat = "%REQ(X-CASE)% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%\n"
+const accessLogFormat = "%REQ(X-CASE)% %RESPONSE_CODE% %RESPONSE_FLAGS% %DOWNSTREAM_PEER_URI_SAN% %RESPONSE_CODE_DETAILS%\n"
 
 var debounce = "60ms"
 

@@ -1,0 +1,205 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package mtls
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/trellis-mesh/trellis/internal/ask"
+	"github.com/trellis-mesh/trellis/internal/ask/directory"
+	"github.com/trellis-mesh/trellis/internal/decide"
+	"github.com/trellis-mesh/trellis/internal/decide/hcm"
+	"github.com/trellis-mesh/trellis/internal/xds"
+)
+
+// Status is whether a client and a service get on.
+type Status string
+
+// The states of a pair.
+const (
+	// OK: every endpoint takes what the client sends it.
+	OK Status = "OK"
+	// Conflict: no endpoint does.
+	Conflict Status = "CONFLICT"
+	// Partial: some endpoints do and others do not.
+	Partial Status = "PARTIAL"
+	// Unknown: it depends on something that is not known; Why says on what.
+	Unknown Status = "UNKNOWN"
+)
+
+// Row is one client and one port of a service, or one subset of it.
+type Row struct {
+	// Client is the workload that sends.
+	Client string `json:"client"`
+	Host   string `json:"host"`
+	Port   uint16 `json:"port"`
+	// Subset is the one of a DestinationRule; empty: requests that name none.
+	Subset string `json:"subset,omitempty"`
+	Status Status `json:"status"`
+	// Accepts is what the endpoints take: Plaintext, MutualTLS or both; of endpoints that
+	// differ all. Empty: it is not known, or nothing.
+	Accepts []decide.Transport `json:"accepts"`
+	// Sends is what the client's proxy sends: of endpoints that it treats differently all.
+	Sends []decide.Transport `json:"sends"`
+	// PeerAuthentications decided what the endpoints take, as NAME/NAMESPACE. None: Istio's
+	// default does, which takes both.
+	PeerAuthentications []string `json:"peerAuthentications,omitempty"`
+	// DestinationRule shapes the client's connections, as NAME/NAMESPACE.
+	DestinationRule string `json:"destinationRule,omitempty"`
+	// Why says what is wrong, or not known.
+	Why string `json:"why,omitempty"`
+	// Code and Flags are what the client gets and what its proxy logs where it fails.
+	Code  int      `json:"code,omitempty"`
+	Flags []string `json:"flags,omitempty"`
+	// Endpoints are there where they differ: one for each kind.
+	Endpoints []Endpoint `json:"endpoints,omitempty"`
+	// HTTP is false for ports with another protocol.
+	HTTP bool `json:"http"`
+	// Outside: the host is one of a ServiceEntry.
+	Outside bool `json:"outside,omitempty"`
+}
+
+// Endpoint is what becomes of connections to some of the endpoints.
+type Endpoint struct {
+	// Workloads are their names, and Addresses where they are.
+	Workloads []string           `json:"workloads,omitempty"`
+	Addresses []string           `json:"addresses"`
+	Status    Status             `json:"status"`
+	Accepts   []decide.Transport `json:"accepts"`
+	Sends     decide.Transport   `json:"sends,omitempty"`
+	Why       string             `json:"why,omitempty"`
+	Code      int                `json:"code,omitempty"`
+	Flags     []string           `json:"flags,omitempty"`
+}
+
+// Checker answers for one moment of a mesh. It is safe for concurrent use.
+type Checker struct {
+	world     *ask.World
+	evaluator *decide.Evaluator
+	policies  Policies
+	// serviceAt is the first Service of each endpoint.
+	serviceAt map[netip.Addr]*directory.Service
+}
+
+// Policies tells which objects decided.
+type Policies interface {
+	// PeerAuthentication is the one that says what a workload takes at one of its ports, as
+	// NAME/NAMESPACE; empty: none does.
+	PeerAuthentication(node xds.Node, port uint16) string
+}
+
+// New makes a Checker. Without policies the columns about them stay empty.
+func New(w *ask.World, policies Policies) *Checker {
+	servers := w.Proxies
+	if w.Servers != nil {
+		servers = w.Servers
+	}
+	c := &Checker{world: w, evaluator: decide.Between(w.Proxies, servers), policies: policies, serviceAt: map[netip.Addr]*directory.Service{}}
+	for _, s := range w.Directory.Services() {
+		if s.External {
+			continue
+		}
+		for _, address := range s.Endpoints {
+			if c.serviceAt[address] == nil {
+				c.serviceAt[address] = s
+			}
+		}
+	}
+	return c
+}
+
+// Check compares what a client sends a target with what its endpoints take. There is a
+// row for each port, and for each subset that the client's proxy knows.
+func (c *Checker) Check(client Client, target Target) []Row {
+	var out []Row
+	for _, port := range target.Service.Ports {
+		if target.Port != 0 && port.Number != target.Port || strings.EqualFold(port.Protocol, "udp") {
+			continue
+		}
+		pair := &pair{Checker: c, client: client, service: target.Service, port: port}
+		out = append(out, pair.rows()...)
+	}
+	return out
+}
+
+// pair is a client and a port of a service.
+type pair struct {
+	*Checker
+	client  Client
+	service *directory.Service
+	port    directory.Port
+}
+
+func (p *pair) row(subset string) Row {
+	return Row{Client: p.client.String(), Host: p.service.Host, Port: p.port.Number, Subset: subset, HTTP: speaksHTTP(p.port.Protocol)}
+}
+
+func (p *pair) unknown(subset, why string, arguments ...any) Row {
+	out := p.row(subset)
+	out.Status, out.Why = Unknown, fmt.Sprintf(why, arguments...)
+	return out
+}
+
+func (p *pair) rows() []Row {
+	if p.client.Node == nil {
+		return []Row{p.direct()}
+	}
+	config, err := p.world.Proxies.Config(*p.client.Node)
+	if err != nil {
+		return []Row{p.unknown("", "the configuration of %s is not known: %v", p.client.Node, err)}
+	}
+	subsets := config.Subsets(p.service.Host, p.port.Number)
+	if len(subsets) == 0 {
+		return []Row{p.unknown("", "the proxy of %s does not know the service: it is not exported to it, or a Sidecar leaves it out", p.client)}
+	}
+	if p.client.Node.Type == xds.Sidecar && !config.Routed(p.service.Host, p.port.Number) {
+		return []Row{p.unknown("", "the proxy of %s knows the service, but leads nothing that the workload sends to it: a Sidecar leaves it out", p.client)}
+	}
+	out := make([]Row, 0, len(subsets))
+	for _, subset := range subsets {
+		ways, err := p.evaluator.Ways(*p.client.Node, xds.OutboundCluster(p.port.Number, subset, p.service.Host), p.conversation())
+		if err != nil {
+			out = append(out, p.unknown(subset, "%v", err))
+			continue
+		}
+		out = append(out, p.judge(subset, ways))
+	}
+	return out
+}
+
+// direct is a client without a proxy, which sends plaintext to any endpoint.
+func (p *pair) direct() Row {
+	ways := &decide.Ways{Why: "it has no endpoint that is known"}
+	for _, to := range p.originals() {
+		ways.Links = append(ways.Links, p.evaluator.Direct(netip.AddrPortFrom(p.client.Address, 0), to, p.conversation()))
+	}
+	return p.judge("", ways)
+}
+
+func (p *pair) conversation() decide.Conversation {
+	protocol := strings.ToLower(p.port.Protocol)
+	out := decide.Conversation{HTTP: speaksHTTP(protocol), TLS: protocol == "https" || protocol == "tls", Version: hcm.HTTP11, Originals: p.originals()}
+	if protocol == "grpc" || protocol == "http2" || protocol == "kubernetes.io/h2c" {
+		out.Version = hcm.HTTP2
+	}
+	return out
+}
+
+// originals are the addresses of the endpoints.
+func (p *pair) originals() []netip.AddrPort {
+	var out []netip.AddrPort
+	for _, address := range p.service.Endpoints {
+		out = append(out, netip.AddrPortFrom(address, p.port.Target))
+	}
+	return out
+}
+
+// other are the protocols of Istio that are not HTTP (pkg/config/protocol/instance.go).
+// Without any Istio finds out by itself, and HTTP is what is asked about.
+var other = []string{"tcp", "tls", "https", "mongo", "redis", "mysql", "kubernetes.io/wss"}
+
+func speaksHTTP(protocol string) bool { return !slices.Contains(other, strings.ToLower(protocol)) }

@@ -1,0 +1,150 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package mtls
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/trellis-mesh/trellis/internal/ask"
+	"github.com/trellis-mesh/trellis/internal/ask/directory"
+	"github.com/trellis-mesh/trellis/internal/xds"
+)
+
+// Client is a workload that sends requests. Pods of one workload are one Client: they
+// are sent the same configuration.
+type Client struct {
+	// Ref names it as people do: by its Service, else by its account, else by its pod.
+	Ref ask.WorkloadRef
+	// Node is the proxy beside it; nil: it has none, and sends as it is.
+	Node *xds.Node
+	// Address is where it sends from; invalid where that is not known.
+	Address netip.Addr
+}
+
+// String is the name that people read.
+func (c Client) String() string { return c.Ref.String() }
+
+// Clients are all of a mesh, in order of their names.
+func (c *Checker) Clients() []Client {
+	var out []Client
+	seen := map[string]bool{}
+	for i := range c.world.Nodes {
+		n := &c.world.Nodes[i]
+		key := alike(*n)
+		if n.Type == xds.Waypoint || seen[key] {
+			continue
+		}
+		seen[key] = true
+		out = append(out, c.client(n))
+	}
+	for _, s := range c.world.Directory.Services() {
+		if s.External {
+			continue
+		}
+		for _, address := range s.Endpoints {
+			if len(c.world.Proxies.At(address)) == 0 {
+				out = append(out, Client{Ref: refOf(s), Address: address})
+				break
+			}
+		}
+	}
+	slices.SortStableFunc(out, func(a, b Client) int {
+		return cmp.Or(strings.Compare(a.Ref.Namespace, b.Ref.Namespace), strings.Compare(a.Ref.Name, b.Ref.Name))
+	})
+	return distinct(out)
+}
+
+// distinct gives clients of one name the name of their pod.
+func distinct(clients []Client) []Client {
+	count := map[ask.WorkloadRef]int{}
+	for _, c := range clients {
+		count[c.Ref]++
+	}
+	for i := range clients {
+		if c := &clients[i]; c.Node != nil && count[c.Ref] > 1 {
+			c.Ref.Name = c.Node.Name
+		}
+	}
+	return clients
+}
+
+func (c *Checker) client(n *xds.Node) Client {
+	out := Client{Ref: ask.WorkloadRef{Namespace: n.Namespace, Name: cmp.Or(n.ServiceAccount, n.Name)}, Node: n}
+	if len(n.Addresses) > 0 {
+		out.Address = n.Addresses[0]
+	}
+	if s := c.serviceAt[out.Address]; s != nil {
+		out.Ref = refOf(s)
+	}
+	return out
+}
+
+func refOf(s *directory.Service) ask.WorkloadRef {
+	return ask.WorkloadRef{Namespace: s.Name.Namespace, Name: s.Name.Name}
+}
+
+// alike is the same for proxies that Istio tells apart in nothing that concerns what
+// they send.
+func alike(n xds.Node) string {
+	var labels []string
+	for _, k := range slices.Sorted(maps.Keys(n.Labels)) {
+		if k != "pod-template-hash" && k != "controller-revision-hash" && k != "statefulset.kubernetes.io/pod-name" {
+			labels = append(labels, k+"="+n.Labels[k])
+		}
+	}
+	return strings.Join(append([]string{string(n.Type), n.Cluster, n.Namespace, n.ServiceAccount, string(n.Interception), n.Version}, labels...), "\x00")
+}
+
+// Client finds a client by the name of a Service, a pod or a ServiceAccount.
+func (c *Checker) Client(ref ask.WorkloadRef) (Client, error) {
+	node, err := c.world.Workload(ref)
+	if err == nil {
+		return Client{Ref: ref, Node: &node, Address: first(node.Addresses)}, nil
+	}
+	for _, s := range c.world.Directory.Services() {
+		if !s.External && refOf(s) == ref && len(s.Endpoints) > 0 {
+			// It has no proxy, or Workload would have found one.
+			return Client{Ref: ref, Address: s.Endpoints[0]}, nil
+		}
+	}
+	return Client{}, err
+}
+
+func first(addresses []netip.Addr) netip.Addr {
+	if len(addresses) == 0 {
+		return netip.Addr{}
+	}
+	return addresses[0]
+}
+
+// Target is what is asked about: a service, or one port of it.
+type Target struct {
+	Service *directory.Service
+	// Port is a port of the service; 0 is all.
+	Port uint16
+}
+
+// Target finds a service by its host, or by NAMESPACE/NAME.
+func (c *Checker) Target(name string, port uint16) (Target, error) {
+	s := c.world.Directory.Find(name, "")
+	if namespace, short, ok := strings.Cut(name, "/"); ok {
+		s = c.world.Directory.Find(short+"."+namespace, "")
+	}
+	if s == nil {
+		return Target{}, fmt.Errorf("there is no service %s: give NAMESPACE/NAME, or the host of a ServiceEntry", name)
+	}
+	if _, ok := s.Port(port); !ok && port != 0 {
+		var ports []string
+		for _, p := range s.Ports {
+			ports = append(ports, fmt.Sprint(p.Number))
+		}
+		return Target{}, fmt.Errorf("service %s has no port %d; it has %s", s.Host, port, strings.Join(ports, ", "))
+	}
+	return Target{Service: s, Port: port}, nil
+}

@@ -1,0 +1,203 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package mtls
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/trellis-mesh/trellis/internal/decide"
+	"github.com/trellis-mesh/trellis/internal/xds"
+)
+
+// judge makes a row of the connections to all endpoints.
+func (p *pair) judge(subset string, ways *decide.Ways) Row {
+	out := p.row(subset)
+	out.Outside = p.service.External
+	if ways.Object != nil && ways.Object.Kind == "DestinationRule" {
+		out.DestinationRule = ways.Object.Name + "/" + ways.Object.Namespace
+	}
+	if len(ways.Links) == 0 {
+		out.Status, out.Why = Unknown, ways.Why
+		if ways.Reply != nil {
+			out.Code, out.Flags = ways.Reply.Code, ways.Reply.Flags
+		}
+		return out
+	}
+	var groups []Endpoint
+	for i := range ways.Links {
+		l := &ways.Links[i]
+		groups = join(groups, p.endpoint(l))
+		out.Sends = with(out.Sends, l.Sends)
+		for _, t := range p.accepts(l) {
+			out.Accepts = with(out.Accepts, t)
+		}
+		if name := p.authentication(l); name != "" && !slices.Contains(out.PeerAuthentications, name) {
+			out.PeerAuthentications = append(out.PeerAuthentications, name)
+		}
+	}
+	slices.Sort(out.PeerAuthentications)
+	out.settle(groups)
+	return out
+}
+
+// settle says of a row what follows from its endpoints.
+func (r *Row) settle(groups []Endpoint) {
+	worst := groups[0]
+	statuses := map[Status]bool{}
+	for _, g := range groups {
+		statuses[g.Status] = true
+		if rank[g.Status] > rank[worst.Status] {
+			worst = g
+		}
+	}
+	r.Status = worst.Status
+	if statuses[Conflict] && statuses[OK] {
+		r.Status = Partial
+	}
+	r.Why, r.Code, r.Flags = worst.Why, worst.Code, worst.Flags
+	if len(groups) > 1 {
+		r.Endpoints = groups
+	}
+}
+
+// rank orders states: what is wrong is said before what is not known.
+var rank = map[Status]int{OK: 0, Unknown: 1, Conflict: 2}
+
+// endpoint is what becomes of one connection.
+func (p *pair) endpoint(l *decide.Link) Endpoint {
+	out := Endpoint{Sends: l.Sends, Accepts: p.accepts(l), Addresses: []string{addressOf(l)}}
+	if l.Server != nil {
+		out.Workloads = []string{l.Server.Namespace + "/" + l.Server.Name}
+	}
+	switch v := &l.Verdict; v.Outcome {
+	case decide.Allow:
+		out.Status = OK
+		if why := p.beyond(l); why != "" {
+			out.Status, out.Why = Unknown, why
+		}
+	case decide.Fails:
+		out.Status, out.Why = Conflict, v.Why
+		if v.Reply != nil && p.client.Node != nil {
+			out.Code, out.Flags = v.Reply.Code, v.Reply.Flags
+		}
+		if l.Server != nil && len(l.Takes) == 0 {
+			// Whatever was sent would be refused: that is not the transport's doing.
+			out.Status = Unknown
+		}
+	default:
+		out.Status, out.Why = Unknown, v.Why
+	}
+	return out
+}
+
+// beyond says why nothing is known of what is behind an endpoint without a proxy.
+func (p *pair) beyond(l *decide.Link) string {
+	switch {
+	case l.Server != nil:
+		return ""
+	case p.service.External:
+		return "it is outside of the mesh, and what it takes is not known"
+	}
+	return p.world.Directory.Unfollowed(l.Address.Addr())
+}
+
+// accepts is what an endpoint takes: an application without a proxy takes plaintext.
+func (p *pair) accepts(l *decide.Link) []decide.Transport {
+	if l.Server == nil && p.beyond(l) == "" && l.Verdict.Outcome != decide.Unknown {
+		return []decide.Transport{decide.Plaintext}
+	}
+	return l.Takes
+}
+
+// authentication is the policy that decided what an endpoint takes.
+func (p *pair) authentication(l *decide.Link) string {
+	if l.Server == nil || p.policies == nil {
+		return ""
+	}
+	node, ok := p.world.Proxies.Node(*l.Server)
+	if !ok || node.Type != xds.Sidecar {
+		return ""
+	}
+	return p.policies.PeerAuthentication(node, l.Address.Port())
+}
+
+func addressOf(l *decide.Link) string {
+	if l.Address.IsValid() {
+		return l.Address.String()
+	}
+	return l.Host
+}
+
+// with adds a transport in the order of the constants.
+func with(all []decide.Transport, t decide.Transport) []decide.Transport {
+	if t == "" || slices.Contains(all, t) {
+		return all
+	}
+	all = append(all, t)
+	slices.SortFunc(all, func(a, b decide.Transport) int { return strings.Compare(order(a), order(b)) })
+	return all
+}
+
+// order puts mutual TLS first, as people read it.
+func order(t decide.Transport) string {
+	if t == decide.MutualTLS {
+		return ""
+	}
+	return string(t)
+}
+
+// join adds an endpoint to those of its kind.
+func join(groups []Endpoint, e Endpoint) []Endpoint {
+	at := slices.IndexFunc(groups, func(g Endpoint) bool {
+		return g.Status == e.Status && g.Sends == e.Sends && slices.Equal(g.Accepts, e.Accepts) && g.Why == e.Why && slices.Equal(g.Flags, e.Flags)
+	})
+	if at < 0 {
+		return append(groups, e)
+	}
+	g := &groups[at]
+	for _, w := range e.Workloads {
+		if !slices.Contains(g.Workloads, w) {
+			g.Workloads = append(g.Workloads, w)
+		}
+	}
+	g.Addresses = append(g.Addresses, e.Addresses...)
+	return groups
+}
+
+// Server is the column of what the endpoints accept, as "mTLS/HTTP".
+func (r *Row) Server() string { return r.words(r.Accepts) }
+
+// Sent is the column of what the client sends.
+func (r *Row) Sent() string { return r.words(r.Sends) }
+
+func (r *Row) words(transports []decide.Transport) string {
+	if len(transports) == 0 {
+		return "-"
+	}
+	var out []string
+	for _, t := range transports {
+		switch {
+		case t == decide.MutualTLS:
+			out = append(out, "mTLS")
+		case t == decide.OtherTLS:
+			out = append(out, "TLS")
+		case r.HTTP:
+			out = append(out, "HTTP")
+		default:
+			out = append(out, "TCP")
+		}
+	}
+	return strings.Join(out, "/")
+}
+
+// Address is the column HOST:PORT; a subset is in brackets.
+func (r *Row) Address() string {
+	out := fmt.Sprintf("%s:%d", r.Host, r.Port)
+	if r.Subset != "" {
+		out += " [" + r.Subset + "]"
+	}
+	return out
+}
