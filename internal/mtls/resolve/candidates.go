@@ -48,6 +48,26 @@ func (t *RuleTrace) Candidates() []Candidate {
 	return out
 }
 
+// Why is the answer in one sentence.
+func (t *RuleTrace) Why() string {
+	last := t.looked[len(t.looked)-1]
+	switch {
+	case t.Rule == nil && len(last.open) > 0:
+		return fmt.Sprintf("No DestinationRule is in force: those that the %s %s has for the host are for other workloads.", last.place, last.namespace)
+	case t.Rule == nil:
+		return fmt.Sprintf("No DestinationRule is in force: the namespaces that are looked at have none for the host that clients of %s may have.", t.Client.Namespace)
+	}
+	with := ""
+	if len(t.Rule.Merged) > 0 {
+		var names []string
+		for _, name := range t.Rule.Merged {
+			names = append(names, full(name))
+		}
+		with = fmt.Sprintf(", with %s merged into it,", strings.Join(names, ", "))
+	}
+	return fmt.Sprintf("DestinationRule %s%s is in force (%s).", full(t.Rule.Name), with, t.Place)
+}
+
 func placeOrder(p Place) int {
 	return slices.Index([]Place{ClientNamespace, ServiceNamespace, RootNamespace, Elsewhere}, p)
 }

@@ -155,7 +155,7 @@ func checkField(t *testing.T, rules []*networkingv1.DestinationRule, got resolve
 			t.Fatalf("there is no such field as of %+v", view)
 		}
 	}
-	if got.Why == "" {
+	if got.Why() == "" {
 		t.Fatalf("no sentence: %+v", got)
 	}
 }

@@ -58,8 +58,10 @@ type TLSTrace struct {
 	// Dropped says why the cluster has no TLS though Cluster asks for it; empty
 	// otherwise (buildUpstreamClusterTLSContext in pilot/pkg/networking/core/cluster_tls.go).
 	Dropped string
-	// Why is all of it in one or two sentences.
-	Why string
+
+	rule   *Rule
+	port   uint16
+	subset string
 }
 
 // Agree reports whether both readings say the same mode.
@@ -68,7 +70,7 @@ func (t TLSTrace) Agree() bool { return t.Cluster.Mode() == t.Endpoints.Mode() }
 // TLS says what the rule in force says of TLS for a port of the service and a subset,
 // which is empty for none.
 func (t *RuleTrace) TLS(port uint16, subset string) TLSTrace {
-	out := TLSTrace{}
+	out := TLSTrace{rule: t.Rule, port: port, subset: subset}
 	switch {
 	case t.Rule == nil:
 		out.NoCluster = subset != ""
@@ -77,15 +79,15 @@ func (t *RuleTrace) TLS(port uint16, subset string) TLSTrace {
 		out.Cluster, _ = whole.forCluster(port)
 		out.Endpoints = whole.forEndpoints(port)
 	default:
-		out.ofSubset(t.Rule, port, subset)
+		out.ofSubset()
 	}
 	out.Dropped = t.dropped(out.Cluster.Settings)
-	out.Why = out.sentence(t, port, subset)
 	return out
 }
 
-func (t *TLSTrace) ofSubset(u *Rule, port uint16, name string) {
-	s := u.Subset(name)
+func (t *TLSTrace) ofSubset() {
+	u, port := t.rule, t.port
+	s := u.Subset(t.subset)
 	if s == nil {
 		t.NoCluster = true
 		return
@@ -171,24 +173,24 @@ func (t *RuleTrace) dropped(s *networkingapi.ClientTLSSettings) string {
 	return ""
 }
 
-// sentence is for people.
-func (t TLSTrace) sentence(of *RuleTrace, port uint16, subset string) string {
+// Why is the answer in one sentence.
+func (t TLSTrace) Why() string {
 	switch {
-	case of.Rule == nil && subset != "":
-		return fmt.Sprintf("No DestinationRule is in force, so there is no subset %s.", subset)
-	case of.Rule == nil:
+	case t.rule == nil && t.subset != "":
+		return fmt.Sprintf("No DestinationRule is in force, so there is no subset %s.", t.subset)
+	case t.rule == nil:
 		return "No DestinationRule is in force, so Istio decides about TLS by itself."
 	case t.NoCluster:
-		return fmt.Sprintf("DestinationRule %s has no subset %s.", full(of.Rule.Name), subset)
+		return fmt.Sprintf("DestinationRule %s has no subset %s.", full(t.rule.Name), t.subset)
 	}
 	var why string
 	switch {
 	case !t.Agree():
-		why = fmt.Sprintf("For port %d the client's cluster is made with %s, but its endpoints are marked by %s", port, t.Cluster.said(), t.Endpoints.said())
+		why = fmt.Sprintf("For port %d the client's cluster is made with %s, but its endpoints are marked by %s", t.port, t.Cluster.said(), t.Endpoints.said())
 	case t.Cluster.Settings == nil:
-		why = fmt.Sprintf("DestinationRule %s says nothing of TLS for port %d, so Istio decides by itself", full(of.Rule.Name), port)
+		why = fmt.Sprintf("DestinationRule %s says nothing of TLS for port %d, so Istio decides by itself", full(t.rule.Name), t.port)
 	default:
-		why = fmt.Sprintf("For port %d it is %s", port, t.Cluster.said())
+		why = fmt.Sprintf("For port %d it is %s", t.port, t.Cluster.said())
 	}
 	if t.Dropped != "" {
 		why += "; " + t.Dropped
