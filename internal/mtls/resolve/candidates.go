@@ -19,27 +19,65 @@ type Candidate struct {
 	// Place is where istiod would come upon it.
 	Place Place
 	// Host is the whole one that it means, Match how that matches the service's.
-	Host  string
-	Match HostMatch
-	// Chosen is true for the rule in force and for those that are merged into it.
-	Chosen bool
-	// Why is one sentence.
+	Host   string
+	Match  HostMatch
+	Reason Reason
+	// Why is the reason in one sentence.
 	Why string
 }
 
-// Candidates are the DestinationRules whose host matches, and those whose short host
-// only looks as if it did, in the order in which istiod comes upon them.
+// Chosen is true for the rule in force and for those that are merged into it.
+func (c Candidate) Chosen() bool { return c.Reason == InForce || c.Reason == Merged }
+
+// Reason is what became of a rule.
+type Reason string
+
+const (
+	// InForce is the rule that decides.
+	InForce Reason = "in force"
+	// Merged is one that is part of the rule in force.
+	Merged Reason = "merged"
+
+	// These would not be in force if there were no other rule.
+
+	// OtherHost is one whose host only looks like the service's.
+	OtherHost Reason = "other host"
+	// OtherNamespace is one of a namespace that is not looked at.
+	OtherNamespace Reason = "other namespace"
+	// Private is one that clients of other namespaces may not have.
+	Private Reason = "private"
+	// NotExported is one that is exported, and not to the client's namespace.
+	NotExported Reason = "not exported"
+	// NotSelected is one whose workloadSelector is for others.
+	NotSelected Reason = "not selected"
+
+	// These stand behind another rule.
+
+	// EarlierNamespace is one of a namespace that is looked at later.
+	EarlierNamespace Reason = "earlier namespace"
+	// LessSpecific is one whose wildcard is wider than another host there.
+	LessSpecific Reason = "less specific"
+	// SelectorFirst is one behind a rule that selects the client.
+	SelectorFirst Reason = "selector first"
+	// Newer is one behind a later rule with another exportTo.
+	Newer Reason = "newer"
+	// Absorbed is one that is only part of rules that are not in force.
+	Absorbed Reason = "absorbed"
+)
+
+// Candidates are the DestinationRules whose host matches, and those whose host only
+// looks as if it did, in the order in which istiod comes upon them. Of namespaces that
+// are not looked at they are those that are meant for others.
 func (t *RuleTrace) Candidates() []Candidate {
 	var out []Candidate
-	short, _, _ := strings.Cut(t.Service.Host, ".")
 	for _, o := range t.resolver.rules {
-		match := matchHost(o.host, t.Service.Host)
-		if match == NoMatch && o.spec().GetHost() != short {
+		match, place := matchHost(o.host, t.Service.Host), t.placeOf(o)
+		if place == Elsewhere && (o.private || match == NoMatch) ||
+			match == NoMatch && !strings.HasPrefix(t.Service.Host, o.spec().GetHost()+".") {
 			continue
 		}
-		place := t.placeOf(o)
-		why, chosen := t.why(o, place, match)
-		out = append(out, Candidate{Name: o.name, Place: place, Host: o.host, Match: match, Chosen: chosen, Why: why})
+		reason, why := t.why(o, place, match)
+		out = append(out, Candidate{Name: o.name, Place: place, Host: o.host, Match: match, Reason: reason, Why: why})
 	}
 	// Sorted stably, so that within a host they are in istiod's order.
 	slices.SortStableFunc(out, func(a, b Candidate) int {
@@ -89,45 +127,66 @@ func (t *RuleTrace) placeOf(o *rule) Place {
 }
 
 // why says what became of a rule.
-func (t *RuleTrace) why(o *rule, place Place, match HostMatch) (why string, chosen bool) {
+func (t *RuleTrace) why(o *rule, place Place, match HostMatch) (Reason, string) {
 	if match == NoMatch {
-		return fmt.Sprintf("Its host %s means %s, since a name without a dot is taken from the rule's own namespace.", o.spec().GetHost(), o.host), false
+		return OtherHost, otherHost(o, t.Service.Host)
 	}
 	if place == Elsewhere {
-		return fmt.Sprintf("Namespace %s is not looked at: only those of the client (%s), of the service (%s) and the root namespace (%s) are.",
-			o.name.Namespace, t.Client.Namespace, t.Service.Namespace, t.resolver.root), false
+		return OtherNamespace, fmt.Sprintf("Namespace %s is not looked at: only those of the client (%s), of the service (%s) and the root namespace (%s) are.",
+			o.name.Namespace, t.Client.Namespace, t.Service.Namespace, t.resolver.root)
 	}
-	if why := t.keptOut(o, place); why != "" {
-		return why, false
+	if reason, why := keptOut(o, place); why != "" {
+		return reason, why
+	}
+	if place != ClientNamespace && !exportedTo(o.exportTo, t.Client.Namespace) {
+		return NotExported, fmt.Sprintf("It is exported to %s, and not to the client's namespace %s.", exports(o), t.Client.Namespace)
+	}
+	if own := o.selector(); own != nil && !selects(own.GetMatchLabels(), t.Client.Labels) {
+		return NotSelected, t.notSelected(o)
 	}
 	at := slices.IndexFunc(t.looked, func(l look) bool { return l.place == place })
 	if at < 0 {
 		last := t.looked[len(t.looked)-1]
-		return fmt.Sprintf("The %s %s comes first and has a rule for the host: %s.", last.place, last.namespace, full(last.open[0].Name)), false
+		return EarlierNamespace, fmt.Sprintf("The %s %s comes first and has a rule for the host: %s.", last.place, last.namespace, full(last.open[0].Name))
 	}
 	l := t.looked[at]
 	if o.host != l.host {
-		return lessSpecific(o, l, t.Client.Namespace), false
-	}
-	if !exportedTo(o.exportTo, t.Client.Namespace) && place != ClientNamespace {
-		return fmt.Sprintf("It is exported to %s, and not to the client's namespace %s.", exports(o), t.Client.Namespace), false
+		return LessSpecific, lessSpecific(o, l, t.Client.Namespace)
 	}
 	return t.whyAmong(o, l)
 }
 
+func otherHost(o *rule, host string) string {
+	if o.host == o.spec().GetHost() {
+		return fmt.Sprintf("Its host %s is taken as it is, since it has a dot, and is not %s.", o.host, host)
+	}
+	return fmt.Sprintf("Its host %s means %s, since a name without a dot is taken from the rule's own namespace.", o.spec().GetHost(), o.host)
+}
+
 // keptOut says why a rule is not in the index of its place.
-func (t *RuleTrace) keptOut(o *rule, place Place) string {
+func keptOut(o *rule, place Place) (Reason, string) {
 	switch {
 	case place == ClientNamespace && !o.local:
-		return fmt.Sprintf("It is exported to %s, and not to its own namespace %s.", exports(o), o.name.Namespace)
+		return NotExported, fmt.Sprintf("It is exported to %s, and not to its own namespace %s.", exports(o), o.name.Namespace)
 	case place == ClientNamespace || !o.private:
-		return ""
+		return "", ""
 	case o.selector() != nil:
-		return fmt.Sprintf("It has a workloadSelector, so it is only for workloads of its own namespace %s.", o.name.Namespace)
+		return Private, fmt.Sprintf("It has a workloadSelector, so it is only for workloads of its own namespace %s.", o.name.Namespace)
 	case len(o.exportTo) == 0:
-		return fmt.Sprintf("It has no exportTo, and by the mesh's default rules are private to their namespace, here %s.", o.name.Namespace)
+		return Private, fmt.Sprintf("It has no exportTo, and by the mesh's default rules are private to their namespace, here %s.", o.name.Namespace)
 	}
-	return fmt.Sprintf("It is private to its namespace %s.", o.name.Namespace)
+	return Private, fmt.Sprintf("It is private to its namespace %s.", o.name.Namespace)
+}
+
+// notSelected is about a rule for other workloads. Where it is found, nothing else is
+// looked for.
+func (t *RuleTrace) notSelected(o *rule) string {
+	why := fmt.Sprintf("Its workloadSelector (%s) does not select the client", labelText(o.selector().GetMatchLabels()))
+	last := t.looked[len(t.looked)-1]
+	if t.Rule == nil && o.host == last.host {
+		why += ", and nothing else is taken instead"
+	}
+	return why + "."
 }
 
 func lessSpecific(o *rule, l look, namespace string) string {
@@ -139,31 +198,23 @@ func lessSpecific(o *rule, l look, namespace string) string {
 }
 
 // whyAmong says what became of a rule among those that could be chosen.
-func (t *RuleTrace) whyAmong(o *rule, l look) (why string, chosen bool) {
+func (t *RuleTrace) whyAmong(o *rule, l look) (Reason, string) {
 	if t.Rule != nil && slices.Contains(t.Rule.sources(), o.name) {
 		if t.Rule.base == o {
-			return t.whyChosen(l), true
+			return InForce, t.whyChosen(l)
 		}
-		return t.Rule.whyMerged(o), true
+		return Merged, t.Rule.whyMerged(o)
 	}
 	alone := slices.ContainsFunc(l.open, func(u *Rule) bool { return u.base == o })
 	switch {
 	case !alone:
-		return t.whyGone(o, l), false
-	case o.selector() != nil && !selects(o.selector().GetMatchLabels(), t.Client.Labels):
-		why := fmt.Sprintf("Its workloadSelector (%s) does not select the client", labelText(o.selector().GetMatchLabels()))
-		if t.Rule == nil {
-			why += ", and nothing else is taken instead"
-		}
-		return why + ".", false
-	case t.Rule == nil:
-		return fmt.Sprintf("Its workloadSelector is for workloads of namespace %s.", o.name.Namespace), false
-	case t.Rule.base.selector() != nil && o.selector() != nil:
-		return fmt.Sprintf("%s selects the client too, and is %s.", full(t.Rule.Name), before(t.Rule.base, o)), false
-	case t.Rule.base.selector() != nil:
-		return fmt.Sprintf("%s has a workloadSelector that selects the client, and so comes before rules for all.", full(t.Rule.Name)), false
+		return Absorbed, t.whyGone(o, l)
+	case t.Rule.base.selector() == nil:
+		return Newer, fmt.Sprintf("Of rules with different exportTo the last one counts, and %s is %s.", full(t.Rule.Name), after(t.Rule.base, o))
+	case o.selector() != nil:
+		return SelectorFirst, fmt.Sprintf("%s selects the client too, and is %s.", full(t.Rule.Name), before(t.Rule.base, o))
 	}
-	return fmt.Sprintf("Of rules with different exportTo the last one counts, and %s is %s.", full(t.Rule.Name), after(t.Rule.base, o)), false
+	return SelectorFirst, fmt.Sprintf("%s has a workloadSelector that selects the client, and so comes before rules for all.", full(t.Rule.Name))
 }
 
 // whyChosen says why the rule in force is that.
@@ -215,7 +266,7 @@ func (u *Rule) whyMerged(o *rule) string {
 	return strings.Join(parts, "; ") + "."
 }
 
-// whyGone is about a rule that only exists within others, of which none was chosen.
+// whyGone is about a rule that only exists within others, of which none is in force.
 func (t *RuleTrace) whyGone(o *rule, l look) string {
 	within := func(u *Rule) bool { return slices.Contains(u.sources(), o.name) }
 	at := slices.IndexFunc(l.open, within)
@@ -224,15 +275,11 @@ func (t *RuleTrace) whyGone(o *rule, l look) string {
 		return fmt.Sprintf("It is merged into %s and does not stand by itself; that one is not exported to the client's namespace %s.", full(into.Name), t.Client.Namespace)
 	}
 	into := l.open[at]
-	labels, has := into.Selector()
-	switch {
-	case !has || selects(labels, t.Client.Labels):
-		return fmt.Sprintf("It is merged into %s, which is not in force.", full(into.Name))
-	case o.selector() == nil:
+	if labels, has := into.Selector(); has && !selects(labels, t.Client.Labels) {
 		return fmt.Sprintf("It has the exportTo of rules with a workloadSelector (.), so it is merged into %s (%s) and does not stand by itself; that one does not select the client.",
 			full(into.Name), labelText(labels))
 	}
-	return fmt.Sprintf("It is merged into %s, whose workloadSelector (%s) does not select the client.", full(into.Name), labelText(labels))
+	return fmt.Sprintf("It is merged into %s, which is not in force.", full(into.Name))
 }
 
 // before says how a rule comes before another one.

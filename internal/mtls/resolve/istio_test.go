@@ -251,6 +251,7 @@ func proxyOf(p *pilot.PushContext, client resolve.Client) *pilot.Proxy {
 
 func TestIstioChoosesTheSameRule(t *testing.T) {
 	asked, found, merged, selected, lost := 0, 0, 0, 0, 0
+	reasons := map[resolve.Reason]int{}
 	for seed := range uint64(3000) {
 		d := diceOf(seed)
 		in := d.input()
@@ -266,6 +267,9 @@ func TestIstioChoosesTheSameRule(t *testing.T) {
 						t.Fatalf("seed %d: %+v to %+v: %s\ncandidates %+v", seed, client, service, problem, trace.Candidates())
 					}
 					checkCandidates(t, trace)
+					if d.in(10) {
+						checkReasons(t, in, trace, reasons)
+					}
 					asked++
 					if trace.Rule == nil {
 						if len(trace.Candidates()) > 0 {
@@ -285,6 +289,10 @@ func TestIstioChoosesTheSameRule(t *testing.T) {
 		}
 	}
 	t.Logf("%d questions: %d with a rule (%d merged, %d by selector), %d with candidates and none", asked, found, merged, selected, lost)
+	t.Logf("reasons that were tried: %v", reasons)
+	if len(reasons) != 12 {
+		t.Errorf("%d reasons occur", len(reasons))
+	}
 	for _, count := range []int{found, merged, selected, lost} {
 		if count < asked/200 {
 			t.Errorf("only %d of one sort among %d questions", count, asked)
@@ -338,7 +346,7 @@ func checkCandidates(t *testing.T, trace *resolve.RuleTrace) {
 			t.Fatalf("candidate %+v", c)
 		}
 		seen[name] = true
-		if c.Chosen {
+		if c.Chosen() {
 			chosen = append(chosen, name)
 			if c.Place != trace.Place || c.Match == resolve.NoMatch {
 				t.Fatalf("candidate %+v is in force, the rule is of the %s", c, trace.Place)
@@ -354,9 +362,47 @@ func checkCandidates(t *testing.T, trace *resolve.RuleTrace) {
 	}
 }
 
+// checkReasons tries reasons: what is said not to depend on other rules is the same
+// without them, and otherwise a rule that is alone is in force; and what cannot decide is
+// not missed.
+func checkReasons(t *testing.T, in resolve.Input, trace *resolve.RuleTrace, tried map[resolve.Reason]int) {
+	t.Helper()
+	for _, c := range trace.Candidates() {
+		own := func(o *networkingv1.DestinationRule) bool {
+			return o.Namespace == c.Name.Namespace && o.Name == c.Name.Name
+		}
+		alone, without := in, in
+		alone.DestinationRules, without.DestinationRules = nil, nil
+		for _, o := range in.DestinationRules {
+			if own(o) {
+				alone.DestinationRules = append(alone.DestinationRules, o)
+			} else {
+				without.DestinationRules = append(without.DestinationRules, o)
+			}
+		}
+		want := resolve.InForce
+		switch c.Reason {
+		case resolve.OtherHost, resolve.OtherNamespace, resolve.Private:
+			rest := resolve.New(without).DestinationRule(trace.Client, trace.Service)
+			if (rest.Rule == nil) != (trace.Rule == nil) || rest.Rule != nil && rest.Rule.Name != trace.Rule.Name {
+				t.Fatalf("without %+v it is %+v, with it %+v", c, rest.Rule, trace.Rule)
+			}
+			want = c.Reason
+		case resolve.NotExported, resolve.NotSelected:
+			want = c.Reason
+		}
+		got := resolve.New(alone).DestinationRule(trace.Client, trace.Service).Candidates()
+		if len(got) != 1 || got[0].Reason != want {
+			t.Fatalf("%+v alone is %+v", c, got)
+		}
+		tried[c.Reason]++
+	}
+}
+
 func TestIstioGivesTheSameModes(t *testing.T) {
 	asked := 0
 	levels := map[resolve.Level]int{}
+	reasons := map[resolve.PolicyReason]int{}
 	for seed := range uint64(4000) {
 		d := diceOf(seed + 1<<32)
 		in := d.input()
@@ -377,14 +423,17 @@ func TestIstioGivesTheSameModes(t *testing.T) {
 					if want := applier.GetMutualTLSModeForPort(uint32(port)).String(); string(trace.Mode) != want {
 						t.Fatalf("seed %d: %s %v port %d: %s, Istio has %s\ncandidates %+v", seed, namespace, l, port, trace.Mode, want, trace.Candidates())
 					}
-					checkPolicies(t, trace)
+					checkPolicies(t, in, trace, reasons, d.in(10))
 					asked++
 					levels[trace.Level]++
 				}
 			}
 		}
 	}
-	t.Logf("%d questions, by level %v", asked, levels)
+	t.Logf("%d questions, by level %v; reasons that were tried: %v", asked, levels, reasons)
+	if len(reasons) != 4 {
+		t.Errorf("%d reasons occur", len(reasons))
+	}
 	for _, level := range []resolve.Level{resolve.DefaultLevel, resolve.MeshLevel, resolve.NamespaceLevel, resolve.WorkloadLevel, resolve.PortLevel} {
 		if levels[level] < asked/200 {
 			t.Errorf("only %d answers are of level %q", levels[level], level)
@@ -392,18 +441,33 @@ func TestIstioGivesTheSameModes(t *testing.T) {
 	}
 }
 
-func checkPolicies(t *testing.T, trace *resolve.ModeTrace) {
+// checkPolicies checks that the trace names the one that decides, and that nothing
+// changes without those of which it is said that they do not count.
+func checkPolicies(t *testing.T, in resolve.Input, trace *resolve.ModeTrace, tried map[resolve.PolicyReason]int, try bool) {
 	t.Helper()
-	chosen := 0
+	decide := 0
 	for _, c := range trace.Candidates() {
-		if c.Why == "" {
+		if c.Why == "" || c.Reason == "" {
 			t.Fatalf("candidate %+v", c)
 		}
-		if c.Chosen {
-			chosen++
+		if c.Reason == resolve.Decides {
+			decide++
 		}
+		if c.Reason == resolve.Decides || c.Reason == resolve.Inherits || !try {
+			continue
+		}
+		without := resolve.Input{RootNamespace: in.RootNamespace}
+		for _, o := range in.PeerAuthentications {
+			if o.Namespace != c.Name.Namespace || o.Name != c.Name.Name {
+				without.PeerAuthentications = append(without.PeerAuthentications, o)
+			}
+		}
+		if got := resolve.New(without).PeerAuthentication(trace.Workload, trace.Port); got.Mode != trace.Mode || got.Policy != trace.Policy {
+			t.Fatalf("without %+v it is %s", c, got.Mode)
+		}
+		tried[c.Reason]++
 	}
-	if want := min(1, len(trace.Level)); chosen != want {
-		t.Fatalf("%d candidates decide on level %q", chosen, trace.Level)
+	if want := min(1, len(trace.Level)); decide != want {
+		t.Fatalf("%d candidates decide on level %q", decide, trace.Level)
 	}
 }

@@ -94,11 +94,12 @@ func openTo(rules []*Rule, namespace string) []*Rule {
 func choose(rules []*Rule, client Client) *Rule {
 	var last *Rule
 	for _, u := range rules {
+		// One with a selector is not found outside of its own namespace.
 		labels, has := u.Selector()
 		switch {
 		case !has:
 			last = u
-		case u.Name.Namespace == client.Namespace && selects(labels, client.Labels):
+		case selects(labels, client.Labels):
 			return u
 		}
 	}

@@ -18,12 +18,29 @@ type PolicyCandidate struct {
 	// anywhere.
 	Level Level
 	// Mode is what it says for all ports; empty where it says nothing.
-	Mode Mode
-	// Chosen is true for the one that decides.
-	Chosen bool
-	// Why is one sentence.
+	Mode   Mode
+	Reason PolicyReason
+	// Why is the reason in one sentence.
 	Why string
 }
+
+// PolicyReason is what became of a PeerAuthentication.
+type PolicyReason string
+
+const (
+	// Decides is the one whose mode it is.
+	Decides PolicyReason = "decides"
+	// Inherits is one that counts and says no mode.
+	Inherits PolicyReason = "inherits"
+	// Overridden is one of a wider level than the one that decides.
+	Overridden PolicyReason = "overridden"
+	// NotFirst is one behind an older one of the same level.
+	NotFirst PolicyReason = "not first"
+	// OtherWorkloads is one whose selector is for others.
+	OtherWorkloads PolicyReason = "other workloads"
+	// RootSelector is one with a selector in the root namespace.
+	RootSelector PolicyReason = "selector in the root namespace"
+)
 
 // Candidates are the PeerAuthentications of the root namespace and of the workload's
 // own, in this order, and within a namespace in istiod's.
@@ -35,9 +52,8 @@ func (t *ModeTrace) Candidates() []PolicyCandidate {
 	}
 	for _, namespace := range namespaces {
 		for _, p := range t.resolver.policies[namespace] {
-			out = append(out, PolicyCandidate{
-				Name: p.name, Level: p.level, Mode: p.mode(), Chosen: t.Policy == p.object, Why: t.why(p),
-			})
+			reason, why := t.why(p)
+			out = append(out, PolicyCandidate{Name: p.name, Level: p.level, Mode: p.mode(), Reason: reason, Why: why})
 		}
 	}
 	return out
@@ -56,25 +72,25 @@ func (t *ModeTrace) Why() string {
 }
 
 // why says what became of a policy.
-func (t *ModeTrace) why(p *policy) string {
+func (t *ModeTrace) why(p *policy) (PolicyReason, string) {
 	labels := labelText(p.object.Spec.GetSelector().GetMatchLabels())
 	switch {
 	case p.level == DefaultLevel:
-		return fmt.Sprintf("It has a selector (%s) and is in the root namespace, where only PeerAuthentications without one count.", labels)
+		return RootSelector, fmt.Sprintf("It has a selector (%s) and is in the root namespace, where only PeerAuthentications without one count.", labels)
 	case p.older != nil:
-		return fmt.Sprintf("%s is for all workloads too and is %s; only one counts.%s", full(p.older.name), precedes(p.older.object, p.object), lostPorts(p))
+		return NotFirst, fmt.Sprintf("%s is for all workloads too and is %s; only one counts.%s", full(p.older.name), precedes(p.older.object, p.object), lostPorts(p))
 	case p.level == WorkloadLevel && t.wide:
-		return fmt.Sprintf("It is for single workloads (%s), which this question does not look at.", labels)
+		return OtherWorkloads, fmt.Sprintf("It is for single workloads (%s), which this question does not look at.", labels)
 	case p.level == WorkloadLevel && !p.selects(t.Workload):
-		return fmt.Sprintf("Its selector (%s) does not select the workload.", labels)
+		return OtherWorkloads, fmt.Sprintf("Its selector (%s) does not select the workload.", labels)
 	case p.level == WorkloadLevel && p != t.workload:
-		return fmt.Sprintf("%s selects the workload too and is %s; only one counts.%s", full(t.workload.name), precedes(t.workload.object, p.object), lostPorts(p))
+		return NotFirst, fmt.Sprintf("%s selects the workload too and is %s; only one counts.%s", full(t.workload.name), precedes(t.workload.object, p.object), lostPorts(p))
 	case t.Policy == p.object:
-		return t.whyDecides(p) + idlePorts(p)
+		return Decides, t.whyDecides(p) + idlePorts(p)
 	case p.mode() == unset:
-		return t.whyUnset() + idlePorts(p)
+		return Inherits, t.whyUnset() + idlePorts(p)
 	}
-	return fmt.Sprintf("%s is of the narrower %s level and decides instead.%s", full(nameOf(t.Policy)), t.Level, idlePorts(p))
+	return Overridden, fmt.Sprintf("%s is of the narrower %s level and decides instead.%s", full(nameOf(t.Policy)), t.Level, idlePorts(p))
 }
 
 func (t *ModeTrace) whyDecides(p *policy) string {
@@ -108,10 +124,7 @@ func lostPorts(p *policy) string {
 
 // idlePorts is about ports of a policy that is for all workloads.
 func idlePorts(p *policy) string {
-	if p.level == WorkloadLevel {
-		return ""
-	}
-	if len(p.object.Spec.GetPortLevelMtls()) == 0 {
+	if p.level == WorkloadLevel || len(p.object.Spec.GetPortLevelMtls()) == 0 {
 		return ""
 	}
 	return " What it says for single ports does not count, since it has no selector."

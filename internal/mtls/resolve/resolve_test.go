@@ -224,16 +224,17 @@ func TestTheRuleInForceAndWhyTheOthersAreNot(t *testing.T) {
 			},
 		},
 		{
-			name: "a short host is one of the rule's own namespace", client: resolve.Client{Namespace: "front"},
-			rules: []*networkingv1.DestinationRule{rule("front/cart", 0, "cart")},
+			name: "a short host is one of the rule's own namespace, and one with a dot is whole", client: resolve.Client{Namespace: "front"},
+			rules: []*networkingv1.DestinationRule{rule("front/cart", 0, "cart"), rule("shop/cart", 0, "cart.shop"), rule("other/cart", 0, "cart")},
 			want:  "",
 			why: []string{
 				"client namespace front/cart: Its host cart means cart.front.svc.cluster.local, since a name without a dot is taken from the rule's own namespace.",
+				"service namespace shop/cart: Its host cart.shop is taken as it is, since it has a dot, and is not cart.shop.svc.cluster.local.",
 			},
 		},
 		{
 			name: "private rules and those of other namespaces are not found", client: resolve.Client{Namespace: "front"},
-			rules: []*networkingv1.DestinationRule{rule("shop/cart", 0, "cart", exportTo(".")), rule("shop/web", 0, "cart", selector("web")), rule("other/cart", 0, cart)},
+			rules: []*networkingv1.DestinationRule{rule("shop/cart", 0, "cart", exportTo(".")), rule("shop/web", 0, "cart", selector("web")), rule("other/cart", 0, cart), rule("other/own", 0, cart, exportTo("."))},
 			want:  "",
 			why: []string{
 				"service namespace shop/web: It has a workloadSelector, so it is only for workloads of its own namespace shop.",
