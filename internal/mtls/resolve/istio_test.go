@@ -75,7 +75,7 @@ func services() []resolve.Service {
 			out = append(out, resolve.Service{Host: name + "." + namespace + ".svc.cluster.local", Namespace: namespace})
 		}
 	}
-	return append(out, resolve.Service{Host: "api.example.com", Namespace: "shop"},
+	return append(out, resolve.Service{Host: "api.example.com", Namespace: "shop"}, resolve.Service{Host: "2001:db8::1", Namespace: "shop"},
 		resolve.Service{Host: "*.example.com", Namespace: "front"}, resolve.Service{Host: "*.wild.example.com", Namespace: "store"})
 }
 
@@ -87,7 +87,7 @@ func (d dice) ruleHost() string {
 	case 0, 1:
 		return one(d, names...)
 	case 2:
-		return one(d, "*", "*.local", "*.cluster.local", "*.com", "*.example.com", "*.wild.example.com", "*rt.shop.svc.cluster.local", "192.0.2.1", "*x", "api.example.com")
+		return one(d, "*", "*.local", "*.cluster.local", "*.com", "*.example.com", "*.wild.example.com", "*rt.shop.svc.cluster.local", "2001:db8::1", "*x", "api.example.com")
 	case 3:
 		return "*." + one(d, spaces...) + ".svc.cluster.local"
 	}
