@@ -23,13 +23,14 @@ var pure = map[string][]string{
 	"internal/xds":     {"internal/model", "internal/once"},
 	"internal/decide":  {"api/v1alpha1", "internal/model", "internal/xds"},
 	"internal/ask":     {"api/v1alpha1", "internal/model", "internal/intent", "internal/compile", "internal/xds", "internal/decide", "internal/once"},
+	"internal/mtls":    {"api/v1alpha1", "internal/model", "internal/xds", "internal/decide", "internal/ask", "internal/once"},
 }
 
 // outside are packages below a pure one that fetch what it holds.
 var outside = []string{"internal/xds/generator", "internal/xds/ads"}
 
 // planned are the pure packages that are designed and not written yet.
-var planned = []string{"internal/decide", "internal/ask"}
+var planned = []string{"internal/decide", "internal/ask", "internal/mtls"}
 
 // impure are import paths, each with everything below it, that fetch, wait, roll
 // dice, read the environment or speak.
