@@ -13,6 +13,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/ask/directory"
 	"github.com/trellis-mesh/trellis/internal/decide"
 	"github.com/trellis-mesh/trellis/internal/decide/hcm"
+	"github.com/trellis-mesh/trellis/internal/mtls/resolve"
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
@@ -80,20 +81,14 @@ type Endpoint struct {
 type Checker struct {
 	world     *ask.World
 	evaluator *decide.Evaluator
-	policies  Policies
+	policies  *resolve.Resolver
 	// serviceAt is the first Service of each endpoint.
 	serviceAt map[netip.Addr]*directory.Service
 }
 
-// Policies tells which objects decided.
-type Policies interface {
-	// PeerAuthentication is the one that says what a workload takes at one of its ports, as
-	// NAME/NAMESPACE; empty: none does.
-	PeerAuthentication(node xds.Node, port uint16) string
-}
-
-// New makes a Checker. Without policies the columns about them stay empty.
-func New(w *ask.World, policies Policies) *Checker {
+// New makes a Checker. Policies may be nil: which PeerAuthentications decided is not said
+// then.
+func New(w *ask.World, policies *resolve.Resolver) *Checker {
 	servers := w.Proxies
 	if w.Servers != nil {
 		servers = w.Servers

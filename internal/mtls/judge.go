@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/trellis-mesh/trellis/internal/decide"
+	"github.com/trellis-mesh/trellis/internal/mtls/resolve"
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
@@ -121,7 +122,11 @@ func (p *pair) authentication(l *decide.Link) string {
 	if !ok || node.Type != xds.Sidecar {
 		return ""
 	}
-	return p.policies.PeerAuthentication(node, l.Address.Port())
+	trace := p.policies.PeerAuthentication(resolve.Workload{Namespace: node.Namespace, Labels: node.Labels}, l.Address.Port())
+	if trace.Policy == nil {
+		return ""
+	}
+	return trace.Policy.Name + "/" + trace.Policy.Namespace
 }
 
 func addressOf(l *decide.Link) string {

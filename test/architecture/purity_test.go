@@ -30,7 +30,7 @@ var pure = map[string][]string{
 var outside = []string{"internal/xds/generator", "internal/xds/ads"}
 
 // planned are the pure packages that are designed and not written yet.
-var planned = []string{"internal/decide", "internal/ask", "internal/mtls"}
+var planned = []string{"internal/decide", "internal/ask"}
 
 // impure are import paths, each with everything below it, that fetch, wait, roll
 // dice, read the environment or speak.

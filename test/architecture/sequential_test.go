@@ -19,7 +19,7 @@ import (
 
 // shared are pure packages in which several goroutines work on one value, and which
 // are tested with the race detector.
-var shared = []string{"internal/ask", "internal/xds"}
+var shared = []string{"internal/ask", "internal/mtls", "internal/xds"}
 
 func TestPurePackagesAndTheirTestsHaveOneGoroutine(t *testing.T) {
 	var found []violation

@@ -145,7 +145,8 @@ func read(args []string) (question, error) {
 }
 
 func (o *checkOptions) check(m *mesh.Mesh, q question) (*View, error) {
-	c := mtls.New(m.World, m.Policies())
+	policies, known := m.Policies()
+	c := mtls.New(m.World, policies)
 	clients, err := o.clients(c, q)
 	if err != nil {
 		return nil, err
@@ -155,6 +156,9 @@ func (o *checkOptions) check(m *mesh.Mesh, q question) (*View, error) {
 		return nil, err
 	}
 	view := &View{Rows: []mtls.Row{}, Notes: m.Refused(), Source: m.From}
+	if !known {
+		view.Notes = append(view.Notes, "which PeerAuthentications decide is not known: proxies are not told")
+	}
 	for _, r := range c.CheckAll(clients, targets, nil) {
 		if !o.Conflicts || r.Status == mtls.Conflict || r.Status == mtls.Partial {
 			view.Rows = append(view.Rows, r)
