@@ -6,10 +6,10 @@ package mtls
 import (
 	"cmp"
 	"net/netip"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/trellis-mesh/trellis/internal/ask/directory"
 	"github.com/trellis-mesh/trellis/internal/xds"
@@ -37,39 +37,31 @@ func In(s *directory.Service, namespace string) bool {
 	return namespace == "" || s.Name.Namespace == namespace
 }
 
-// CheckAll compares all clients with all targets. Done is told after each client; nil:
-// nobody wants to know. Rows are in order of host, port, subset and client.
+// workers is how many clients are looked at at the same time.
+const workers = 4
+
+// CheckAll compares all clients with all targets. Done is told after each client, from
+// several goroutines; nil: nobody wants to know. Rows are in order of host, port, subset and client.
 func (c *Checker) CheckAll(clients []Client, targets []Target, done func(client int)) []Row {
 	found := make([][]Row, len(clients))
-	inParallel(len(clients), func(i int) {
-		for _, t := range targets {
-			found[i] = append(found[i], c.Check(clients[i], t)...)
-		}
-		if done != nil {
-			done(i)
-		}
-	})
+	var work errgroup.Group
+	work.SetLimit(workers)
+	for i := range clients {
+		work.Go(func() error {
+			for _, t := range targets {
+				found[i] = append(found[i], c.Check(clients[i], t)...)
+			}
+			if done != nil {
+				done(i)
+			}
+			return nil
+		})
+	}
+	// None of them fails.
+	_ = work.Wait()
 	out := slices.Concat(found...)
 	slices.SortStableFunc(out, func(a, b Row) int {
 		return cmp.Or(strings.Compare(a.Host, b.Host), cmp.Compare(a.Port, b.Port), strings.Compare(a.Subset, b.Subset), strings.Compare(a.Client, b.Client))
 	})
 	return out
-}
-
-// inParallel does n pieces of work, each once.
-func inParallel(n int, do func(int)) {
-	var wait sync.WaitGroup
-	next := make(chan int)
-	for range min(n, runtime.GOMAXPROCS(0)) {
-		wait.Go(func() {
-			for i := range next {
-				do(i)
-			}
-		})
-	}
-	for i := range n {
-		next <- i
-	}
-	close(next)
-	wait.Wait()
 }
