@@ -4,6 +4,7 @@
 package mesh
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 )
@@ -63,6 +64,8 @@ type target struct {
 	port int
 	raw  bool
 }
+
+func (t target) String() string { return fmt.Sprintf("%s:%d", t.host, t.port) }
 
 // targets are those of the stage.
 func targets() []target {

@@ -28,8 +28,6 @@ import (
 
 var meshes = flag.Int("meshes", 12, "random configurations of mutual TLS to play")
 
-func (t target) String() string { return fmt.Sprintf("%s:%d", t.host, t.port) }
-
 // directory is what the stage's names mean in a configuration.
 func (s *stage) directory(ctx context.Context, objects []object) (*directory.Directory, error) {
 	slices := &discoveryv1.EndpointSliceList{}
