@@ -81,6 +81,10 @@ func (p *pair) endpoint(l *decide.Link) Endpoint {
 		}
 	case decide.Fails:
 		out.Status, out.Why = Conflict, v.Why
+		row := p.row("")
+		if accepted := out.Accepts; len(accepted) > 0 && !slices.Contains(accepted, l.Sends) {
+			out.Why = fmt.Sprintf("%s is sent, and only %s is taken: %s", row.words([]decide.Transport{l.Sends}), row.words(accepted), v.Why)
+		}
 		if v.Reply != nil && p.client.Node != nil {
 			out.Code, out.Flags = v.Reply.Code, v.Reply.Flags
 		}

@@ -157,7 +157,7 @@ func (o *checkOptions) check(m *mesh.Mesh, q question) (*View, error) {
 	}
 	view := &View{Rows: []mtls.Row{}, Notes: m.Refused(), Source: m.From}
 	if !known {
-		view.Notes = append(view.Notes, "which PeerAuthentications decide is not known: proxies are not told")
+		view.Notes = append(view.Notes, notTold)
 	}
 	for _, r := range c.CheckAll(clients, targets, nil) {
 		if !o.Conflicts || r.Status == mtls.Conflict || r.Status == mtls.Partial {

@@ -1,0 +1,155 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package mtls
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/trellis-mesh/trellis/internal/cli/live"
+	"github.com/trellis-mesh/trellis/internal/cli/mesh"
+	"github.com/trellis-mesh/trellis/internal/cli/output"
+	"github.com/trellis-mesh/trellis/internal/cli/streams"
+	"github.com/trellis-mesh/trellis/internal/mtls"
+)
+
+// explainOptions are the flags.
+type explainOptions struct {
+	live.Options
+	Output string
+}
+
+// ExplainView is the answer as JSON and YAML have it.
+type ExplainView struct {
+	Explanations []mtls.Explanation `json:"explanations"`
+	Notes        []string           `json:"notes,omitempty"`
+	// Source is where the configuration of the proxies came from; empty: from files.
+	Source string `json:"source,omitempty"`
+}
+
+func newExplain(s *streams.Streams) *cobra.Command {
+	o := &explainOptions{}
+	cmd := &cobra.Command{
+		Use:   "explain CLIENT SERVICE[:PORT]",
+		Short: "Say which objects decide what a client sends and a service takes, and why no others do",
+		Long: `explain prints the lines of check for a client and a service, and where they come
+from: the DestinationRule in force and the part of it that speaks of TLS, the
+PeerAuthentication that decides for each workload and at which level, and each object
+that somebody could expect to decide and does not, with the reason.
+
+The objects are followed as istiod follows them. What the proxies were sent counts: where
+that is not what follows from the objects, the answer says so.`,
+		Example: `  # Why does the start page send what it sends?
+  trellis mtls explain -f examples/bookinfo bookinfo/productpage bookinfo/reviews
+
+  # In the running mesh
+  trellis mtls explain --context prod bookinfo/productpage bookinfo/reviews:9080`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, s, args) },
+	}
+	o.AddFlags(cmd)
+	output.AddFlag(cmd, &o.Output)
+	return cmd
+}
+
+func (o *explainOptions) run(cmd *cobra.Command, s *streams.Streams, args []string) error {
+	if err := output.CheckFormat(o.Output); err != nil {
+		return err
+	}
+	q, err := read(args)
+	if err == nil && q.client == nil {
+		err = errors.New("reading CLIENT: name one client, as NAMESPACE/NAME")
+	}
+	if err != nil {
+		return err
+	}
+	m, err := o.Open(cmd.Context(), s, time.Now())
+	if err != nil {
+		return err
+	}
+	view, err := explain(m, q)
+	complaint := m.Complain(s.Err, s.ErrColour, mesh.Doubt{})
+	if err := errors.Join(err, complaint, m.Close()); err != nil {
+		return err
+	}
+	if err := output.Write(s.Out, o.Output, view, func(w io.Writer) error { return view.text(w) }); err != nil {
+		return err
+	}
+	var rows []mtls.Row
+	for _, e := range view.Explanations {
+		rows = append(rows, e.Row)
+	}
+	return verdict(rows)
+}
+
+func explain(m *mesh.Mesh, q question) (*ExplainView, error) {
+	policies, known := m.Policies()
+	c := mtls.New(m.World, policies)
+	client, err := c.Client(*q.client)
+	if err != nil {
+		return nil, err
+	}
+	target, err := c.Target(q.service, q.port)
+	if err != nil {
+		return nil, err
+	}
+	view := &ExplainView{Explanations: c.Explain(client, target), Notes: m.Refused(), Source: m.From}
+	if !known {
+		view.Notes = append(view.Notes, notTold)
+	}
+	return view, nil
+}
+
+const notTold = "which PeerAuthentications decide is not known: proxies are not told"
+
+func (v *ExplainView) text(w io.Writer) error {
+	var b strings.Builder
+	for i := range v.Explanations {
+		if i > 0 {
+			b.WriteString("\n")
+		}
+		explained(&b, &v.Explanations[i])
+	}
+	output.Notes(&b, v.Notes)
+	output.Source(&b, v.Source)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func explained(b *strings.Builder, e *mtls.Explanation) {
+	fmt.Fprintf(b, "%s to %s: %s\n", e.Client, e.Address(), e.Status)
+	fmt.Fprintf(b, "  the client sends %s, the server takes %s\n", e.Sent(), e.Server())
+	if e.Why != "" {
+		fmt.Fprintf(b, "  %s%s\n", e.Why, got(e.Code, e.Flags))
+	}
+	if r := e.Rule; r != nil {
+		fmt.Fprintf(b, "  what the client sends\n    %s\n    %s\n", r.Why, r.TLS)
+		if r.Contradiction != "" {
+			fmt.Fprintf(b, "    %s\n", r.Contradiction)
+		}
+		considered(b, r.Candidates)
+	}
+	for _, m := range e.Modes {
+		fmt.Fprintf(b, "  what %s takes on port %d: %s\n    %s\n", m.Workload, m.Port, m.Mode, m.Why)
+		considered(b, m.Candidates)
+	}
+}
+
+func considered(b *strings.Builder, candidates []mtls.Candidate) {
+	var rows []output.Row
+	for _, c := range candidates {
+		rows = append(rows, output.Row{Cells: []string{c.Name, c.Place, c.Reason, c.Why}})
+	}
+	var table strings.Builder
+	// A builder does not fail.
+	_ = output.Fit(make([]string, 4), rows).Rows(&table, rows, false)
+	for line := range strings.Lines(table.String()) {
+		b.WriteString("      " + line)
+	}
+}
