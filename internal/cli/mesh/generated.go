@@ -45,10 +45,8 @@ func Generated(ctx context.Context, c Cluster, at time.Time) (*Mesh, error) {
 	if c.Draft != nil {
 		out.Files, out.Report, in.Position = c.Draft, c.Draft.Report, position(c.Draft)
 	}
-	w, err := world.Open(ctx, in)
-	if err != nil {
+	if err := out.generate(ctx, in); err != nil {
 		return nil, err
 	}
-	out.World, out.Problems, out.release, out.generated = w.World, w.Problems, w.Close, w
 	return out, nil
 }

@@ -7,6 +7,7 @@ package mesh
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/trellis-mesh/trellis/internal/ask"
 	"github.com/trellis-mesh/trellis/internal/cli/source"
@@ -43,14 +45,17 @@ type Mesh struct {
 	// Warm fetches what proxies were sent before a question that is about all of them;
 	// nil: there is nothing to wait for.
 	Warm func(context.Context)
-	// Objects are those that policies are read from; nil: those of the files.
+	// Objects are those that policies are read from where the World is not made from objects;
+	// nil: they are not known.
 	Objects []runtime.Object
 	// Rights tells what whoever asks may change; nil: nobody knows.
 	Rights Rights
 
 	release func() error
-	// generated is there where Istio's generator in this process made the World.
+	// generated is there where Istio's generator in this process made the World, and input
+	// is what from.
 	generated *world.World
+	input     world.Input
 }
 
 // Diff finds all requests to which the change from one mesh to another makes a
@@ -110,14 +115,51 @@ func (t *Together) Open(ctx context.Context, o *source.Options, stdin io.Reader,
 	if err != nil {
 		return nil, err
 	}
-	w, err := world.Open(ctx, world.Input{
+	in := world.Input{
 		Objects: files.Objects, Mesh: files.Mesh, Applications: files.Applications, Position: position(files), At: at,
 		Common: t.common(),
-	})
-	if err != nil {
+	}
+	out := &Mesh{Files: files, Report: files.Report, About: files.Mesh}
+	if err := out.generate(ctx, in); err != nil {
 		return nil, err
 	}
-	return &Mesh{World: w.World, Files: files, Report: files.Report, Problems: w.Problems, About: files.Mesh, release: w.Close, generated: w}, nil
+	return out, nil
+}
+
+// generate has Istio's generator make the World.
+func (m *Mesh) generate(ctx context.Context, in world.Input) error {
+	w, err := world.Open(ctx, in)
+	if err != nil {
+		return err
+	}
+	m.World, m.Problems, m.release, m.generated, m.input = w.World, w.Problems, w.Close, w, in
+	return nil
+}
+
+// ErrNotGenerated is what With says of meshes that are known by what proxies were sent.
+var ErrNotGenerated = errors.New("what a change would do can be told only where Istio's generator in this program makes the configuration: ask about files, or with --source generator")
+
+// With opens the same mesh with some objects in place of those of their names, or
+// beside them. The caller closes it.
+func (m *Mesh) With(ctx context.Context, changed ...client.Object) (*Mesh, error) {
+	if m.generated == nil {
+		return nil, ErrNotGenerated
+	}
+	in := m.input
+	in.Objects = slices.DeleteFunc(slices.Clone(in.Objects), func(o client.Object) bool {
+		return slices.ContainsFunc(changed, func(c client.Object) bool { return sameName(o, c) })
+	})
+	in.Objects = append(in.Objects, changed...)
+	out := &Mesh{Files: m.Files, Report: m.Report, About: m.About, From: m.From, Rights: m.Rights}
+	if err := out.generate(ctx, in); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func sameName(a, b client.Object) bool {
+	one, other := a.GetObjectKind().GroupVersionKind(), b.GetObjectKind().GroupVersionKind()
+	return one.Group == other.Group && one.Kind == other.Kind && a.GetNamespace() == b.GetNamespace() && a.GetName() == b.GetName()
 }
 
 // position finds an object by the text that provenance names it by.

@@ -16,10 +16,8 @@ import (
 // are not known, since the mesh is known by dumps of proxies alone.
 func (m *Mesh) Policies() (*resolve.Resolver, bool) {
 	objects := m.Objects
-	if m.Files != nil {
-		for _, object := range m.Files.Objects {
-			objects = append(objects, object)
-		}
+	for _, object := range m.input.Objects {
+		objects = append(objects, object)
 	}
 	if objects == nil {
 		return nil, false

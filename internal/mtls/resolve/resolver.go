@@ -86,6 +86,15 @@ func New(in Input) *Resolver {
 	return r
 }
 
+// Object is the DestinationRule of a name, as it is written; nil for none. Read only.
+func (r *Resolver) Object(name model.Name) *networkingv1.DestinationRule {
+	at := slices.IndexFunc(r.rules, func(o *rule) bool { return o.name == name })
+	if at < 0 {
+		return nil
+	}
+	return r.rules[at].object
+}
+
 // nameOf is the name that people know an object by.
 func nameOf(object interface {
 	GetNamespace() string

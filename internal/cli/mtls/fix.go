@@ -1,0 +1,219 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package mtls
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/yaml"
+
+	"github.com/trellis-mesh/trellis/internal/cli/exit"
+	"github.com/trellis-mesh/trellis/internal/cli/live"
+	"github.com/trellis-mesh/trellis/internal/cli/mesh"
+	"github.com/trellis-mesh/trellis/internal/cli/output"
+	"github.com/trellis-mesh/trellis/internal/cli/streams"
+	"github.com/trellis-mesh/trellis/internal/model"
+	"github.com/trellis-mesh/trellis/internal/mtls"
+	"github.com/trellis-mesh/trellis/internal/mtls/repair"
+)
+
+// fixOptions are the flags.
+type fixOptions struct {
+	live.Options
+	Output string
+}
+
+// FixView is the answer as JSON and YAML have it.
+type FixView struct {
+	// Fixes are one for each conflict; several conflicts that one change resolves have one.
+	Fixes []Fix    `json:"fixes"`
+	Notes []string `json:"notes,omitempty"`
+	// Source is where the configuration of the proxies came from; empty: from files.
+	Source string `json:"source,omitempty"`
+}
+
+// Fix is what resolves a conflict.
+type Fix struct {
+	// Row is the conflict.
+	Row mtls.Row `json:"row"`
+	// Change says what to do; empty: no change of a DestinationRule resolves it, and Advice
+	// says what else can be done.
+	Change string `json:"change,omitempty"`
+	Advice string `json:"advice,omitempty"`
+	// Object is the DestinationRule as it would be, to be applied, and Place where it is
+	// written today.
+	Object map[string]any `json:"object,omitempty"`
+	Place  string         `json:"place,omitempty"`
+	// Effect is what else it does.
+	Effect *repair.Effect `json:"effect,omitempty"`
+	// Tried are the changes that were looked at before and are worse, with the reason.
+	Tried []string `json:"tried,omitempty"`
+}
+
+func newFix(s *streams.Streams) *cobra.Command {
+	o := &fixOptions{}
+	cmd := &cobra.Command{
+		Use:   "fix CLIENT SERVICE[:PORT]",
+		Short: "Find the smallest change that resolves a conflict",
+		Long: `fix looks for the smallest change of a DestinationRule that resolves each conflict
+between a client and a service: an edit of the rule in force, or where that is for many
+hosts, a new one that inherits every traffic setting of it (load balancing, connection
+pool, outlier detection, subsets, settings of ports, exportTo).
+
+Each change is tried before it is printed: Istio's generator makes the mesh anew with
+it, every client is compared with every service before and after, and so are the
+clusters of all clients, of which nothing but TLS may be different. A change that
+breaks something, or changes something else, is not printed.
+
+What is printed is YAML that can be applied; what it does is in its comments. Nothing
+is written to a cluster. With --context the cluster's objects are read, and what Istio's
+generator in this program makes of them is changed.
+
+The exit code is 2 where a conflict has no such change.`,
+		Example: `  # There is nothing to fix here
+  trellis mtls fix -f examples/bookinfo bookinfo/productpage bookinfo/reviews
+
+  # In the running mesh
+  trellis mtls fix --context prod bookinfo/productpage bookinfo/reviews > fix.yaml`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, s, args) },
+	}
+	o.AddFlags(cmd)
+	output.AddFlag(cmd, &o.Output)
+	return cmd
+}
+
+func (o *fixOptions) run(cmd *cobra.Command, s *streams.Streams, args []string) error {
+	if err := output.CheckFormat(o.Output); err != nil {
+		return err
+	}
+	q, err := read(args)
+	if err == nil && q.client == nil {
+		err = errors.New("reading CLIENT: name one client, as NAMESPACE/NAME")
+	}
+	if err != nil {
+		return err
+	}
+	if o.Running() && o.Source == "" && len(o.Files) == 0 {
+		// istiod knows nothing of a change that nobody has made.
+		o.Source = "generator"
+	}
+	m, err := o.Open(cmd.Context(), s, time.Now())
+	if err != nil {
+		return err
+	}
+	view, err := fix(cmd.Context(), m, q)
+	complaint := m.Complain(s.Err, s.ErrColour, mesh.Doubt{})
+	if err := errors.Join(err, complaint, m.Close()); err != nil {
+		return err
+	}
+	if err := output.Write(s.Out, o.Output, view, func(w io.Writer) error { return view.text(w) }); err != nil {
+		return err
+	}
+	for i := range view.Fixes {
+		if view.Fixes[i].Object == nil {
+			return exit.ErrFindings
+		}
+	}
+	return nil
+}
+
+// fix finds a change for each conflict of a pair.
+func fix(ctx context.Context, m *mesh.Mesh, q question) (*FixView, error) {
+	w, err := newWorkshop(m)
+	if err != nil {
+		return nil, err
+	}
+	client, err := w.checker.Client(*q.client)
+	if err != nil {
+		return nil, err
+	}
+	target, err := w.checker.Target(q.service, q.port)
+	if err != nil {
+		return nil, err
+	}
+	view := &FixView{Fixes: []Fix{}, Notes: m.Refused(), Source: m.From}
+	done := map[string]bool{}
+	for _, row := range w.checker.Check(client, target) {
+		if row.Status != mtls.Conflict && row.Status != mtls.Partial || done[row.Client+" to "+row.Address()] {
+			continue
+		}
+		one, err := w.resolve(ctx, client, target, row)
+		if err != nil {
+			return nil, err
+		}
+		if one.Effect != nil {
+			for _, name := range one.Effect.Resolved {
+				done[name] = true
+			}
+		}
+		view.Fixes = append(view.Fixes, *one)
+	}
+	return view, nil
+}
+
+func (v *FixView) text(w io.Writer) error {
+	var b strings.Builder
+	if len(v.Fixes) == 0 {
+		b.WriteString("# there is nothing to fix\n")
+	}
+	for i := range v.Fixes {
+		if err := v.Fixes[i].text(&b); err != nil {
+			return err
+		}
+	}
+	for _, note := range v.Notes {
+		fmt.Fprintf(&b, "# incomplete: %s\n", note)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// text is YAML, with what is to be said in comments.
+func (f *Fix) text(b *strings.Builder) error {
+	b.WriteString("---\n")
+	say := func(format string, arguments ...any) { fmt.Fprintf(b, "# "+format+"\n", arguments...) }
+	say("%s to %s: %s", f.Row.Client, f.Row.Address(), f.Row.Status)
+	say("%s%s", f.Row.Why, got(f.Row.Code, f.Row.Flags))
+	for _, tried := range f.Tried {
+		say("not: %s", tried)
+	}
+	if f.Object == nil {
+		say("%s", f.Advice)
+		return nil
+	}
+	say("%s", f.Change)
+	if f.Place != "" {
+		say("where: %s", f.Place)
+	}
+	e := f.Effect
+	say("then: %d of the pairs that fail succeed, %d that succeed are sent something else, nothing else of what any client sends changes", len(e.Resolved), len(e.Secured))
+	for _, name := range e.Resolved {
+		say("  succeeds: %s", name)
+	}
+	for _, name := range e.Secured {
+		say("  sent otherwise: %s", name)
+	}
+	raw, err := yaml.Marshal(f.Object)
+	b.Write(raw)
+	return err
+}
+
+// position is where an object of the files is written.
+func position(m *mesh.Mesh, p *repair.Proposal) string {
+	if p.Adds || m.Files == nil || m.Files.Position == nil {
+		return ""
+	}
+	at := m.Files.Position(model.Reference{Cluster: m.About.Cluster, Group: "networking.istio.io", Kind: "DestinationRule", Namespace: p.Object.Namespace, Name: p.Object.Name}, p.Field)
+	if at.File == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s:%d", at.File, at.Line)
+}

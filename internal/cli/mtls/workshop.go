@@ -1,0 +1,151 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package mtls
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/trellis-mesh/trellis/internal/cli/mesh"
+	"github.com/trellis-mesh/trellis/internal/mtls"
+	"github.com/trellis-mesh/trellis/internal/mtls/repair"
+	"github.com/trellis-mesh/trellis/internal/mtls/resolve"
+	"github.com/trellis-mesh/trellis/internal/xds"
+)
+
+// workshop tries changes of a mesh.
+type workshop struct {
+	mesh    *mesh.Mesh
+	rules   *resolve.Resolver
+	checker *mtls.Checker
+	clients []mtls.Client
+	// before are all pairs as they are.
+	before []mtls.Row
+}
+
+func newWorkshop(m *mesh.Mesh) (*workshop, error) {
+	rules, known := m.Policies()
+	if !known {
+		return nil, mesh.ErrNotGenerated
+	}
+	w := &workshop{mesh: m, rules: rules, checker: mtls.New(m.World, rules)}
+	w.clients = w.checker.Clients()
+	return w, nil
+}
+
+// resolve finds the first proposal that resolves a row and does nothing else.
+func (w *workshop) resolve(ctx context.Context, client mtls.Client, target mtls.Target, row mtls.Row) (*Fix, error) {
+	out := &Fix{Row: row, Advice: advice(client, &row)}
+	if client.Node == nil {
+		return out, nil
+	}
+	proposals := repair.Propose(&row, w.rules,
+		resolve.Client{Namespace: client.Node.Namespace, Labels: client.Node.Labels, Gateway: client.Node.Type == xds.Router},
+		resolve.Service{Host: target.Service.Host, Namespace: target.Service.Name.Namespace})
+	for i := range proposals {
+		p := &proposals[i]
+		effect, why, err := w.try(ctx, client, target, &row, p)
+		if err != nil {
+			return nil, err
+		}
+		if why != "" {
+			out.Tried = append(out.Tried, p.String()+": "+why)
+			continue
+		}
+		object, err := content(p)
+		if err != nil {
+			return nil, err
+		}
+		out.Change, out.Advice, out.Object, out.Effect, out.Place = p.String(), "", object, effect, position(w.mesh, p)
+		return out, nil
+	}
+	return out, nil
+}
+
+// advice is for conflicts that no DestinationRule resolves.
+func advice(client mtls.Client, row *mtls.Row) string {
+	if client.Node == nil {
+		return fmt.Sprintf("%s has no proxy: give it one (label sidecar.istio.io/inject=true on its pods, or istio-injection=enabled on its namespace), or let port %d of the service take plaintext until it has (PeerAuthentication, portLevelMtls PERMISSIVE)", client, row.Port)
+	}
+	return "no change of a DestinationRule resolves it without another effect: see trellis mtls explain for what decides"
+}
+
+// try makes the mesh anew with a proposal. Why says what is wrong with it; empty: nothing.
+func (w *workshop) try(ctx context.Context, client mtls.Client, target mtls.Target, row *mtls.Row, p *repair.Proposal) (effect *repair.Effect, why string, err error) {
+	object := p.Object.DeepCopy()
+	object.SetGroupVersionKind(destinationRule)
+	after, err := w.mesh.With(ctx, object)
+	if err != nil {
+		return nil, "", err
+	}
+	defer func() { err = errors.Join(err, after.Close()) }()
+	for _, problem := range after.Problems {
+		if problem.Kind == xds.Refused && problem.Resource == object.Namespace+"/"+object.Name {
+			return nil, "Istio refuses it: " + problem.Detail, nil
+		}
+	}
+	rules, _ := after.Policies()
+	checker := mtls.New(after.World, rules)
+	for _, now := range checker.Check(client, target) {
+		if now.Port == row.Port && now.Subset == row.Subset && now.Status != mtls.OK {
+			return nil, "it is still in conflict: " + now.Why, nil
+		}
+	}
+	if w.before == nil {
+		w.before = w.checker.CheckAll(w.clients, w.checker.Targets(), nil)
+	}
+	effect = &repair.Effect{}
+	effect.CompareRows(w.before, checker.CheckAll(checker.Clients(), checker.Targets(), nil))
+	if err := w.compareConfigs(effect, after); err != nil {
+		return nil, "", err
+	}
+	switch {
+	case len(effect.Broken) > 0:
+		return nil, fmt.Sprintf("%d pairs would fail, such as %s", len(effect.Broken), effect.Broken[0]), nil
+	case len(effect.Other) > 0:
+		return nil, fmt.Sprintf("%d settings beside TLS would change, such as of %s", len(effect.Other), effect.Other[0]), nil
+	}
+	return effect, "", nil
+}
+
+func (w *workshop) compareConfigs(effect *repair.Effect, after *mesh.Mesh) error {
+	for _, c := range w.clients {
+		if c.Node == nil {
+			continue
+		}
+		was, err := w.mesh.Proxies.Config(*c.Node)
+		if err != nil {
+			return err
+		}
+		is, err := after.Proxies.Config(*c.Node)
+		if err != nil {
+			return err
+		}
+		effect.CompareConfigs(c.String(), was, is)
+	}
+	return nil
+}
+
+var destinationRule = networkingv1.SchemeGroupVersion.WithKind("DestinationRule")
+
+// content is a proposal's object as it is written.
+func content(p *repair.Proposal) (map[string]any, error) {
+	raw, err := runtime.DefaultUnstructuredConverter.ToUnstructured(p.Object)
+	if err != nil {
+		return nil, fmt.Errorf("writing DestinationRule %s/%s: %w", p.Object.Namespace, p.Object.Name, err)
+	}
+	u := &unstructured.Unstructured{Object: raw}
+	u.SetGroupVersionKind(destinationRule)
+	unstructured.RemoveNestedField(u.Object, "status")
+	unstructured.RemoveNestedField(u.Object, "metadata", "creationTimestamp")
+	for _, field := range []string{"resourceVersion", "uid", "generation", "managedFields"} {
+		unstructured.RemoveNestedField(u.Object, "metadata", field)
+	}
+	return u.Object, nil
+}
