@@ -174,12 +174,14 @@ func parseOne(line string) (*Entry, error) {
 
 func unread(err error) error { return fmt.Errorf("reading a line of an access log: %w", err) }
 
-// checked refuses an entry that says nothing of what happened.
+// checked refuses an entry that says nothing of what happened. One of a connection
+// that went well says no more than where to.
 func (e *Entry) checked() (*Entry, error) {
 	if e.Code < 0 || e.Code > 999 {
 		e.Code = 0
 	}
-	if e.Code == 0 && len(e.Flags) == 0 && e.Details == "" && e.Termination == "" && e.Method == "" && e.DownstreamFailure == "" && e.TransportFailure == "" {
+	ended := e.Code != 0 || len(e.Flags) > 0 || e.Details != "" || e.Termination != "" || e.DownstreamFailure != "" || e.TransportFailure != ""
+	if !ended && e.Method == "" && e.Cluster == "" {
 		return nil, errSilent
 	}
 	return e, nil

@@ -95,6 +95,11 @@ func TestALineSaysWhatADiagnosisNeeds(t *testing.T) {
 		e.Duration >= 0 || e.Sent >= 0 || e.Received >= 0 || !e.Start.IsZero() {
 		t.Errorf("%+v, %v", e, err)
 	}
+	// A connection that went well is a line without a word of how it ended.
+	e, err = accesslog.Parse(`[2026-03-01T10:00:00.005Z] "- - -" 0 - - - "-" 78 0 1 - "-" "-" "-" "-" "10.0.0.3:3306" outbound|3306||db.shop.svc.cluster.local 10.0.0.8:40000 10.96.0.1:3306 10.0.0.8:51000 - -`)
+	if err != nil || e.Received != 78 || e.Sent != 0 || e.Ending() != "" {
+		t.Errorf("%+v, %v", e, err)
+	}
 	for _, made := range []string{`"duration":"9223372036854775807"`, `"duration":-5`, `"duration":1e3`, `"duration":{}`} {
 		if e, err := accesslog.Parse(`{"response_code":200,` + made + `}`); err != nil || e.Duration >= 0 {
 			t.Errorf("%s: %+v, %v", made, e, err)
