@@ -116,6 +116,7 @@ func answered(v view) []Candidate {
 		add(TokenRefused, "the server's proxy answers 401 to a token that is not good")
 	case 403:
 		add(AuthorizationDenied, "the server's proxy answers 403 to what a policy refuses")
+		add(ExternalAuthorization, "the server's proxy answers 403 to what an external authorization service refuses")
 	case 429:
 		add(RateLimited, "the server's proxy answers 429 when a limit is reached")
 	case 503:

@@ -111,7 +111,7 @@ func TestALineLeadsToItsCauses(t *testing.T) {
 		"a reset request":                        {signature.Lines{Client: sent(t, "503", "UR", "upstream_reset_before_response_started{remote_reset}")}, []string{"ApplicationReset Likely", "ConnectionLost Possible"}},
 		"an error of the application":            {signature.Lines{Server: received(t, "500", "-", "via_upstream")}, []string{"ApplicationError Certain"}},
 		"an error from the other end":            {signature.Lines{Client: sent(t, "500", "-", "via_upstream")}, []string{"ApplicationError Likely"}},
-		"a refusal from the other end":           {signature.Lines{Client: sent(t, "403", "-", "via_upstream")}, []string{"ApplicationError Likely", "AuthorizationDenied Possible"}},
+		"a refusal from the other end":           {signature.Lines{Client: sent(t, "403", "-", "via_upstream")}, []string{"ApplicationError Likely", "AuthorizationDenied Possible", "ExternalAuthorization Possible"}},
 		"no token for the other end":             {signature.Lines{Client: sent(t, "401", "-", "via_upstream")}, []string{"ApplicationError Likely", "TokenRefused Possible"}},
 		"a failure behind the other end":         {signature.Lines{Client: sent(t, "503", "-", "via_upstream")}, []string{"ApplicationError Likely", "ConnectionRefused Possible", "ApplicationReset Possible"}},
 		"a policy":                               {signature.Lines{Server: received(t, "403", "-", "rbac_access_denied_matched_policy[ns[shop]-policy[closed]-rule[0]]")}, []string{"AuthorizationDenied Certain"}},

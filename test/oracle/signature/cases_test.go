@@ -14,9 +14,8 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	rbacconfigv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -68,8 +67,10 @@ type one struct {
 	route func(*routev3.RouteAction)
 	// none: nobody listens where the client's proxy sends to.
 	none bool
-	// raw is sent in place of a request, path in it.
-	raw, path string
+	// filter stands before the router of the client's proxy; nil: there is none.
+	filter *hcmv3.HttpFilter
+	// raw is sent in place of a request; path and header in it.
+	raw, path, header string
 }
 
 // serving is the listener of a server's proxy.
@@ -79,7 +80,8 @@ type serving struct {
 	// strict: the chain is for TLS, and there is none for plaintext.
 	strict bool
 	alpn   []string
-	rbac   *rbacv3.RBAC
+	// filter stands before the router; nil: there is none.
+	filter *hcmv3.HttpFilter
 }
 
 var (
@@ -137,17 +139,8 @@ func missing() []*tlsv3.SdsSecretConfig {
 		InitialFetchTimeout: durationpb.New(100 * time.Millisecond),
 		ConfigSourceSpecifier: &corev3.ConfigSource_ApiConfigSource{ApiConfigSource: &corev3.ApiConfigSource{
 			ApiType: corev3.ApiConfigSource_GRPC, TransportApiVersion: corev3.ApiVersion_V3,
-			GrpcServices: []*corev3.GrpcService{{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: "sds"}}}},
+			GrpcServices: []*corev3.GrpcService{{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: "nobody"}}}},
 		}},
-	}}}
-}
-
-func denies() *rbacv3.RBAC {
-	return &rbacv3.RBAC{Rules: &rbacconfigv3.RBAC{Action: rbacconfigv3.RBAC_DENY, Policies: map[string]*rbacconfigv3.Policy{
-		"ns[shop]-policy[closed]-rule[0]": {
-			Permissions: []*rbacconfigv3.Permission{{Rule: &rbacconfigv3.Permission_Any{Any: true}}},
-			Principals:  []*rbacconfigv3.Principal{{Identifier: &rbacconfigv3.Principal_Any{Any: true}}},
-		},
 	}}}
 }
 
@@ -214,7 +207,12 @@ func cases(t *testing.T) []one {
 		}},
 		{name: "error", cause: signature.ApplicationError, certain: byBoth, logs: inText, server: strict(), client: good(), application: answers("500 Internal Server Error")},
 		{name: "error-tries", cause: signature.ApplicationError, certain: never, application: answers("503 Service Unavailable"), route: tries("5xx")},
-		{name: "denied", cause: signature.AuthorizationDenied, certain: byBoth, logs: inText, server: &serving{rbac: denies()}},
+		{name: "denied", cause: signature.AuthorizationDenied, certain: byBoth, logs: inText, server: &serving{filter: denies()}},
+		{name: "denied-token", cause: signature.TokenRefused, certain: byBoth, logs: inText, server: &serving{filter: wantsTokens()}, header: "Authorization: Bearer none"},
+		{name: "denied-outside", cause: signature.ExternalAuthorization, certain: byBoth, logs: inText, server: &serving{filter: asks("authorizer")}},
+		{name: "denied-outside-silent", cause: signature.ExternalAuthorization, certain: byBoth, logs: inText, server: &serving{filter: asks("nobody")}},
+		{name: "rate", cause: signature.RateLimited, certain: byBoth, logs: inText, again: true, server: &serving{filter: allowsOne()}},
+		{name: "fault", cause: signature.FaultInjected, filter: fails()},
 		{name: "no-cluster", cause: signature.NoCluster, route: func(a *routev3.RouteAction) {
 			a.ClusterSpecifier = &routev3.RouteAction_ClusterHeader{ClusterHeader: "host"}
 		}},
@@ -249,11 +247,7 @@ func once(c net.Conn, r *bufio.Reader) {
 
 // listener is that of the server's proxy.
 func (s *serving) listener(t *testing.T, name string) *listenerv3.Listener {
-	manager := envoy.Manager(routed("inbound|"+name+"||", nil))
-	if s.rbac != nil {
-		manager = envoy.Manager(routed("inbound|"+name+"||", nil), envoy.HTTPFilter("envoy.filters.http.rbac", s.rbac))
-	}
-	l := listening(t, name, manager, "")
+	l := listening(t, name, envoy.Manager(routed("inbound|"+name+"||", nil), filters(s.filter)...), "")
 	chain := l.GetFilterChains()[0]
 	if s.tls != nil {
 		chain.TransportSocket = envoy.TransportSocket(s.tls)

@@ -4,8 +4,10 @@
 package signature
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,15 +20,21 @@ import (
 )
 
 // pair are the two proxies of all cases, each of which has a listener in both.
-type pair struct{ client, server *running }
+type pair struct {
+	client, server *running
+	collector      *collector
+}
 
 const bytesOf = "bytes-of-"
 
 func start(t *testing.T, all []one) *pair {
+	collector := collects(t)
 	// Nobody answers there, so that a secret never comes.
-	sds := envoy.Cluster("sds", refusing(t))
+	common := []*clusterv3.Cluster{
+		envoy.Cluster("nobody", refusing(t)), envoy.Cluster("authorizer", application(t, answers("403 Forbidden"))), overHTTP2(envoy.Cluster("collector", collector.address)),
+	}
 	var listeners []*listenerv3.Listener
-	clusters := []*clusterv3.Cluster{sds}
+	clusters := slices.Clone(common)
 	behind := map[string]netip.AddrPort{}
 	for _, c := range all {
 		switch {
@@ -42,8 +50,8 @@ func start(t *testing.T, all []one) *pair {
 			clusters = append(clusters, envoy.Cluster("inbound|"+c.name+"||", behind[c.name]))
 		}
 	}
-	p := &pair{server: run(t, listeners, clusters)}
-	listeners, clusters = nil, []*clusterv3.Cluster{sds}
+	p := &pair{collector: collector, server: run(t, listeners, clusters)}
+	listeners, clusters = nil, slices.Clone(common)
 	for _, c := range all {
 		to := behind[c.name]
 		if c.server != nil {
@@ -57,7 +65,7 @@ func start(t *testing.T, all []one) *pair {
 			c.to(cluster)
 		}
 		clusters = append(clusters, cluster)
-		listeners = append(listeners, listening(t, c.name, envoy.Manager(routed(cluster.GetName(), c.route)), ""))
+		listeners = append(listeners, listening(t, c.name, envoy.Manager(routed(cluster.GetName(), c.route), filters(c.filter)...), ""))
 		if c.bytes {
 			listeners = append(listeners, listening(t, bytesOf+c.name, nil, cluster.GetName()))
 		}
@@ -71,7 +79,7 @@ func (c *one) request(n int) string {
 	if c.raw != "" {
 		return c.raw
 	}
-	return fmt.Sprintf("GET %s HTTP/1.1\r\nHost: %s\r\nX-Request-Id: %s\r\n\r\n", "/"+strings.TrimPrefix(c.path, "/"), c.name, c.id(n))
+	return fmt.Sprintf("GET %s HTTP/1.1\r\nHost: %s\r\nX-Request-Id: %s\r\n%s\r\n\r\n", "/"+strings.TrimPrefix(c.path, "/"), c.name, c.id(n), cmp.Or(c.header, "A: b"))
 }
 
 func (c *one) id(n int) string { return fmt.Sprintf("%s.%d", c.name, n) }
@@ -153,6 +161,7 @@ func TestWhatEnvoysLogOfAFailureLeadsToItsCause(t *testing.T) {
 			if side := signature.SideOf(lines.Client); side != signature.Client && c.raw == "" && c.path == "" && c.cause != signature.NoCluster {
 				t.Errorf("the line of the client's proxy is taken for one of the %s's", side)
 			}
+			p.collector.sameAs(t, lines.Client)
 			c.check(t, "the client's line", c.certain == byClient, signature.Of(lines))
 			for _, log := range c.logs {
 				level := byBoth

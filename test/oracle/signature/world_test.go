@@ -96,7 +96,7 @@ func listening(t *testing.T, name string, manager *hcmv3.HttpConnectionManager, 
 			})},
 		}}}
 	} else {
-		manager.AccessLog = []*accesslogv3.AccessLog{textAccessLog(), fieldAccessLog(t)}
+		manager.AccessLog = []*accesslogv3.AccessLog{textAccessLog(), fieldAccessLog(t), collectedLog()}
 		manager.PreserveExternalRequestId = true
 		l = envoy.HTTPListener(name, manager, nil)
 	}
