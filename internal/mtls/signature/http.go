@@ -58,6 +58,14 @@ func noChain(v view) []Candidate {
 	}
 	name := v.entry.ServerName
 	switch {
+	case v.side == Client && name != "":
+		return certain(HostNotServed, fmt.Sprintf("a handshake for %s came, and the gateway has no filter chain for it", name))
+	case v.side == Client:
+		const why = "a connection without a server name came, and the gateway has no filter chain for it"
+		return []Candidate{
+			{Cause: ProtocolError, Certainty: Possible, Why: why + ": plaintext at a port for TLS looks like that", Needs: "whether the client asked for http://"},
+			{Cause: HostNotServed, Certainty: Possible, Why: why + ": so does a handshake that names no server", Needs: "whether the client sends a server name"},
+		}
 	case strings.HasPrefix(name, "outbound_."):
 		return []Candidate{
 			{Cause: HandshakeRefused, Certainty: Likely, Why: "a handshake of the mesh came, and the server's proxy has no filter chain for it", Needs: "the check of what both sides were sent: application protocols and server names"},

@@ -62,7 +62,9 @@ type Candidate struct {
 
 // Lines are what is known of one request. One of Client and Server may be nil.
 type Lines struct {
-	// Client is the line of the proxy that sent it: of the client or of a gateway.
+	// Client is the line of the proxy that sent it on: of the client's sidecar or of a
+	// gateway, which has clients of its own. A gateway's line belongs here even where
+	// it got no further than that proxy (see SideOf, which cannot know).
 	Client *accesslog.Entry
 	// Server is the line of the proxy that it was sent to.
 	Server *accesslog.Entry

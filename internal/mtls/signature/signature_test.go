@@ -103,6 +103,8 @@ func TestALineLeadsToItsCauses(t *testing.T) {
 		"no chain":                               {signature.Lines{Server: listened(t, "NR", "filter_chain_not_found")}, []string{"PlaintextToStrict Likely", "HostNotServed Possible"}},
 		"no chain for a handshake":               {signature.Lines{Server: listened(t, "NR", "filter_chain_not_found", "requested_server_name", "a.example.com")}, []string{"HostNotServed Likely", "HandshakeRefused Possible"}},
 		"no chain for one of the mesh":           {signature.Lines{Server: listened(t, "NR", "filter_chain_not_found", "requested_server_name", "outbound_.9080_._.cart.shop.svc.cluster.local")}, []string{"HandshakeRefused Likely", "HostNotServed Possible"}},
+		"a host that no gateway has":             {signature.Lines{Client: listened(t, "NR", "filter_chain_not_found", "requested_server_name", "a.example.com")}, []string{"HostNotServed Certain"}},
+		"no server name at a gateway":            {signature.Lines{Client: listened(t, "NR", "filter_chain_not_found")}, []string{"ProtocolError Possible", "HostNotServed Possible"}},
 		"no HTTP, at the server":                 {signature.Lines{Server: listened(t, "DPE", "http1.codec_error", "response_code", "400")}, []string{"MutualTLSToPlaintext Possible", "ClientTLSToPlaintext Possible", "ProtocolError Possible"}},
 		"no HTTP, at the client's own proxy":     {signature.Lines{Client: listened(t, "DPE", "http1.codec_error", "response_code", "400")}, []string{"ClientTLSToPlaintext Likely", "ProtocolError Possible"}},
 		"no HTTP, through TLS":                   {signature.Lines{Server: listened(t, "DPE", "http1.codec_error", "response_code", "400", "requested_server_name", "outbound_.9080_._.cart")}, []string{"ProtocolError Certain"}},
