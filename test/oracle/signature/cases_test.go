@@ -171,7 +171,7 @@ func cases(t *testing.T) []one {
 		{name: "plain-to-tls-chain", cause: signature.PlaintextToStrict, certain: byFields, bytes: true, logs: inFields, server: &serving{tls: p.server(p.mesh, cart)}},
 		{name: "mtls-to-plain", cause: signature.MutualTLSToPlaintext, bytes: true, logs: inText, server: &serving{}, client: good()},
 		{name: "mtls-to-application", cause: signature.MutualTLSToPlaintext, bytes: true, client: good(), application: refusesGarbage},
-		{name: "mtls-to-silent", cause: signature.MutualTLSToPlaintext, certain: never, client: good(), to: silent},
+		{name: "mtls-to-silent", cause: signature.MutualTLSToPlaintext, certain: never, client: good(), to: silent, application: func(_ net.Conn, r *bufio.Reader) { _, _ = io.Copy(io.Discard, r) }},
 		{name: "mtls-to-closing", cause: signature.MutualTLSToPlaintext, certain: never, client: good(), application: func(c net.Conn, r *bufio.Reader) { _, _ = r.ReadByte() }},
 		{name: "server-expired", cause: signature.CertificateExpired, holder: signature.Server, bytes: true, logs: inFields, server: &serving{tls: p.server(p.mesh, ended(cart)), strict: true}, client: good()},
 		{name: "client-expired-12", cause: signature.CertificateExpired, holder: signature.Client, logs: inFields, server: strict(), client: upTo12(p.client(p.mesh, &endedWeb))},
@@ -186,6 +186,14 @@ func cases(t *testing.T) []one {
 		{name: "server-secret", cause: signature.NoCertificate, certain: byFields, holder: signature.Server, logs: inFields, server: &serving{tls: lostServer, strict: true}, client: good()},
 		{name: "version", cause: signature.HandshakeRefused, logs: inFields, server: newest, client: upTo12(good())},
 		{name: "alpn", cause: signature.HandshakeRefused, certain: never, logs: inText, server: &serving{tls: p.server(p.mesh, cart), strict: true, alpn: []string{"istio"}}, client: good()},
+		// As gRPC is sent.
+		{name: "http2-good", cause: signature.NotAFailure, logs: inText, server: strict(), client: good(), to: overHTTP2},
+		{name: "http2-plain-to-strict", cause: signature.PlaintextToStrict, certain: byBoth, logs: inBoth, server: strict(), to: overHTTP2},
+		{name: "http2-plain-to-tls-chain", cause: signature.PlaintextToStrict, certain: byFields, logs: inFields, server: &serving{tls: p.server(p.mesh, cart)}, to: overHTTP2},
+		{name: "http2-mtls-to-plain", cause: signature.MutualTLSToPlaintext, logs: inText, server: &serving{}, client: good(), to: overHTTP2},
+		{name: "http2-client-untrusted", cause: signature.CertificateUntrusted, certain: byFields, logs: inFields, holder: signature.Client, server: strict(), client: p.client(p.other, &web), to: overHTTP2},
+		{name: "http2-client-none", cause: signature.NoCertificate, certain: byFields, logs: inFields, holder: signature.Client, server: strict(), client: p.client(p.mesh, nil), to: overHTTP2},
+		{name: "http2-to-http1", cause: signature.AnswerMalformed, application: refusesGarbage2, to: overHTTP2},
 		{name: "refused", cause: signature.ConnectionRefused, bytes: true, none: true},
 		{name: "refused-tls", cause: signature.ConnectionRefused, none: true, client: good()},
 		{name: "refused-tries", cause: signature.ConnectionRefused, none: true, route: tries("connect-failure")},
@@ -227,6 +235,12 @@ func refusesGarbage(c net.Conn, r *bufio.Reader) {
 	if first, err := r.ReadByte(); err == nil && (first < 'A' || first > 'Z') {
 		_, _ = io.WriteString(c, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
 	}
+}
+
+// refusesGarbage2 is for the preface of HTTP/2, which looks like a request.
+func refusesGarbage2(c net.Conn, r *bufio.Reader) {
+	head(r)
+	_, _ = io.WriteString(c, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
 }
 
 func resets(c net.Conn, r *bufio.Reader) {

@@ -129,11 +129,11 @@ func collectedLog() *accesslogv3.AccessLog {
 	}
 }
 
-func overHTTP2(c *clusterv3.Cluster) *clusterv3.Cluster {
+// overHTTP2 lets a cluster speak that, and HTTP/1.1 no more.
+func overHTTP2(c *clusterv3.Cluster) {
 	c.TypedExtensionProtocolOptions = map[string]*anypb.Any{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": envoy.Any(&upstreamhttpv3.HttpProtocolOptions{
 		UpstreamProtocolOptions: &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig{
 			ProtocolConfig: &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: &corev3.Http2ProtocolOptions{}},
 		}},
 	})}
-	return c
 }

@@ -29,9 +29,11 @@ const bytesOf = "bytes-of-"
 
 func start(t *testing.T, all []one) *pair {
 	collector := collects(t)
+	logs := envoy.Cluster("collector", collector.address)
+	overHTTP2(logs)
 	// Nobody answers there, so that a secret never comes.
 	common := []*clusterv3.Cluster{
-		envoy.Cluster("nobody", refusing(t)), envoy.Cluster("authorizer", application(t, answers("403 Forbidden"))), overHTTP2(envoy.Cluster("collector", collector.address)),
+		envoy.Cluster("nobody", refusing(t)), envoy.Cluster("authorizer", application(t, answers("403 Forbidden"))), logs,
 	}
 	var listeners []*listenerv3.Listener
 	clusters := slices.Clone(common)

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -210,13 +211,26 @@ func answers(status string) func(net.Conn, *bufio.Reader) {
 	}
 }
 
-// refusing is an address where nobody listens.
+// refusing is an address where nobody listens until the test ends: it is taken, so
+// that no other listener can get it.
 func refusing(t *testing.T) netip.AddrPort {
 	t.Helper()
-	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	socket, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = listener.Close() }()
-	return netip.MustParseAddrPort(listener.Addr().String())
+	syscall.CloseOnExec(socket)
+	t.Cleanup(func() { _ = syscall.Close(socket) })
+	if err := syscall.Bind(socket, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	name, err := syscall.Getsockname(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, ok := name.(*syscall.SockaddrInet4)
+	if !ok {
+		t.Fatalf("a socket of IPv4 has the address %T", name)
+	}
+	return netip.AddrPortFrom(netip.AddrFrom4(own.Addr), uint16(own.Port))
 }
