@@ -18,6 +18,7 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
@@ -34,6 +35,8 @@ type Identity struct {
 	Subject  pkix.Name
 	URIs     []string // such as spiffe://cluster.local/ns/a/sa/b
 	DNSNames []string
+	// Ended: the certificate was good until a minute ago.
+	Ended bool
 }
 
 // NewAuthority makes an authority with a key of its own.
@@ -60,6 +63,9 @@ func (a *Authority) template(i Identity) *x509.Certificate {
 		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(24 * time.Hour),
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	if i.Ended {
+		out.NotAfter = now.Add(-time.Minute)
 	}
 	for _, text := range i.URIs {
 		uri, err := url.Parse(text)
@@ -106,27 +112,34 @@ func (a *Authority) Client(serverName string, i *Identity) *tls.Config {
 // this authority, and takes those without one unless require is set.
 func (a *Authority) Server(require bool, alpn ...string) *tlsv3.DownstreamTlsContext {
 	a.t.Helper()
-	der, key := a.sign(a.template(Identity{Subject: pkix.Name{CommonName: "server"}, DNSNames: []string{"server"}}))
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		a.t.Fatalf("encoding a key: %v", err)
-	}
 	return &tlsv3.DownstreamTlsContext{
 		RequireClientCertificate: wrapperspb.Bool(require),
 		CommonTlsContext: &tlsv3.CommonTlsContext{
-			AlpnProtocols: alpn,
-			TlsCertificates: []*tlsv3.TlsCertificate{{
-				CertificateChain: inline(encode("CERTIFICATE", der)), PrivateKey: inline(encode("PRIVATE KEY", private)),
-			}},
-			ValidationContextType: &tlsv3.CommonTlsContext_ValidationContext{
-				ValidationContext: &tlsv3.CertificateValidationContext{TrustedCa: inline(encode("CERTIFICATE", a.cert.Raw))},
-			},
+			AlpnProtocols:         alpn,
+			TlsCertificates:       []*tlsv3.TlsCertificate{a.Certificate(Identity{Subject: pkix.Name{CommonName: "server"}, DNSNames: []string{"server"}})},
+			ValidationContextType: &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: a.Trust()},
 		},
 	}
 }
 
-// TransportSocket wraps a TLS context for a filter chain.
-func TransportSocket(c *tlsv3.DownstreamTlsContext) *corev3.TransportSocket {
+// Certificate is a new certificate with its key, as a TLS context holds them.
+func (a *Authority) Certificate(i Identity) *tlsv3.TlsCertificate {
+	a.t.Helper()
+	der, key := a.sign(a.template(i))
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		a.t.Fatalf("encoding a key: %v", err)
+	}
+	return &tlsv3.TlsCertificate{CertificateChain: inline(encode("CERTIFICATE", der)), PrivateKey: inline(encode("PRIVATE KEY", private))}
+}
+
+// Trust takes the certificates of this authority, whatever their names.
+func (a *Authority) Trust() *tlsv3.CertificateValidationContext {
+	return &tlsv3.CertificateValidationContext{TrustedCa: inline(encode("CERTIFICATE", a.cert.Raw))}
+}
+
+// TransportSocket wraps a TLS context for a filter chain or a cluster.
+func TransportSocket(c proto.Message) *corev3.TransportSocket {
 	return &corev3.TransportSocket{
 		Name:       "envoy.transport_sockets.tls",
 		ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: Any(c)},

@@ -2,24 +2,23 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package accesslog reads what Istio's proxies write into their access log, in
-// Istio's default text format and in its JSON form, and knows what Envoy's response
-// code details and response flags mean. A line is what a stranger may have shaped:
+// Istio's default text format, in its JSON form and as OpenTelemetry's log records
+// of either, and knows what Envoy's response code details and response flags mean. A line is what a stranger may have shaped:
 // the header fields in it are the client's. Nothing here trusts it, and whatever
 // cannot be read is an error with the reason.
 //
 // Sources: Istio pilot/pkg/model/telemetry_logging.go (EnvoyTextLogFormat,
-// EnvoyJSONLogFormatIstio), Envoy "access log" and "response code details".
+// EnvoyJSONLogFormatIstio, openTelemetryLog), Envoy "access log" and "response code
+// details", OpenTelemetry's OTLP/JSON.
 package accesslog
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
 	"regexp"
-	"strconv"
 	"strings"
+	"time"
 )
 
 // MaxLine is the longest line that is read, in bytes: headers and a path of what
@@ -39,8 +38,18 @@ type Entry struct {
 	Flags []string
 	// Details are the response code details, Termination those of a connection.
 	Details, Termination string
-	// TransportFailure is why TLS towards upstream failed.
-	TransportFailure string
+	// TransportFailure is why the connection towards upstream failed: TLS, or the
+	// connecting itself. DownstreamFailure is why TLS towards the client did, where
+	// the format has it (%DOWNSTREAM_TRANSPORT_FAILURE_REASON%).
+	TransportFailure, DownstreamFailure string
+	// Start is when the request came; zero where the line does not say.
+	Start time.Time
+	// Duration is how long it took, Received and Sent how many bytes of bodies
+	// passed, or of a connection; negative where the line does not say.
+	Duration       time.Duration
+	Received, Sent int64
+	// RequestID is X-Request-Id, which the proxies of client and server share.
+	RequestID string
 	// ForwardedFor is X-Forwarded-For.
 	ForwardedFor string
 	// Cluster is Envoy's name of what it was sent to, such as inbound|9080||.
@@ -48,13 +57,25 @@ type Entry struct {
 	// Local and Remote are the ends of the connection that it came on; invalid
 	// where they are not known.
 	Local, Remote netip.AddrPort
+	// Upstream is the endpoint that it was sent to, UpstreamLocal the own end of
+	// the connection there: what the server's proxy has as Remote. Invalid where
+	// they are not known: UpstreamLocal is not, of a connection that never stood.
+	Upstream, UpstreamLocal netip.AddrPort
 	// ServerName is the SNI.
 	ServerName string
+	// TLSVersion is that of the connection that it came on, such as TLSv1.3, where
+	// the format has it (%DOWNSTREAM_TLS_VERSION%).
+	TLSVersion string
 	Route      string
 	// Peer is the SPIFFE ID of the client, where the format has it
 	// (%DOWNSTREAM_PEER_URI_SAN%).
 	Peer string
+	// Writer is the pod whose proxy wrote the line.
+	Writer Writer
 }
+
+// Writer is a pod, as far as a line names who wrote it: empty where it does not.
+type Writer struct{ Namespace, Pod string }
 
 // Inbound reports whether the proxy of the server wrote the line; a line of a
 // client's proxy or of a gateway names an outbound cluster, or none.
@@ -64,8 +85,10 @@ func (e *Entry) Inbound() bool {
 
 // Errors of Parse.
 var (
-	// ErrFormat: the line is neither of the two formats, or was cut.
+	// ErrFormat: the line is of none of the formats, or was cut.
 	ErrFormat = errors.New("it is neither Istio's text format nor JSON, or was cut")
+	// ErrSeveral: the line holds more than one record, which ParseAll reads.
+	ErrSeveral = errors.New("it holds several log records, and one was expected")
 	// ErrTooLong: the line is longer than MaxLine.
 	ErrTooLong = fmt.Errorf("it is longer than %d KiB", MaxLine>>10)
 )
@@ -73,117 +96,95 @@ var (
 // textLine is Istio's default format. Envoy escapes no quotes. So what the client
 // shapes last, the user agent, takes as much as it can: the fields behind it are
 // found from the end of the line, where no client writes.
-var textLine = regexp.MustCompile(`^(?:[^"]*\s)?\[([^\]]*)\] "(\S+) (\S+) (\S+)" (\d+) (\S+) (\S+) (\S+) "(.*?)" \d+ \d+ (?:\d+|-) \S+ "([^"]*)" "(.*)" "([^"]*)" "([^"]*)" "([^"]*)" (\S+) (\S+) (\S+) (\S+) (\S+) (\S+)\s*$`)
+var textLine = regexp.MustCompile(`^(?:[^"]*\s)?\[([^\]]*)\] "(\S+) (\S+) (\S+)" (\d+) (\S+) (\S+) (\S+) "(.*?)" (\d+) (\d+) (\d+|-) \S+ "([^"]*)" ".*" "([^"]*)" "([^"]*)" "([^"]*)" (\S+) (\S+) (\S+) (\S+) (\S+) (\S+)\s*$`)
 
-// Parse reads one line.
+// textFields are the groups of textLine by the names that Istio's JSON has for them.
+var textFields = []string{
+	"start_time", "method", "path", "protocol", "response_code", "response_flags", "response_code_details", "connection_termination_details",
+	"upstream_transport_failure_reason", "bytes_received", "bytes_sent", "duration", "x_forwarded_for", "request_id", "authority", "upstream_host",
+	"upstream_cluster", "upstream_local_address", "downstream_local_address", "downstream_remote_address", "requested_server_name", "route_name",
+}
+
+// prefix is what kubectl logs --prefix writes before a line.
+var prefix = regexp.MustCompile(`^\[pod/([a-z0-9.-]+)/[a-z0-9-]+\] `)
+
+// Parse reads one line, which holds one entry.
 func Parse(line string) (*Entry, error) {
+	if len(line) > MaxLine {
+		return nil, unread(ErrTooLong)
+	}
+	entries, errs := ParseAll(line)
 	switch {
-	case len(line) > MaxLine:
-		return nil, fmt.Errorf("reading a line of an access log: %w", ErrTooLong)
-	case strings.HasPrefix(strings.TrimSpace(line), "{"):
-		return parseJSON(line)
+	case len(entries)+len(errs) > 1:
+		return nil, unread(ErrSeveral)
+	case len(errs) > 0:
+		return nil, errs[0]
+	}
+	return entries[0], nil
+}
+
+// ParseAll reads one line, or one document, of any format: an export of
+// OpenTelemetry holds many entries, all others one. There is an error for each
+// entry that cannot be read, and there is at least one entry or error.
+func ParseAll(line string) ([]*Entry, []error) {
+	if len(line) > MaxBatch {
+		return nil, []error{unread(ErrTooLong)}
+	}
+	found := parseRecords(line)
+	if found != nil && found.Resources != nil {
+		return found.entries()
+	}
+	// Formats that people wrote may well have a body or attributes among Istio's fields.
+	e, err := parseOne(line)
+	switch {
+	case err == nil:
+		return []*Entry{e}, nil
+	case found != nil:
+		return found.entries()
+	}
+	return nil, []error{err}
+}
+
+// parseOne reads Istio's text format or its JSON form.
+func parseOne(line string) (*Entry, error) {
+	if len(line) > MaxLine {
+		return nil, unread(ErrTooLong)
+	}
+	if strings.HasPrefix(strings.TrimSpace(line), "{") {
+		f, err := parseFields(line)
+		if err != nil {
+			return nil, err
+		}
+		return f.entry()
 	}
 	m := textLine.FindStringSubmatch(line)
 	if m == nil {
-		return nil, fmt.Errorf("reading a line of an access log: %w", ErrFormat)
+		return nil, unread(ErrFormat)
 	}
-	for i := range m {
-		m[i] = given(m[i])
+	f := fields{}
+	for i, name := range textFields {
+		f[name] = value(given(m[i+1]))
 	}
-	out := &Entry{
-		Method: m[2], Path: m[3], Protocol: m[4], Flags: flags(m[6]), Details: m[7], Termination: m[8], TransportFailure: m[9],
-		ForwardedFor: m[10], Authority: m[13], Cluster: m[15], Local: address(m[17]), Remote: address(m[18]), ServerName: m[19], Route: m[20],
+	out, err := f.entry()
+	if pod := prefix.FindStringSubmatch(line); pod != nil && out != nil {
+		out.Writer.Pod = pod[1]
 	}
-	// A status of more digits than a number has is none.
-	out.Code, _ = strconv.Atoi(m[5])
-	return out.checked()
+	return out, err
 }
 
-// jsonLine has the fields of Istio's JSON format, and a few that people add.
-type jsonLine struct {
-	Method      text `json:"method"`
-	Path        text `json:"path"`
-	Protocol    text `json:"protocol"`
-	Authority   text `json:"authority"`
-	Code        text `json:"response_code"`
-	Flags       text `json:"response_flags"`
-	Details     text `json:"response_code_details"`
-	Termination text `json:"connection_termination_details"`
-	Transport   text `json:"upstream_transport_failure_reason"`
-	Forwarded   text `json:"x_forwarded_for"`
-	Cluster     text `json:"upstream_cluster"`
-	Local       text `json:"downstream_local_address"`
-	Remote      text `json:"downstream_remote_address"`
-	ServerName  text `json:"requested_server_name"`
-	Route       text `json:"route_name"`
-	Peer        text `json:"downstream_peer_uri_san"`
-}
+func unread(err error) error { return fmt.Errorf("reading a line of an access log: %w", err) }
 
-// text is a value that may be written as text, number or null.
-type text string
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (t *text) UnmarshalJSON(raw []byte) error {
-	var s string
-	if err := json.Unmarshal(raw, &s); err == nil {
-		*t = text(given(s))
-		return nil
-	}
-	var n json.Number
-	if err := json.Unmarshal(raw, &n); err != nil {
-		return fmt.Errorf("a value is neither text nor a number")
-	}
-	*t = text(n)
-	return nil
-}
-
-func parseJSON(line string) (*Entry, error) {
-	var j jsonLine
-	decoder := json.NewDecoder(bytes.NewReader([]byte(line)))
-	if err := decoder.Decode(&j); err != nil {
-		return nil, fmt.Errorf("reading a line of an access log: %w", ErrFormat)
-	}
-	out := &Entry{
-		Method: string(j.Method), Path: string(j.Path), Protocol: string(j.Protocol), Authority: string(j.Authority),
-		Flags: flags(string(j.Flags)), Details: string(j.Details), Termination: string(j.Termination),
-		TransportFailure: string(j.Transport), ForwardedFor: string(j.Forwarded), Cluster: string(j.Cluster),
-		Local: address(string(j.Local)), Remote: address(string(j.Remote)), ServerName: string(j.ServerName),
-		Route: string(j.Route), Peer: string(j.Peer),
-	}
-	out.Code, _ = strconv.Atoi(string(j.Code))
-	return out.checked()
-}
-
-// checked refuses an entry that says nothing of what happened.
+// checked refuses an entry that says nothing of what happened. One of a connection
+// that went well says no more than where to.
 func (e *Entry) checked() (*Entry, error) {
 	if e.Code < 0 || e.Code > 999 {
 		e.Code = 0
 	}
-	if e.Code == 0 && len(e.Flags) == 0 && e.Details == "" && e.Termination == "" && e.Method == "" {
-		return nil, fmt.Errorf("reading a line of an access log: it names neither a request nor how it ended")
+	ended := e.Code != 0 || len(e.Flags) > 0 || e.Details != "" || e.Termination != "" || e.DownstreamFailure != "" || e.TransportFailure != ""
+	if !ended && e.Method == "" && e.Cluster == "" {
+		return nil, errSilent
 	}
 	return e, nil
 }
 
-// given is a field with Envoy's sign for nothing taken away.
-func given(s string) string {
-	if s == "-" {
-		return ""
-	}
-	return s
-}
-
-func flags(s string) []string {
-	if s = given(s); s == "" {
-		return nil
-	}
-	return strings.Split(s, ",")
-}
-
-func address(s string) netip.AddrPort {
-	out, err := netip.ParseAddrPort(s)
-	if err != nil {
-		return netip.AddrPort{}
-	}
-	return out
-}
+var errSilent = errors.New("reading a line of an access log: it names neither a request nor how it ended")

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/trellis-mesh/trellis/internal/ask/accesslog"
 )
@@ -15,6 +16,7 @@ const (
 	// denied is a line of a gateway, in Istio's default format.
 	denied   = `[2026-03-01T10:00:00.000Z] "GET /api/v1/products?x=1 HTTP/2" 403 - rbac_access_denied_matched_policy[ns[istio-ingress]-policy[trellis-host-public.bookinfo.example.com.productpage.bookinfo-deny]-rule[1]] - "-" 0 19 0 - "203.0.113.7" "curl/8.5.0" "7b5d" "bookinfo.example.com" "-" outbound|9080||productpage.bookinfo.svc.cluster.local - 10.0.0.9:8443 203.0.113.7:51000 bookinfo.example.com bookinfo/productpage/catalogue`
 	served   = `{"authority":"bookinfo.example.com","bytes_received":0,"connection_termination_details":null,"downstream_local_address":"10.0.0.9:8443","downstream_remote_address":"203.0.113.7:51000","method":"GET","path":"/productpage","protocol":"HTTP/2","requested_server_name":"bookinfo.example.com","response_code":200,"response_code_details":"via_upstream","response_flags":"-","route_name":"bookinfo/productpage/pages","upstream_cluster":"outbound|9080||productpage.bookinfo.svc.cluster.local","x_forwarded_for":"203.0.113.7"}`
+	broken   = `[2026-03-01T10:00:00.005Z] "POST / HTTP/1.1" 503 UC upstream_reset_before_response_started{connection_termination} - "-" 3 98 12 - "-" "curl/8.5.0" "7b5d" "shop" "10.0.0.3:9080" outbound|9080||details.bookinfo.svc.cluster.local 10.0.0.8:40000 10.96.0.1:9080 10.0.0.8:51000 - default`
 	listener = `[2026-03-01T10:00:00.000Z] "- - -" 0 NR filter_chain_not_found - "-" 0 0 0 - "-" "-" "-" "-" "-" - - 10.0.0.3:9080 10.0.0.8:40000 - -`
 )
 
@@ -75,6 +77,32 @@ func TestDetailsSayHowARequestEnded(t *testing.T) {
 		}
 		if got.Means = ""; got != want {
 			t.Errorf("%s: %+v, want %+v", details, got, want)
+		}
+	}
+}
+
+func TestALineSaysWhatADiagnosisNeeds(t *testing.T) {
+	e, err := accesslog.Parse("[pod/web-7d/istio-proxy] " + broken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !e.Start.Equal(time.Date(2026, 3, 1, 10, 0, 0, 5e6, time.UTC)) || e.Duration != 12*time.Millisecond || e.Received != 3 || e.Sent != 98 || e.RequestID != "7b5d" ||
+		e.Upstream != netip.MustParseAddrPort("10.0.0.3:9080") || e.UpstreamLocal != netip.MustParseAddrPort("10.0.0.8:40000") || e.Writer != (accesslog.Writer{Pod: "web-7d"}) {
+		t.Errorf("%+v", e)
+	}
+	e, err = accesslog.Parse(`{"response_code":0,"downstream_transport_failure_reason":"TLS_error:|1:x","downstream_tls_version":"TLSv1.2","upstream_local_address":"10.0.0.8:1","upstream_host":"-"}`)
+	if err != nil || e.DownstreamFailure != "TLS_error:|1:x" || e.TLSVersion != "TLSv1.2" || !e.UpstreamLocal.IsValid() || e.Upstream.IsValid() ||
+		e.Duration >= 0 || e.Sent >= 0 || e.Received >= 0 || !e.Start.IsZero() {
+		t.Errorf("%+v, %v", e, err)
+	}
+	// A connection that went well is a line without a word of how it ended.
+	e, err = accesslog.Parse(`[2026-03-01T10:00:00.005Z] "- - -" 0 - - - "-" 78 0 1 - "-" "-" "-" "-" "10.0.0.3:3306" outbound|3306||db.shop.svc.cluster.local 10.0.0.8:40000 10.96.0.1:3306 10.0.0.8:51000 - -`)
+	if err != nil || e.Received != 78 || e.Sent != 0 || e.Ending() != "" {
+		t.Errorf("%+v, %v", e, err)
+	}
+	for _, made := range []string{`"duration":"9223372036854775807"`, `"duration":-5`, `"duration":1e3`, `"duration":{}`} {
+		if e, err := accesslog.Parse(`{"response_code":200,` + made + `}`); err != nil || e.Duration >= 0 {
+			t.Errorf("%s: %+v, %v", made, e, err)
 		}
 	}
 }
