@@ -182,7 +182,7 @@ func heir(rules *resolve.Resolver, trace *resolve.RuleTrace, tls resolve.TLSTrac
 	spec := &object.Spec
 	spec.TrafficPolicy = trace.Rule.TrafficPolicy.DeepCopy()
 	for _, s := range trace.Rule.Subsets {
-		spec.Subsets = append(spec.Subsets, s.Subset.DeepCopy())
+		spec.Subsets = append(spec.Subsets, s.DeepCopy())
 	}
 	spec.WorkloadSelector = base.Spec.GetWorkloadSelector().DeepCopy()
 	spec.ExportTo = slices.Clone(base.Spec.GetExportTo())
