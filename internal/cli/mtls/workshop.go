@@ -9,8 +9,6 @@ import (
 	"fmt"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/trellis-mesh/trellis/internal/cli/mesh"
 	"github.com/trellis-mesh/trellis/internal/mtls"
@@ -56,7 +54,7 @@ func (w *workshop) resolve(ctx context.Context, client mtls.Client, target mtls.
 			out.Tried = append(out.Tried, p.String()+": "+why)
 			continue
 		}
-		object, err := content(p)
+		object, err := written(p.Object, destinationRule)
 		if err != nil {
 			return nil, err
 		}
@@ -110,6 +108,9 @@ func advice(client mtls.Client, row *mtls.Row) string {
 
 // try makes the mesh anew with a proposal. Why says what is wrong with it; empty: nothing.
 func (w *workshop) try(ctx context.Context, client mtls.Client, target mtls.Target, row *mtls.Row, p *repair.Proposal) (effect *repair.Effect, why string, err error) {
+	if owner := generatedFor(p.Object); owner != "" && !p.Adds {
+		return nil, "Trellis made it for " + owner + ", and would put it back", nil
+	}
 	object := p.Object.DeepCopy()
 	object.SetGroupVersionKind(destinationRule)
 	after, err := w.mesh.With(ctx, object)
@@ -165,23 +166,6 @@ func (w *workshop) compareConfigs(effect *repair.Effect, after *mesh.Mesh) error
 }
 
 var destinationRule = networkingv1.SchemeGroupVersion.WithKind("DestinationRule")
-
-// content is a proposal's object as it is written.
-func content(p *repair.Proposal) (map[string]any, error) {
-	raw, err := runtime.DefaultUnstructuredConverter.ToUnstructured(p.Object)
-	if err != nil {
-		return nil, fmt.Errorf("writing DestinationRule %s/%s: %w", p.Object.Namespace, p.Object.Name, err)
-	}
-	u := &unstructured.Unstructured{Object: raw}
-	u.SetGroupVersionKind(destinationRule)
-	sayModes(u.Object)
-	unstructured.RemoveNestedField(u.Object, "status")
-	unstructured.RemoveNestedField(u.Object, "metadata", "creationTimestamp")
-	for _, field := range []string{"resourceVersion", "uid", "generation", "managedFields"} {
-		unstructured.RemoveNestedField(u.Object, "metadata", field)
-	}
-	return u.Object, nil
-}
 
 // sayModes writes the mode of TLS where the message leaves it out: DISABLE is the one
 // that it has without any, which few people know.
