@@ -93,6 +93,8 @@ func (e *Evaluator) Ways(client xds.Node, name string, c Conversation) (*Ways, e
 	switch {
 	case u.proto.GetType() == clusterv3.Cluster_ORIGINAL_DST && !p.redirected():
 		out.Why, out.Reply = "it sends where a connection meant to go, and those of "+p.name+" are not redirected", f.noEndpoint()
+	case u.proto.GetType() == clusterv3.Cluster_ORIGINAL_DST && len(c.Originals) == 0:
+		out.Why = "it sends where a connection meant to go, and nobody says where that may be"
 	case u.proto.GetType() == clusterv3.Cluster_ORIGINAL_DST:
 		for _, at := range c.Originals {
 			to := cluster.Endpoint{Address: at, Port: uint32(at.Port()), Share: 1 / float64(len(c.Originals))}

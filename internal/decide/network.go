@@ -63,7 +63,7 @@ type filterChain struct {
 // through as it is: they note who the peer is, and count.
 var passive = []string{
 	".metadataexchange.v1alpha1.", ".metadata_exchange.", "io.istio.", "envoy.tcp.metadataexchange.", "stats.PluginConfig",
-	"envoy.tcp.sni.", ".sni_cluster.", ".connection_limit.", "envoy.extensions.filters.network.set_filter_state.",
+	"envoy.tcp.sni.", ".sni_cluster.", ".mongo_proxy.", ".connection_limit.", "envoy.extensions.filters.network.set_filter_state.",
 }
 
 func (p *proxy) compileChain(proto *listenerv3.FilterChain) *filterChain {

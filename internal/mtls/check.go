@@ -62,6 +62,9 @@ type Row struct {
 	HTTP bool `json:"http"`
 	// Outside: the host is one of a ServiceEntry.
 	Outside bool `json:"outside,omitempty"`
+
+	// states are those of all endpoints, by address.
+	states map[string]Status
 }
 
 // Endpoint is what becomes of connections to some of the endpoints.
@@ -112,7 +115,7 @@ func New(w *ask.World, policies *resolve.Resolver) *Checker {
 func (c *Checker) Check(client Client, target Target) []Row {
 	var out []Row
 	for _, port := range target.Service.Ports {
-		if target.Port != 0 && port.Number != target.Port || strings.EqualFold(port.Protocol, "udp") {
+		if target.Port != 0 && port.Number != target.Port {
 			continue
 		}
 		pair := &pair{Checker: c, client: client, service: target.Service, port: port}
@@ -130,7 +133,10 @@ type pair struct {
 }
 
 func (p *pair) row(subset string) Row {
-	return Row{Client: p.client.String(), Host: p.service.Host, Port: p.port.Number, Subset: subset, HTTP: speaksHTTP(p.port.Protocol)}
+	return Row{
+		Client: p.client.String(), Host: p.service.Host, Port: p.port.Number, Subset: subset, HTTP: speaksHTTP(p.port.Protocol),
+		Accepts: []decide.Transport{}, Sends: []decide.Transport{}, states: map[string]Status{},
+	}
 }
 
 func (p *pair) unknown(subset, why string, arguments ...any) Row {
@@ -152,7 +158,7 @@ func (p *pair) rows() []Row {
 		return []Row{p.unknown("", "the proxy of %s does not know the service: it is not exported to it, or a Sidecar leaves it out", p.client)}
 	}
 	if p.client.Node.Type == xds.Sidecar && !config.Routed(p.service.Host, p.port.Number) {
-		return []Row{p.unknown("", "the proxy of %s knows the service, but leads nothing that the workload sends to it: a Sidecar leaves it out", p.client)}
+		return []Row{p.unknown("", "the proxy of %s knows the service, but leads nothing to it that the workload sends there: by a Sidecar or a VirtualService", p.client)}
 	}
 	out := make([]Row, 0, len(subsets))
 	for _, subset := range subsets {
@@ -168,6 +174,9 @@ func (p *pair) rows() []Row {
 
 // direct is a client without a proxy, which sends plaintext to any endpoint.
 func (p *pair) direct() Row {
+	if why := p.world.Directory.Unfollowed(p.client.Address); why != "" {
+		return p.unknown("", "what the client's ztunnel sends is not followed: %s", why)
+	}
 	ways := &decide.Ways{Why: "it has no endpoint that is known"}
 	for _, to := range p.originals() {
 		ways.Links = append(ways.Links, p.evaluator.Direct(netip.AddrPortFrom(p.client.Address, 0), to, p.conversation()))

@@ -60,15 +60,19 @@ func (c *Checker) Clients() []Client {
 	return distinct(out)
 }
 
-// distinct gives clients of one name the name of their pod.
+// distinct gives clients of one name the name of their pod, as far as that is known.
 func distinct(clients []Client) []Client {
 	count := map[ask.WorkloadRef]int{}
 	for _, c := range clients {
 		count[c.Ref]++
 	}
 	for i := range clients {
-		if c := &clients[i]; c.Node != nil && count[c.Ref] > 1 {
+		switch c := &clients[i]; {
+		case count[c.Ref] < 2:
+		case c.Node != nil:
 			c.Ref.Name = c.Node.Name
+		default:
+			c.Ref.Name += " (no proxy)"
 		}
 	}
 	return clients

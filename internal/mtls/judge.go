@@ -30,7 +30,9 @@ func (p *pair) judge(subset string, ways *decide.Ways) Row {
 	var groups []Endpoint
 	for i := range ways.Links {
 		l := &ways.Links[i]
-		groups = join(groups, p.endpoint(l))
+		e := p.endpoint(l)
+		groups = join(groups, e)
+		out.states[addressOf(l)] = e.Status
 		out.Sends = with(out.Sends, l.Sends)
 		for _, t := range p.accepts(l) {
 			out.Accepts = with(out.Accepts, t)
@@ -55,7 +57,7 @@ func (r *Row) settle(groups []Endpoint) {
 		}
 	}
 	r.Status = worst.Status
-	if statuses[Conflict] && statuses[OK] {
+	if statuses[Conflict] && len(statuses) > 1 {
 		r.Status = Partial
 	}
 	r.Why, r.Code, r.Flags = worst.Why, worst.Code, worst.Flags
@@ -104,7 +106,7 @@ func (p *pair) beyond(l *decide.Link) string {
 	case l.Server != nil:
 		return ""
 	case p.service.External:
-		return "it is outside of the mesh, and what it takes is not known"
+		return "it is a host of a ServiceEntry without a proxy that is known, and what it takes is not known"
 	}
 	return p.world.Directory.Unfollowed(l.Address.Addr())
 }
@@ -138,6 +140,18 @@ func addressOf(l *decide.Link) string {
 		return l.Address.String()
 	}
 	return l.Host
+}
+
+// Breaks reports whether an endpoint that takes what it is sent in this row does not in
+// another.
+func (r *Row) Breaks(later *Row) bool {
+	for address, status := range r.states {
+		now, there := later.states[address]
+		if status == OK && there && now != OK {
+			return true
+		}
+	}
+	return false
 }
 
 // with adds a transport in the order of the constants.

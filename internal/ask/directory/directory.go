@@ -104,6 +104,10 @@ func (d *Directory) addService(o *corev1.Service) {
 		}
 	}
 	for _, p := range o.Spec.Ports {
+		if p.Protocol != "" && p.Protocol != corev1.ProtocolTCP {
+			// What is asked about goes over TCP.
+			continue
+		}
 		port := Port{Name: p.Name, Number: uint16(p.Port), Target: uint16(p.TargetPort.IntValue())}
 		if p.TargetPort.IntValue() == 0 && p.TargetPort.StrVal == "" {
 			port.Target = port.Number

@@ -4,34 +4,67 @@
 package mesh
 
 import (
+	"slices"
+
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/trellis-mesh/trellis/internal/mtls/resolve"
+	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
-// Policies finds which DestinationRules and PeerAuthentications decide. False: they
-// are not known, since the mesh is known by dumps of proxies alone.
+// Policies finds which DestinationRules and PeerAuthentications decide, of those that
+// Istio takes. False: they are not known, since the mesh is known by dumps of proxies
+// alone.
 func (m *Mesh) Policies() (*resolve.Resolver, bool) {
-	objects := m.Objects
-	for _, object := range m.input.Objects {
-		objects = append(objects, object)
-	}
-	if objects == nil {
+	if m.generated == nil && m.Objects == nil {
 		return nil, false
 	}
 	in := resolve.Input{RootNamespace: m.About.RootNamespace, Domain: m.About.ClusterDomain}
-	for _, object := range objects {
+	add := func(object runtime.Object) {
 		switch o := typed(object).(type) {
 		case *networkingv1.DestinationRule:
-			in.DestinationRules = append(in.DestinationRules, o)
+			if !m.refused("DestinationRule", o) {
+				in.DestinationRules = append(in.DestinationRules, dated(o, o.DeepCopy))
+			}
 		case *securityv1.PeerAuthentication:
-			in.PeerAuthentications = append(in.PeerAuthentications, o)
+			if !m.refused("PeerAuthentication", o) {
+				in.PeerAuthentications = append(in.PeerAuthentications, dated(o, o.DeepCopy))
+			}
 		}
 	}
+	for _, object := range m.Objects {
+		add(object)
+	}
+	for _, object := range m.input.Objects {
+		add(object)
+	}
 	return resolve.New(in), true
+}
+
+// refused reports whether Istio's generator left an object out.
+func (m *Mesh) refused(kind string, o client.Object) bool {
+	return slices.ContainsFunc(m.Problems, func(p xds.Problem) bool {
+		return p.Kind == xds.Refused && p.Type == kind && p.Resource == o.GetNamespace()+"/"+o.GetName()
+	})
+}
+
+// latest is after all dates of objects.
+var latest = metav1.Unix(1<<40, 0)
+
+// dated is an object with a date: what somebody has just written is newer than what is
+// there (internal/xds/generator does the same).
+func dated[T client.Object](o T, copied func() T) T {
+	if created := o.GetCreationTimestamp(); !created.IsZero() {
+		return o
+	}
+	out := copied()
+	out.SetCreationTimestamp(latest)
+	return out
 }
 
 // typed is an object of a file in the form of its kind, where it is one that is looked

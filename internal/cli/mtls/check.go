@@ -96,6 +96,12 @@ func (o *checkOptions) run(cmd *cobra.Command, s *streams.Streams, args []string
 	if err != nil {
 		return err
 	}
+	switch {
+	case wanted.client != nil && o.ClientNamespace != "":
+		return errors.New("reading --client-namespace: CLIENT says which client already; give one of them")
+	case wanted.service != "" && o.Namespace != "":
+		return errors.New("reading --namespace: SERVICE says which service already; give one of them")
+	}
 	m, err := o.Open(cmd.Context(), s, time.Now())
 	if err != nil {
 		return err
@@ -172,9 +178,13 @@ func (o *checkOptions) clients(c *mtls.Checker, q question) ([]mtls.Client, erro
 		one, err := c.Client(*q.client)
 		return []mtls.Client{one}, err
 	}
-	return slices.DeleteFunc(c.Clients(), func(one mtls.Client) bool {
+	out := slices.DeleteFunc(c.Clients(), func(one mtls.Client) bool {
 		return o.ClientNamespace != "" && one.Ref.Namespace != o.ClientNamespace
-	}), nil
+	})
+	if len(out) == 0 && o.ClientNamespace != "" {
+		return nil, fmt.Errorf("reading --client-namespace: there is no workload in namespace %s", o.ClientNamespace)
+	}
+	return out, nil
 }
 
 func (o *checkOptions) targets(c *mtls.Checker, q question) ([]mtls.Target, error) {
@@ -182,7 +192,11 @@ func (o *checkOptions) targets(c *mtls.Checker, q question) ([]mtls.Target, erro
 		one, err := c.Target(q.service, q.port)
 		return []mtls.Target{one}, err
 	}
-	return slices.DeleteFunc(c.Targets(), func(t mtls.Target) bool { return !mtls.In(t.Service, o.Namespace) }), nil
+	out := slices.DeleteFunc(c.Targets(), func(t mtls.Target) bool { return !mtls.In(t.Service, o.Namespace) })
+	if len(out) == 0 && o.Namespace != "" {
+		return nil, fmt.Errorf("reading --namespace: there is no service in namespace %s", o.Namespace)
+	}
+	return out, nil
 }
 
 // verdict is the exit code.

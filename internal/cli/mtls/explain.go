@@ -169,7 +169,7 @@ func explained(b *strings.Builder, e *Explained) {
 	for _, a := range e.Attempts {
 		does := "does not do it: " + a.Why
 		if a.Resolves {
-			does = fmt.Sprintf("resolves it; of all pairs %d succeed that failed, and nothing else changes", len(a.Effect.Resolved))
+			does = fmt.Sprintf("resolves it; of all pairs %d succeed that failed, %d others are sent something else, and nothing else changes", len(a.Effect.Resolved), len(a.Effect.Secured))
 		}
 		fmt.Fprintf(b, "    %s\n      %s\n", a.Change, does)
 	}

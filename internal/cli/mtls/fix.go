@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,7 +33,8 @@ type fixOptions struct {
 
 // FixView is the answer as JSON and YAML have it.
 type FixView struct {
-	// Fixes are one for each conflict; several conflicts that one change resolves have one.
+	// Fixes are one for each object that is changed, and for each conflict that no change
+	// resolves.
 	Fixes []Fix    `json:"fixes"`
 	Notes []string `json:"notes,omitempty"`
 	// Source is where the configuration of the proxies came from; empty: from files.
@@ -55,6 +57,8 @@ type Fix struct {
 	Effect *repair.Effect `json:"effect,omitempty"`
 	// Tried are the changes that were looked at before and are worse, with the reason.
 	Tried []string `json:"tried,omitempty"`
+
+	proposal *repair.Proposal
 }
 
 func newFix(s *streams.Streams) *cobra.Command {
@@ -125,8 +129,44 @@ func (o *fixOptions) run(cmd *cobra.Command, s *streams.Streams, args []string) 
 	return nil
 }
 
-// fix finds a change for each conflict of a pair.
-func fix(ctx context.Context, m *mesh.Mesh, q question) (*FixView, error) {
+// fix finds a change for each conflict of a pair. Each is looked for in the mesh that
+// has those before it already, so that all of them can be applied together.
+func fix(ctx context.Context, m *mesh.Mesh, q question) (view *FixView, err error) {
+	view = &FixView{Fixes: []Fix{}, Notes: m.Refused(), Source: m.From}
+	now, done := m, map[string]bool{}
+	defer func() {
+		if now != m {
+			err = errors.Join(err, now.Close())
+		}
+	}()
+	for {
+		one, err := firstFix(ctx, now, q, done)
+		if err != nil || one == nil {
+			return view, err
+		}
+		done[one.Row.Address()] = true
+		if one.proposal == nil {
+			view.Fixes = append(view.Fixes, *one)
+			continue
+		}
+		object := one.proposal.Object.DeepCopy()
+		object.SetGroupVersionKind(destinationRule)
+		next, err := now.With(ctx, object)
+		if err != nil {
+			return nil, err
+		}
+		if now != m {
+			if err := now.Close(); err != nil {
+				return nil, errors.Join(err, next.Close())
+			}
+		}
+		now = next
+		view.add(one)
+	}
+}
+
+// firstFix is about the first conflict that is not done; nil where there is none.
+func firstFix(ctx context.Context, m *mesh.Mesh, q question, done map[string]bool) (*Fix, error) {
 	w, err := newWorkshop(m)
 	if err != nil {
 		return nil, err
@@ -139,24 +179,30 @@ func fix(ctx context.Context, m *mesh.Mesh, q question) (*FixView, error) {
 	if err != nil {
 		return nil, err
 	}
-	view := &FixView{Fixes: []Fix{}, Notes: m.Refused(), Source: m.From}
-	done := map[string]bool{}
 	for _, row := range w.checker.Check(client, target) {
-		if row.Status != mtls.Conflict && row.Status != mtls.Partial || done[row.Client+" to "+row.Address()] {
-			continue
+		if (row.Status == mtls.Conflict || row.Status == mtls.Partial) && !done[row.Address()] {
+			return w.resolve(ctx, client, target, row)
 		}
-		one, err := w.resolve(ctx, client, target, row)
-		if err != nil {
-			return nil, err
-		}
-		if one.Effect != nil {
-			for _, name := range one.Effect.Resolved {
-				done[name] = true
-			}
-		}
-		view.Fixes = append(view.Fixes, *one)
 	}
-	return view, nil
+	return nil, nil //nolint:nilnil // Nothing is left to fix.
+}
+
+// add adds a fix; one for the same object has the changes of the earlier one, and takes
+// its place.
+func (v *FixView) add(f *Fix) {
+	at := slices.IndexFunc(v.Fixes, func(o Fix) bool {
+		return o.proposal != nil && o.proposal.Object.Namespace == f.proposal.Object.Namespace && o.proposal.Object.Name == f.proposal.Object.Name
+	})
+	if at < 0 {
+		v.Fixes = append(v.Fixes, *f)
+		return
+	}
+	old := &v.Fixes[at]
+	old.Object, old.proposal = f.Object, f.proposal
+	old.Change += "; and " + f.Change
+	old.Tried = append(old.Tried, f.Tried...)
+	old.Effect.Resolved = append(old.Effect.Resolved, f.Effect.Resolved...)
+	old.Effect.Secured = append(old.Effect.Secured, f.Effect.Secured...)
 }
 
 func (v *FixView) text(w io.Writer) error {
@@ -194,7 +240,7 @@ func (f *Fix) text(b *strings.Builder) error {
 		say("where: %s", f.Place)
 	}
 	e := f.Effect
-	say("then: %d of the pairs that fail succeed, %d that succeed are sent something else, nothing else of what any client sends changes", len(e.Resolved), len(e.Secured))
+	say("then: of all pairs %d succeed that fail today, %d others are sent something else, and nothing else of what any client sends changes", len(e.Resolved), len(e.Secured))
 	for _, name := range e.Resolved {
 		say("  succeeds: %s", name)
 	}

@@ -20,6 +20,7 @@ take. Both are read from the configuration that Istio sends to each of them, end
 by endpoint.`,
 		Example: `  # Who gets on with whom?
   trellis mtls check -f examples/bookinfo`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newCheck(s), newExplain(s), newFix(s), newGraph(s), newPlan(s))

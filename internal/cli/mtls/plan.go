@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -200,20 +201,22 @@ func (s *PlannedStage) blocks() string {
 	return output.Short(out, 3)
 }
 
-// written is an object as it is to be applied: without what only a cluster knows.
+// written is an object as it is to be applied: its name, what people said of it, and what
+// it says. The rest is the cluster's.
 func written(object client.Object, kind schema.GroupVersionKind) (map[string]any, error) {
 	raw, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
 	if err != nil {
 		return nil, fmt.Errorf("writing %s %s/%s: %w", kind.Kind, object.GetNamespace(), object.GetName(), err)
 	}
-	u := &unstructured.Unstructured{Object: raw}
+	u := &unstructured.Unstructured{Object: map[string]any{"spec": raw["spec"]}}
 	u.SetGroupVersionKind(kind)
+	u.SetNamespace(object.GetNamespace())
+	u.SetName(object.GetName())
+	u.SetLabels(object.GetLabels())
+	annotations := maps.Clone(object.GetAnnotations())
+	delete(annotations, lastApplied)
+	u.SetAnnotations(annotations)
 	sayModes(u.Object)
-	unstructured.RemoveNestedField(u.Object, "status")
-	for _, field := range []string{"creationTimestamp", "resourceVersion", "uid", "generation", "managedFields"} {
-		unstructured.RemoveNestedField(u.Object, "metadata", field)
-	}
-	unstructured.RemoveNestedField(u.Object, "metadata", "annotations", lastApplied)
 	return u.Object, nil
 }
 

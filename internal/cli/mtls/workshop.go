@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
@@ -39,7 +40,7 @@ func newWorkshop(m *mesh.Mesh) (*workshop, error) {
 
 // resolve finds the first proposal that resolves a row and does nothing else.
 func (w *workshop) resolve(ctx context.Context, client mtls.Client, target mtls.Target, row mtls.Row) (*Fix, error) {
-	out := &Fix{Row: row, Advice: advice(client, &row)}
+	out := &Fix{Row: row, Advice: advice(client, target, &row)}
 	if client.Node == nil {
 		return out, nil
 	}
@@ -59,6 +60,7 @@ func (w *workshop) resolve(ctx context.Context, client mtls.Client, target mtls.
 			return nil, err
 		}
 		out.Change, out.Advice, out.Object, out.Effect, out.Place = p.String(), "", object, effect, position(w.mesh, p)
+		out.proposal = p
 		return out, nil
 	}
 	return out, nil
@@ -99,11 +101,12 @@ func (w *workshop) attempts(ctx context.Context, client mtls.Client, target mtls
 }
 
 // advice is for conflicts that no DestinationRule resolves.
-func advice(client mtls.Client, row *mtls.Row) string {
+func advice(client mtls.Client, target mtls.Target, row *mtls.Row) string {
 	if client.Node == nil {
-		return fmt.Sprintf("%s has no proxy: give it one (label sidecar.istio.io/inject=true on its pods, or istio-injection=enabled on its namespace), or let port %d of the service take plaintext until it has (PeerAuthentication, portLevelMtls PERMISSIVE)", client, row.Port)
+		port, _ := target.Service.Port(row.Port)
+		return fmt.Sprintf("%s has no proxy: give it one (label sidecar.istio.io/inject=true on its pods, or istio-injection=enabled on its namespace), or let port %d of the workloads take plaintext until it has (PeerAuthentication, portLevelMtls PERMISSIVE)", client, port.Target)
 	}
-	return "no change of a DestinationRule resolves it without another effect: see trellis mtls explain for what decides"
+	return "none of the changes of DestinationRules that were tried resolves it without another effect: see trellis mtls explain for what decides"
 }
 
 // try makes the mesh anew with a proposal. Why says what is wrong with it; empty: nothing.
@@ -126,15 +129,19 @@ func (w *workshop) try(ctx context.Context, client mtls.Client, target mtls.Targ
 	rules, _ := after.Policies()
 	checker := mtls.New(after.World, rules)
 	for _, now := range checker.Check(client, target) {
-		if now.Port == row.Port && now.Subset == row.Subset && now.Status != mtls.OK {
+		switch {
+		case now.Port != row.Port || now.Subset != row.Subset || now.Status == mtls.OK:
+		case now.Status == mtls.Unknown:
+			return nil, "it is not known whether it would resolve it: " + now.Why, nil
+		default:
 			return nil, "it is still in conflict: " + now.Why, nil
 		}
 	}
 	if w.before == nil {
-		w.before = w.checker.CheckAll(w.clients, w.checker.Targets(), nil)
+		w.before = w.checker.CheckAll(w.clients, with(w.checker.Targets(), target), nil)
 	}
 	effect = &repair.Effect{}
-	effect.CompareRows(w.before, checker.CheckAll(checker.Clients(), checker.Targets(), nil))
+	effect.CompareRows(w.before, checker.CheckAll(checker.Clients(), with(checker.Targets(), target), nil))
 	if err := w.compareConfigs(effect, after); err != nil {
 		return nil, "", err
 	}
@@ -145,6 +152,14 @@ func (w *workshop) try(ctx context.Context, client mtls.Client, target mtls.Targ
 		return nil, fmt.Sprintf("%d settings beside TLS would change, such as of %s", len(effect.Other), effect.Other[0]), nil
 	}
 	return effect, "", nil
+}
+
+// with has a target among others: those in front of gateways are not.
+func with(targets []mtls.Target, one mtls.Target) []mtls.Target {
+	if slices.ContainsFunc(targets, func(t mtls.Target) bool { return t.Service.Host == one.Service.Host }) {
+		return targets
+	}
+	return append(targets, mtls.Target{Service: one.Service})
 }
 
 func (w *workshop) compareConfigs(effect *repair.Effect, after *mesh.Mesh) error {

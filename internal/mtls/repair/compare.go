@@ -21,7 +21,7 @@ type Effect struct {
 	// as "CLIENT to HOST:PORT".
 	Resolved []string `json:"resolved,omitempty"`
 	Broken   []string `json:"broken,omitempty"`
-	// Secured are the rows that were OK and are sent something else now.
+	// Secured are other rows that are sent something else now.
 	Secured []string `json:"otherwiseSent,omitempty"`
 	// Other are settings that are not TLS and that change for a client.
 	Other []string `json:"other,omitempty"`
@@ -30,7 +30,7 @@ type Effect struct {
 // Clean reports whether nothing but TLS changes, and nothing for the worse.
 func (e *Effect) Clean() bool { return len(e.Broken) == 0 && len(e.Other) == 0 }
 
-// CompareRows notes what becomes of rows.
+// CompareRows notes what becomes of rows, and of each of their endpoints.
 func (e *Effect) CompareRows(before, after []mtls.Row) {
 	was := map[string]*mtls.Row{}
 	for i := range before {
@@ -38,17 +38,10 @@ func (e *Effect) CompareRows(before, after []mtls.Row) {
 	}
 	for i := range after {
 		row := &after[i]
-		old := was[nameOf(row)]
-		delete(was, nameOf(row))
-		switch {
-		case old == nil || old.Status == mtls.Unknown:
-		case old.Status == mtls.OK && row.Status != mtls.OK:
-			e.Broken = append(e.Broken, nameOf(row))
-		case old.Status != mtls.OK && row.Status == mtls.OK:
-			e.Resolved = append(e.Resolved, nameOf(row))
-		case old.Status == mtls.OK && !slices.Equal(old.Sends, row.Sends):
-			e.Secured = append(e.Secured, nameOf(row))
+		if old := was[nameOf(row)]; old != nil {
+			e.compare(old, row)
 		}
+		delete(was, nameOf(row))
 	}
 	for name, row := range was {
 		if row.Status == mtls.OK {
@@ -56,6 +49,21 @@ func (e *Effect) CompareRows(before, after []mtls.Row) {
 		}
 	}
 	slices.Sort(e.Broken)
+}
+
+func (e *Effect) compare(old, row *mtls.Row) {
+	name := nameOf(row)
+	otherwise := !slices.Equal(old.Sends, row.Sends)
+	switch {
+	case old.Breaks(row) || old.Status == mtls.OK && row.Status != mtls.OK:
+		e.Broken = append(e.Broken, name)
+	case old.Status == mtls.Unknown && otherwise:
+		e.Other = append(e.Other, name+", which is sent something else, and what it takes is not known")
+	case old.Status != mtls.OK && old.Status != mtls.Unknown && row.Status == mtls.OK:
+		e.Resolved = append(e.Resolved, name)
+	case otherwise:
+		e.Secured = append(e.Secured, name)
+	}
 }
 
 func nameOf(r *mtls.Row) string { return r.Client + " to " + r.Address() }

@@ -84,7 +84,7 @@ func Propose(row *mtls.Row, rules *resolve.Resolver, client resolve.Client, serv
 	var out []Proposal
 	for _, w := range wishes(row) {
 		if trace.Rule == nil {
-			out = append(out, fresh(service, service.Namespace, w)...)
+			out = append(out, fresh(rules, service, service.Namespace, row.Port, w)...)
 			continue
 		}
 		if edit := editOf(rules, trace, tls, w); edit != nil && trace.Rule.Host == service.Host {
@@ -93,7 +93,7 @@ func Propose(row *mtls.Row, rules *resolve.Resolver, client resolve.Client, serv
 	}
 	for _, w := range wishes(row) {
 		if trace.Rule == nil {
-			out = append(out, fresh(service, client.Namespace, w)...)
+			out = append(out, fresh(rules, service, client.Namespace, row.Port, w)...)
 			continue
 		}
 		if trace.Rule.Host != service.Host {
@@ -150,21 +150,32 @@ func place(trace *resolve.RuleTrace, tls resolve.TLSTrace) resolve.TLSView {
 
 const topField = "spec.trafficPolicy.tls"
 
-// fresh is a new rule where none is in force, so that there is nothing to inherit.
-func fresh(service resolve.Service, namespace string, w wish) []Proposal {
+// fresh are new rules where none is in force, so that there is nothing to inherit: for
+// all ports, and for one.
+func fresh(rules *resolve.Resolver, service resolve.Service, namespace string, port uint16, w wish) []Proposal {
 	if w == nil || namespace == "" {
 		return nil
 	}
-	object := empty(service, namespace)
-	set(&object.Spec, topField, w)
+	all := empty(rules, service, namespace)
 	if namespace != service.Namespace {
-		object.Spec.ExportTo = []string{"."}
+		all.Spec.ExportTo = []string{"."}
 	}
-	return []Proposal{{Object: object, Adds: true, Field: topField, To: modeOf(w)}}
+	one := all.DeepCopy()
+	one.Spec.TrafficPolicy = &networkingapi.TrafficPolicy{PortLevelSettings: []*networkingapi.TrafficPolicy_PortTrafficPolicy{{Port: &networkingapi.PortSelector{Number: uint32(port)}}}}
+	const field = "spec.trafficPolicy.portLevelSettings[0].tls"
+	if !set(&all.Spec, topField, w) || !set(&one.Spec, field, w) {
+		return nil
+	}
+	return []Proposal{{Object: all, Adds: true, Field: topField, To: modeOf(w)}, {Object: one, Adds: true, Field: field, To: modeOf(w)}}
 }
 
-func empty(service resolve.Service, namespace string) *networkingv1.DestinationRule {
-	out := &networkingv1.DestinationRule{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: nameFor(service.Host)}}
+// empty is a rule of a name that nobody has.
+func empty(rules *resolve.Resolver, service resolve.Service, namespace string) *networkingv1.DestinationRule {
+	name := nameFor(service.Host)
+	for i := 2; rules.Object(model.Name{Namespace: namespace, Name: name}) != nil; i++ {
+		name = fmt.Sprintf("%s-%d", nameFor(service.Host), i)
+	}
+	out := &networkingv1.DestinationRule{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 	out.APIVersion, out.Kind = networkingv1.SchemeGroupVersion.String(), "DestinationRule"
 	out.Spec.Host = service.Host
 	return out
@@ -178,7 +189,7 @@ func heir(rules *resolve.Resolver, trace *resolve.RuleTrace, tls resolve.TLSTrac
 	if base == nil || namespace == "" {
 		return nil
 	}
-	object := empty(service, namespace)
+	object := empty(rules, service, namespace)
 	spec := &object.Spec
 	spec.TrafficPolicy = trace.Rule.TrafficPolicy.DeepCopy()
 	for _, s := range trace.Rule.Subsets {
@@ -191,9 +202,6 @@ func heir(rules *resolve.Resolver, trace *resolve.RuleTrace, tls resolve.TLSTrac
 			return nil
 		}
 		spec.ExportTo = []string{"."}
-	}
-	if name := (model.Name{Namespace: namespace, Name: object.Name}); rules.Object(name) != nil {
-		return nil
 	}
 	field := inMerged(trace.Rule, at)
 	if !set(spec, field, w) {

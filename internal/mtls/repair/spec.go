@@ -16,14 +16,15 @@ import (
 	"github.com/trellis-mesh/trellis/internal/mtls/resolve"
 )
 
-// maxName is the longest name of an object (RFC 1123 subdomain).
-const maxName = 253
+// maxName leaves room for a number in the longest name of an object (RFC 1123 subdomain,
+// 253).
+const maxName = 240
 
 // nameFor is a name for a rule about a host: "cart-shop-mutual-tls".
 func nameFor(host string) string {
 	short, _, _ := strings.Cut(host, ".svc.")
-	name := strings.Trim(strings.NewReplacer(".", "-", "*", "any").Replace(strings.ToLower(short)), "-") + "-mutual-tls"
-	return name[max(0, len(name)-maxName):]
+	name := strings.NewReplacer(".", "-", "*", "any").Replace(strings.ToLower(short)) + "-mutual-tls"
+	return strings.Trim(name[max(0, len(name)-maxName):], "-")
 }
 
 // tlsField are the fields in which a rule says TLS.
