@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/trellis-mesh/trellis/internal/cli/output"
+	"github.com/trellis-mesh/trellis/internal/mtls"
 	"github.com/trellis-mesh/trellis/internal/mtls/diagnosis"
 	"github.com/trellis-mesh/trellis/internal/mtls/signature"
 )
@@ -62,7 +63,7 @@ func (v *View) summary(b *strings.Builder) {
 		fmt.Fprintf(b, "and %d more lines that cannot be read\n", more)
 	}
 	if v.Proxy == nil || s.Requests > 0 {
-		fmt.Fprintf(b, "%d requests and connections: %d went well, %d failed\n", s.Requests, s.WentWell, s.Failed)
+		fmt.Fprintf(b, "requests and connections: %d; %d went well, %d failed\n", s.Requests, s.WentWell, s.Failed)
 	} else if len(v.Failures) == 0 {
 		b.WriteString("nothing that it counts has failed\n")
 	}
@@ -105,7 +106,7 @@ func (f *Failure) write(b *strings.Builder, verbose, compared bool) {
 			line("or:", other)
 		}
 		line("tells:", first.Needs)
-		if f.Check != nil {
+		if f.Check != nil && f.Check.Status != mtls.Unknown {
 			line("check:", fmt.Sprintf("%s: the client sends %s, the server takes %s", f.Check.Status, f.Check.Sends, f.Check.Takes))
 		}
 	}
@@ -169,7 +170,7 @@ func (f *Failure) verdict() string {
 		return fmt.Sprintf("mTLS, %s: %s", sure, cause)
 	case diagnosis.NotMutualTLS:
 		aside := ""
-		if slices.ContainsFunc(f.Candidates, func(c Candidate) bool { return c.Cause.MutualTLS() }) {
+		if slices.ContainsFunc(f.Candidates, func(c Candidate) bool { return c.Holder != "" }) {
 			aside = ", certificates aside"
 		}
 		return fmt.Sprintf("not mTLS%s: %s (%s)", aside, cause, sure)

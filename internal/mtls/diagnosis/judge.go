@@ -98,7 +98,7 @@ func (c *Check) predicted() signature.Cause {
 // proxy. Where it expects none, and of lines of the server's proxy alone, any will do.
 func (f *Failure) logged() bool {
 	expected := f.Check.Row.Flags
-	if len(expected) == 0 || f.byServer() || f.counter {
+	if len(expected) == 0 || f.byServer() {
 		return true
 	}
 	return slices.ContainsFunc(f.Flags, func(flag string) bool { return slices.Contains(expected, flag) })
@@ -125,6 +125,8 @@ func (f *Failure) conflict() {
 	case found.Certainty == signature.Certain:
 	case f.Check.Status == mtls.Partial:
 		found.Certainty, found.Needs = signature.Likely, "which endpoint these were sent to: some of the service take it and others do not"
+	case f.counter:
+		found.Certainty, found.Needs = signature.Likely, "whether the counter rises now: it counts from when the proxy began, and the mesh may have changed since"
 	case f.logged():
 		found.Certainty, found.Needs = signature.Certain, ""
 	default:

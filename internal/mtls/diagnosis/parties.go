@@ -212,7 +212,13 @@ func (f *finder) beside(server *line) *mtls.Target {
 // server's proxy saw, and by addresses.
 func (f *finder) sender(e *event, out *parties) {
 	o := origin{}
-	if c := e.client; c != nil {
+	switch c := e.client; {
+	case c == nil:
+	case c.Cluster == "" && f.gateway(c.Entry):
+		// It got no further than the gateway, whose clients are nobody of the mesh.
+		out.client = origin{own: [2]netip.Addr{c.Remote.Addr()}}.String()
+		return
+	default:
 		o.writer, o.own[0] = c.Writer, c.UpstreamLocal.Addr()
 		if strings.HasPrefix(c.Cluster, "outbound|") || c.Cluster == "PassthroughCluster" {
 			o.own[1] = c.Remote.Addr()
