@@ -16,7 +16,6 @@ import (
 	"strings"
 
 	"github.com/trellis-mesh/trellis/internal/ask/accesslog"
-	"github.com/trellis-mesh/trellis/internal/mtls"
 	"github.com/trellis-mesh/trellis/internal/mtls/signature"
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
@@ -67,13 +66,13 @@ func Count(a Admin, mesh *Mesh) (failures []*Failure, counts bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
+	find := newFinder(mesh)
 	for _, c := range specific(append(all, hosts...)) {
 		f := &Failure{
 			Details: c.stat, Count: int(min(c.value, 1<<31-1)), Candidates: c.candidates(a.Node.Type == xds.Router),
 			counter: true, about: parties{endpoints: c.endpoints},
 		}
 		if to, ok := parseSent(&accesslog.Entry{Cluster: c.cluster}); ok {
-			find := &finder{mesh: mesh, senders: map[origin]*mtls.Client{}}
 			f.Client, f.Service, f.Subset = a.Node.Namespace+"/"+workload(a.Node.Name), fmt.Sprintf("%s:%d", to.host, to.port), to.subset
 			f.about.target = find.target(to.host, to.port)
 			if mesh != nil {
@@ -82,6 +81,8 @@ func Count(a Admin, mesh *Mesh) (failures []*Failure, counts bool, err error) {
 			if f.about.sender != nil {
 				f.Client = f.about.sender.String()
 			}
+			f.about.client, f.about.service, f.about.subset = f.Client, f.Service, f.Subset
+			find.compare(&f.about)
 		} else if f.Service = c.cluster; c.cluster == "" {
 			f.Service = a.Node.Namespace + "/" + workload(a.Node.Name)
 		}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/trellis-mesh/trellis/internal/ask/accesslog"
-	"github.com/trellis-mesh/trellis/internal/mtls"
 	"github.com/trellis-mesh/trellis/internal/mtls/signature"
 )
 
@@ -44,7 +43,7 @@ func wayOf(l *line) (way, bool) {
 // Diagnose says what made requests fail. Mesh may be nil: nothing is compared then with
 // what client and service are sent.
 func Diagnose(l *Log, mesh *Mesh) *Report {
-	find := &finder{mesh: mesh, senders: map[origin]*mtls.Client{}}
+	find := newFinder(mesh)
 	var clients, servers []*line
 	for i := range l.lines {
 		one := &l.lines[i]

@@ -140,7 +140,7 @@ func class(l *line) string {
 }
 
 // kind is what requests have in common that failed in one way.
-type kind struct{ client, service, subset, flags, class string }
+type kind struct{ client, service, subset, group, flags, class string }
 
 // bucket are those of a kind that have the same candidates.
 type bucket struct {
@@ -169,7 +169,7 @@ const maxFailures = 2000
 // add reports whether there was a place for it.
 func (g *grouping) add(e *event, about parties, found []signature.Candidate) bool {
 	l := e.of()
-	key := bucket{kind{about.client, about.service, about.subset, strings.Join(l.Flags, ","), class(l)}, l.Code, causesOf(found)}
+	key := bucket{kind{about.client, about.service, about.subset, about.group, strings.Join(l.Flags, ","), class(l)}, l.Code, causesOf(found)}
 	f := g.failures[key]
 	if f == nil {
 		if len(g.order) >= maxFailures {

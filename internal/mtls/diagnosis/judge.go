@@ -21,9 +21,12 @@ var agreement = []signature.Cause{signature.PlaintextToStrict, signature.MutualT
 // judge lets what else is known decide between the candidates.
 func (f *Failure) judge(m *Mesh) {
 	if f.Between {
-		f.exclude(func(c signature.Candidate) bool { return c.Cause.MutualTLS() }, "a request of the same client went well at this endpoint between the first and the last of these")
+		f.exclude(func(c signature.Candidate) bool { return c.Certainty == signature.Possible && c.Cause.MutualTLS() }, "a request of the same client went well at this endpoint between the first and the last of these")
 	}
-	if m != nil && f.about.sender != nil && f.about.target != nil {
+	if f.about.sidecar {
+		f.exclude(func(c signature.Candidate) bool { return c.Cause == signature.HostNotServed }, "the proxy of a workload wrote the line, and no gateway")
+	}
+	if m != nil {
 		f.check(m)
 	}
 	if f.Check != nil {
@@ -41,50 +44,77 @@ func (f *Failure) judge(m *Mesh) {
 
 // check compares what the parties are sent.
 func (f *Failure) check(m *Mesh) {
-	rows := m.Checker.Check(*f.about.sender, *f.about.target)
-	at := slices.IndexFunc(rows, func(r mtls.Row) bool { return r.Port == f.about.target.Port && r.Subset == f.Subset })
-	if at < 0 {
-		at = slices.IndexFunc(rows, func(r mtls.Row) bool { return r.Port == f.about.target.Port })
-	}
-	if at < 0 {
+	row := f.about.row
+	if row == nil {
 		return
 	}
-	row := rows[at]
 	service := row.Host
 	if s := f.about.target.Service; !s.External {
 		service = s.Name.Namespace + "/" + s.Name.Name
 	}
-	f.Check = &Check{Row: row, Status: row.Status, Why: row.Why, Service: fmt.Sprintf("%s:%d", service, row.Port)}
+	f.Check = &Check{Row: *row, Status: row.Status, Why: row.Why, Service: fmt.Sprintf("%s:%d", service, row.Port)}
 	if f.about.sender.Ref.Namespace != "" {
 		f.Check.Client = f.about.sender.Ref
 	}
-	f.Check.narrow(f.about.endpoints)
+	if found := f.Check.narrow(f.about.endpoints); found != nil {
+		f.Check.decided(found, m.Checker.Explain(*f.about.sender, *f.about.target))
+	}
 }
 
 // narrow is what the check says of the endpoints that were sent to, where those of the
-// service differ.
-func (c *Check) narrow(to []netip.AddrPort) {
+// service differ; nil: they are of several kinds, or nobody knows.
+func (c *Check) narrow(to []netip.AddrPort) *mtls.Endpoint {
 	var found *mtls.Endpoint
 	for _, address := range to {
-		at := slices.IndexFunc(c.Row.Endpoints, func(e mtls.Endpoint) bool { return slices.Contains(e.Addresses, address.String()) })
+		at := endpointOf(&c.Row, address)
 		if at < 0 || found != nil && found != &c.Row.Endpoints[at] {
-			return
+			return nil
 		}
 		found = &c.Row.Endpoints[at]
 	}
 	if found == nil {
-		return
+		return nil
 	}
 	c.Status, c.Why, c.Row.Accepts, c.Row.Code, c.Row.Flags = found.Status, found.Why, found.Accepts, found.Code, found.Flags
 	if found.Sends != "" {
 		c.Row.Sends = []decide.Transport{found.Sends}
 	}
+	return found
 }
 
-// predicted is what a conflict leads to.
+// endpointOf is the kind of endpoints that an address is of; negative for none.
+func endpointOf(r *mtls.Row, address netip.AddrPort) int {
+	return slices.IndexFunc(r.Endpoints, func(e mtls.Endpoint) bool { return slices.Contains(e.Addresses, address.String()) })
+}
+
+// decided leaves of the PeerAuthentications those that decide for one kind of endpoints.
+func (c *Check) decided(e *mtls.Endpoint, all []mtls.Explanation) {
+	var names []string
+	for i := range all {
+		if all[i].Port != c.Row.Port || all[i].Subset != c.Row.Subset {
+			continue
+		}
+		for _, mode := range all[i].Modes {
+			namespace, name, ok := strings.Cut(mode.Name, "/")
+			if ok && slices.Contains(e.Workloads, mode.Workload) && !slices.Contains(names, name+"/"+namespace) {
+				names = append(names, name+"/"+namespace)
+			}
+		}
+	}
+	if len(names) > 0 {
+		c.Row.PeerAuthentications = names
+	}
+}
+
+// predicted is what a conflict leads to. Where only some endpoints are in conflict, it is
+// what these do.
 func (c *Check) predicted() signature.Cause {
-	takes := func(t decide.Transport) bool { return slices.Contains(c.Row.Accepts, t) }
-	sends := func(t decide.Transport) bool { return slices.Contains(c.Row.Sends, t) }
+	sent, taken := c.Row.Sends, c.Row.Accepts
+	if at := slices.IndexFunc(c.Row.Endpoints, func(e mtls.Endpoint) bool { return e.Status == mtls.Conflict }); c.Status == mtls.Partial && at >= 0 {
+		sent, taken = []decide.Transport{c.Row.Endpoints[at].Sends}, c.Row.Endpoints[at].Accepts
+	}
+	takes := func(t decide.Transport) bool { return slices.Contains(taken, t) }
+	sends := func(t decide.Transport) bool { return slices.Contains(sent, t) }
 	switch {
 	case sends(decide.Plaintext) && !takes(decide.Plaintext):
 		return signature.PlaintextToStrict

@@ -36,10 +36,16 @@ type parties struct {
 	// sender and target are there where the mesh knows them.
 	sender *mtls.Client
 	target *mtls.Target
+	// row is what the check says of them, and group which of its kinds of endpoints was
+	// sent to, where they differ.
+	row   *mtls.Row
+	group string
 	// endpoints are those that were sent to, up to someEndpoints.
 	endpoints []netip.AddrPort
 	// ways are those of the client's lines, two at most.
 	ways []way
+	// sidecar: the proxy of a workload wrote the server's line, and no gateway.
+	sidecar bool
 }
 
 const someEndpoints = 32
@@ -61,6 +67,22 @@ func (p *parties) meet(other parties) {
 type finder struct {
 	mesh    *Mesh
 	senders map[origin]*mtls.Client
+	// services are those of the mesh that have an endpoint at an address.
+	services map[netip.Addr][]*directory.Service
+	rows     map[pair]*mtls.Row
+}
+
+func newFinder(m *Mesh) *finder {
+	f := &finder{mesh: m, senders: map[origin]*mtls.Client{}, services: map[netip.Addr][]*directory.Service{}, rows: map[pair]*mtls.Row{}}
+	if m == nil {
+		return f
+	}
+	for _, s := range m.World.Directory.Services() {
+		for _, address := range s.Endpoints {
+			f.services[address] = append(f.services[address], s)
+		}
+	}
+	return f
 }
 
 // origin is what lines say of who sent.
@@ -72,11 +94,14 @@ type origin struct {
 }
 
 // gateway reports whether a gateway wrote a line that got no further than there.
-func (f *finder) gateway(e *accesslog.Entry) bool {
-	if f.mesh == nil || !e.Local.IsValid() || e.Inbound() {
+func (f *finder) gateway(e *accesslog.Entry) bool { return !e.Inbound() && f.proxy(e, xds.Router) }
+
+// proxy reports whether a proxy of a type has the address that a line was received at.
+func (f *finder) proxy(e *accesslog.Entry, t xds.NodeType) bool {
+	if f.mesh == nil || !e.Local.IsValid() {
 		return false
 	}
-	return slices.ContainsFunc(f.mesh.World.Proxies.At(e.Local.Addr()), func(n xds.Node) bool { return n.Type == xds.Router })
+	return slices.ContainsFunc(f.mesh.World.Proxies.At(e.Local.Addr()), func(n xds.Node) bool { return n.Type == t })
 }
 
 func (f *finder) parties(e *event) parties {
@@ -86,9 +111,44 @@ func (f *finder) parties(e *event) parties {
 			out.ways = []way{w}
 		}
 	}
+	out.sidecar = e.client == nil && f.proxy(e.server.Entry, xds.Sidecar)
 	f.service(e, &out)
 	f.sender(e, &out)
+	f.compare(&out)
 	return out
+}
+
+// pair are a client and a port of a service, or a subset of it.
+type pair struct {
+	client, service, subset string
+	address                 netip.Addr
+}
+
+// compare asks the check about the parties, once for each pair.
+func (f *finder) compare(p *parties) {
+	if f.mesh == nil || p.sender == nil || p.target == nil {
+		return
+	}
+	key := pair{p.client, p.service, p.subset, p.sender.Address}
+	row, known := f.rows[key]
+	if !known {
+		rows := f.mesh.Checker.Check(*p.sender, *p.target)
+		at := slices.IndexFunc(rows, func(r mtls.Row) bool { return r.Subset == p.subset })
+		// A proxy that knows no subsets has nothing to tell them apart by.
+		if at < 0 && len(rows) == 1 {
+			at = 0
+		}
+		if at >= 0 {
+			row = &rows[at]
+		}
+		f.rows[key] = row
+	}
+	p.row = row
+	if row != nil && len(p.endpoints) > 0 {
+		if at := endpointOf(row, p.endpoints[0]); at >= 0 {
+			p.group = strconv.Itoa(at)
+		}
+	}
 }
 
 // sent is a cluster of Istio's for a service, or the server name of the mesh, which is
@@ -178,10 +238,7 @@ func (f *finder) at(to netip.AddrPort, authority string) *mtls.Target {
 	}
 	host, _, _ := strings.Cut(authority, ":")
 	var first *mtls.Target
-	for _, s := range f.mesh.World.Directory.Services() {
-		if !slices.Contains(s.Endpoints, to.Addr()) {
-			continue
-		}
+	for _, s := range f.services[to.Addr()] {
 		at := slices.IndexFunc(s.Ports, func(p directory.Port) bool { return p.Target == to.Port() })
 		if at < 0 {
 			continue
@@ -220,7 +277,8 @@ func (f *finder) sender(e *event, out *parties) {
 		return
 	default:
 		o.writer, o.own[0] = c.Writer, c.UpstreamLocal.Addr()
-		if strings.HasPrefix(c.Cluster, "outbound|") || c.Cluster == "PassthroughCluster" {
+		// Who asks a gateway is not who sends on.
+		if !f.gateway(c.Entry) && (strings.HasPrefix(c.Cluster, "outbound|") || c.Cluster == "PassthroughCluster") {
 			o.own[1] = c.Remote.Addr()
 		}
 		o.gateway = c.Local.Addr()
@@ -285,7 +343,6 @@ func (f *finder) find(o origin) *mtls.Client {
 	if found := f.addressed(o.own[0]); found != nil {
 		return found
 	}
-	// Who asks a gateway is not who sends on.
 	if nodes := f.mesh.World.Proxies.At(o.gateway); len(nodes) > 0 && nodes[0].Type == xds.Router {
 		return f.client(&nodes[0])
 	}
@@ -336,8 +393,8 @@ func (f *finder) addressed(address netip.Addr) *mtls.Client {
 	if nodes := f.mesh.World.Proxies.At(address); len(nodes) > 0 {
 		return f.client(&nodes[0])
 	}
-	for _, s := range f.mesh.World.Directory.Services() {
-		if !s.External && slices.Contains(s.Endpoints, address) {
+	for _, s := range f.services[address] {
+		if !s.External {
 			return &mtls.Client{Ref: ask.WorkloadRef{Namespace: s.Name.Namespace, Name: s.Name.Name}, Address: address}
 		}
 	}
