@@ -11,8 +11,8 @@ import (
 	"github.com/trellis-mesh/trellis/internal/ask/accesslog"
 )
 
-// What is kept of logs at most: with that, an answer takes seconds and a few hundred
-// megabytes.
+// What is kept of logs at most: with that, an answer takes seconds and less than a
+// gigabyte.
 const (
 	MaxEntries = 200_000
 	MaxBytes   = 128 << 20
