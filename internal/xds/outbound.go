@@ -12,7 +12,6 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
@@ -34,6 +33,8 @@ type outbound struct {
 	subsets  map[servicePort][]string
 	routes   sync.Once
 	routed   map[servicePort]bool
+	leads    sync.Once
+	led      map[servicePort]bool
 }
 
 func parseOutbound(cluster string) (of servicePort, subset string, ok bool) {
@@ -101,15 +102,7 @@ func (c *Config) addRoutes(l *listenerv3.Listener, port uint16) {
 }
 
 func (c *Config) addTunnel(config *anypb.Any) {
-	tunnel := &tcpv3.TcpProxy{}
-	if !config.MessageIs(tunnel) || config.UnmarshalTo(tunnel) != nil {
-		return
-	}
-	clusters := []string{tunnel.GetCluster()}
-	for _, one := range tunnel.GetWeightedClusters().GetClusters() {
-		clusters = append(clusters, one.GetName())
-	}
-	for _, name := range clusters {
+	for _, name := range clustersOf(config) {
 		if of, _, ok := parseOutbound(name); ok {
 			c.outbound.routed[of] = true
 		}

@@ -43,7 +43,7 @@ type measurement struct {
 }
 
 func main() {
-	only := flag.String("only", "", "run only these parts, by comma: compile, latency, operator, dns, certificates, questions")
+	only := flag.String("only", "", "run only these parts, by comma: compile, latency, operator, dns, certificates, questions, mtls")
 	output := flag.String("o", "text", "text or json")
 	flag.Parse()
 	log.SetLogger(logr.Discard())
@@ -60,6 +60,7 @@ func run(ctx context.Context, only, output string) error {
 		{"compile", compileFigures}, {"latency", latencyFigures}, {"operator", operatorFigures},
 		{"dns", dnsFigures}, {"certificates", certificateFigures},
 		{"questions", questionFigures},
+		{"mtls", mutualFigures},
 	}
 	var all []figure
 	for _, m := range parts {

@@ -38,6 +38,9 @@ type Service struct {
 	Name model.Name
 	// Host is the name that it is found by.
 	Host string
+	// Selector are the labels of its workloads; nil where it has none, and for hosts of
+	// ServiceEntries. Read only.
+	Selector map[string]string
 	// Addresses are virtual IPs; none for a headless Service.
 	Addresses []netip.Addr
 	Ports     []Port
@@ -93,7 +96,7 @@ func (d *Directory) addService(o *corev1.Service) {
 	if o.Spec.Type == corev1.ServiceTypeExternalName {
 		return
 	}
-	s := &Service{Name: model.Name{Namespace: o.Namespace, Name: o.Name}}
+	s := &Service{Name: model.Name{Namespace: o.Namespace, Name: o.Name}, Selector: o.Spec.Selector}
 	s.Host = o.Name + "." + o.Namespace + ".svc." + d.domain
 	for _, ip := range append([]string{o.Spec.ClusterIP}, o.Spec.ClusterIPs...) {
 		if address, err := netip.ParseAddr(ip); err == nil && !slices.Contains(s.Addresses, address) {

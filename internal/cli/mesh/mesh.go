@@ -157,6 +157,9 @@ func (m *Mesh) With(ctx context.Context, changed ...client.Object) (*Mesh, error
 	return out, nil
 }
 
+// Changeable reports whether With can be asked.
+func (m *Mesh) Changeable() bool { return m.generated != nil }
+
 func sameName(a, b client.Object) bool {
 	one, other := a.GetObjectKind().GroupVersionKind(), b.GetObjectKind().GroupVersionKind()
 	return one.Group == other.Group && one.Kind == other.Kind && a.GetNamespace() == b.GetNamespace() && a.GetName() == b.GetName()

@@ -4,6 +4,7 @@
 package mtls
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -25,10 +26,17 @@ type explainOptions struct {
 	Output string
 }
 
+// Explained is a line of the check with where it comes from.
+type Explained struct {
+	mtls.Explanation
+	// Attempts are changes that were tried where there is a conflict, the smallest first.
+	Attempts []Attempt `json:"attempts,omitempty"`
+}
+
 // ExplainView is the answer as JSON and YAML have it.
 type ExplainView struct {
-	Explanations []mtls.Explanation `json:"explanations"`
-	Notes        []string           `json:"notes,omitempty"`
+	Explanations []Explained `json:"explanations"`
+	Notes        []string    `json:"notes,omitempty"`
 	// Source is where the configuration of the proxies came from; empty: from files.
 	Source string `json:"source,omitempty"`
 }
@@ -42,6 +50,9 @@ func newExplain(s *streams.Streams) *cobra.Command {
 from: the DestinationRule in force and the part of it that speaks of TLS, the
 PeerAuthentication that decides for each workload and at which level, and each object
 that somebody could expect to decide and does not, with the reason.
+
+Where there is a conflict, changes that may resolve it are tried, and what each would do is
+said; that needs the objects, of files or with --source generator.
 
 The objects are followed as istiod follows them. What the proxies were sent counts: where
 that is not what follows from the objects, the answer says so.`,
@@ -73,7 +84,7 @@ func (o *explainOptions) run(cmd *cobra.Command, s *streams.Streams, args []stri
 	if err != nil {
 		return err
 	}
-	view, err := explain(m, q)
+	view, err := explain(cmd.Context(), m, q)
 	complaint := m.Complain(s.Err, s.ErrColour, mesh.Doubt{})
 	if err := errors.Join(err, complaint, m.Close()); err != nil {
 		return err
@@ -88,7 +99,7 @@ func (o *explainOptions) run(cmd *cobra.Command, s *streams.Streams, args []stri
 	return verdict(rows)
 }
 
-func explain(m *mesh.Mesh, q question) (*ExplainView, error) {
+func explain(ctx context.Context, m *mesh.Mesh, q question) (*ExplainView, error) {
 	policies, known := m.Policies()
 	c := mtls.New(m.World, policies)
 	client, err := c.Client(*q.client)
@@ -99,9 +110,22 @@ func explain(m *mesh.Mesh, q question) (*ExplainView, error) {
 	if err != nil {
 		return nil, err
 	}
-	view := &ExplainView{Explanations: c.Explain(client, target), Notes: m.Refused(), Source: m.From}
+	view := &ExplainView{Notes: m.Refused(), Source: m.From}
 	if !known {
 		view.Notes = append(view.Notes, notTold)
+	}
+	w, err := newWorkshop(m)
+	if err != nil && !errors.Is(err, mesh.ErrNotGenerated) {
+		return nil, err
+	}
+	for _, e := range c.Explain(client, target) {
+		one := Explained{Explanation: e}
+		if w != nil && m.Changeable() && (e.Status == mtls.Conflict || e.Status == mtls.Partial) {
+			if one.Attempts, err = w.attempts(ctx, client, target, &e.Row); err != nil {
+				return nil, err
+			}
+		}
+		view.Explanations = append(view.Explanations, one)
 	}
 	return view, nil
 }
@@ -122,7 +146,7 @@ func (v *ExplainView) text(w io.Writer) error {
 	return err
 }
 
-func explained(b *strings.Builder, e *mtls.Explanation) {
+func explained(b *strings.Builder, e *Explained) {
 	fmt.Fprintf(b, "%s to %s: %s\n", e.Client, e.Address(), e.Status)
 	fmt.Fprintf(b, "  the client sends %s, the server takes %s\n", e.Sent(), e.Server())
 	if e.Why != "" {
@@ -138,6 +162,16 @@ func explained(b *strings.Builder, e *mtls.Explanation) {
 	for _, m := range e.Modes {
 		fmt.Fprintf(b, "  what %s takes on port %d: %s\n    %s\n", m.Workload, m.Port, m.Mode, m.Why)
 		considered(b, m.Candidates)
+	}
+	if len(e.Attempts) > 0 {
+		b.WriteString("  what would happen\n")
+	}
+	for _, a := range e.Attempts {
+		does := "does not do it: " + a.Why
+		if a.Resolves {
+			does = fmt.Sprintf("resolves it; of all pairs %d succeed that failed, and nothing else changes", len(a.Effect.Resolved))
+		}
+		fmt.Fprintf(b, "    %s\n      %s\n", a.Change, does)
 	}
 }
 

@@ -22,6 +22,6 @@ by endpoint.`,
   trellis mtls check -f examples/bookinfo`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newCheck(s), newExplain(s), newFix(s))
+	cmd.AddCommand(newCheck(s), newExplain(s), newFix(s), newGraph(s), newPlan(s))
 	return cmd
 }

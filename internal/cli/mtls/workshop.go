@@ -9,8 +9,6 @@ import (
 	"fmt"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/trellis-mesh/trellis/internal/cli/mesh"
 	"github.com/trellis-mesh/trellis/internal/mtls"
@@ -45,9 +43,7 @@ func (w *workshop) resolve(ctx context.Context, client mtls.Client, target mtls.
 	if client.Node == nil {
 		return out, nil
 	}
-	proposals := repair.Propose(&row, w.rules,
-		resolve.Client{Namespace: client.Node.Namespace, Labels: client.Node.Labels, Gateway: client.Node.Type == xds.Router},
-		resolve.Service{Host: target.Service.Host, Namespace: target.Service.Name.Namespace})
+	proposals := w.propose(client, target, &row)
 	for i := range proposals {
 		p := &proposals[i]
 		effect, why, err := w.try(ctx, client, target, &row, p)
@@ -58,12 +54,46 @@ func (w *workshop) resolve(ctx context.Context, client mtls.Client, target mtls.
 			out.Tried = append(out.Tried, p.String()+": "+why)
 			continue
 		}
-		object, err := content(p)
+		object, err := written(p.Object, destinationRule)
 		if err != nil {
 			return nil, err
 		}
 		out.Change, out.Advice, out.Object, out.Effect, out.Place = p.String(), "", object, effect, position(w.mesh, p)
 		return out, nil
+	}
+	return out, nil
+}
+
+func (w *workshop) propose(client mtls.Client, target mtls.Target, row *mtls.Row) []repair.Proposal {
+	return repair.Propose(row, w.rules,
+		resolve.Client{Namespace: client.Node.Namespace, Labels: client.Node.Labels, Gateway: client.Node.Type == xds.Router},
+		resolve.Service{Host: target.Service.Host, Namespace: target.Service.Name.Namespace})
+}
+
+// Attempt is a change that was tried, and what came of it.
+type Attempt struct {
+	Change string `json:"change"`
+	// Resolves: it resolves the conflict and does nothing else. If not, Why says what is
+	// wrong with it.
+	Resolves bool   `json:"resolves"`
+	Why      string `json:"why,omitempty"`
+	// Effect is what it does to other pairs, where it resolves the conflict.
+	Effect *repair.Effect `json:"effect,omitempty"`
+}
+
+// attempts tries all proposals for a row.
+func (w *workshop) attempts(ctx context.Context, client mtls.Client, target mtls.Target, row *mtls.Row) ([]Attempt, error) {
+	if client.Node == nil {
+		return nil, nil
+	}
+	var out []Attempt
+	proposals := w.propose(client, target, row)
+	for i := range proposals {
+		effect, why, err := w.try(ctx, client, target, row, &proposals[i])
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, Attempt{Change: proposals[i].String(), Resolves: why == "", Why: why, Effect: effect})
 	}
 	return out, nil
 }
@@ -78,6 +108,9 @@ func advice(client mtls.Client, row *mtls.Row) string {
 
 // try makes the mesh anew with a proposal. Why says what is wrong with it; empty: nothing.
 func (w *workshop) try(ctx context.Context, client mtls.Client, target mtls.Target, row *mtls.Row, p *repair.Proposal) (effect *repair.Effect, why string, err error) {
+	if owner := generatedFor(p.Object); owner != "" && !p.Adds {
+		return nil, "Trellis made it for " + owner + ", and would put it back", nil
+	}
 	object := p.Object.DeepCopy()
 	object.SetGroupVersionKind(destinationRule)
 	after, err := w.mesh.With(ctx, object)
@@ -134,18 +167,20 @@ func (w *workshop) compareConfigs(effect *repair.Effect, after *mesh.Mesh) error
 
 var destinationRule = networkingv1.SchemeGroupVersion.WithKind("DestinationRule")
 
-// content is a proposal's object as it is written.
-func content(p *repair.Proposal) (map[string]any, error) {
-	raw, err := runtime.DefaultUnstructuredConverter.ToUnstructured(p.Object)
-	if err != nil {
-		return nil, fmt.Errorf("writing DestinationRule %s/%s: %w", p.Object.Namespace, p.Object.Name, err)
+// sayModes writes the mode of TLS where the message leaves it out: DISABLE is the one
+// that it has without any, which few people know.
+func sayModes(part any) {
+	switch part := part.(type) {
+	case map[string]any:
+		if tls, ok := part["tls"].(map[string]any); ok && tls["mode"] == nil {
+			tls["mode"] = "DISABLE"
+		}
+		for _, one := range part {
+			sayModes(one)
+		}
+	case []any:
+		for _, one := range part {
+			sayModes(one)
+		}
 	}
-	u := &unstructured.Unstructured{Object: raw}
-	u.SetGroupVersionKind(destinationRule)
-	unstructured.RemoveNestedField(u.Object, "status")
-	unstructured.RemoveNestedField(u.Object, "metadata", "creationTimestamp")
-	for _, field := range []string{"resourceVersion", "uid", "generation", "managedFields"} {
-		unstructured.RemoveNestedField(u.Object, "metadata", field)
-	}
-	return u.Object, nil
 }

@@ -83,16 +83,19 @@ func (e *Effect) CompareConfigs(client string, before, after *xds.Config) {
 	}
 }
 
-// withoutTLS is a cluster without what secures its connections, and without the names
-// of the objects that it was made from.
+// withoutTLS is a cluster without what secures the connections of clients, and without
+// the names of the objects that it was made from.
 func withoutTLS(c *clusterv3.Cluster) *clusterv3.Cluster {
-	if !strings.HasPrefix(c.GetName(), "outbound|") {
-		return c
-	}
 	out, ok := proto.Clone(c).(*clusterv3.Cluster)
 	if !ok {
 		return c
 	}
-	out.TransportSocket, out.TransportSocketMatches, out.Metadata = nil, nil, nil
+	delete(out.GetMetadata().GetFilterMetadata(), "istio")
+	if len(out.GetMetadata().GetFilterMetadata()) == 0 {
+		out.Metadata = nil
+	}
+	if strings.HasPrefix(c.GetName(), "outbound|") {
+		out.TransportSocket, out.TransportSocketMatches = nil, nil
+	}
 	return out
 }

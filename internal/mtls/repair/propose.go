@@ -34,21 +34,21 @@ type Proposal struct {
 // String says what is done.
 func (p *Proposal) String() string {
 	name := p.Object.Namespace + "/" + p.Object.Name
-	to := "to " + p.To
-	if p.To == "" {
-		to = "out: Istio decides for each endpoint"
-	}
+	inherits := fmt.Sprintf("all settings of %s/%s", p.Inherits.Namespace, p.Inherits.Name)
+	const decides = "so that Istio decides for each endpoint"
 	switch {
-	case p.Adds && p.Inherits != model.Name{}:
-		return fmt.Sprintf("add DestinationRule %s, which has all settings of %s/%s and sets %s %s", name, p.Inherits.Namespace, p.Inherits.Name, p.Field, to)
+	case p.Adds && p.Inherits == model.Name{}:
+		return fmt.Sprintf("add DestinationRule %s, which sets %s to %s", name, p.Field, p.To)
+	case p.Adds && p.To == "":
+		return fmt.Sprintf("add DestinationRule %s, which has %s but %s, %s", name, inherits, p.Field, decides)
 	case p.Adds:
-		return fmt.Sprintf("add DestinationRule %s, which sets %s %s", name, p.Field, to)
+		return fmt.Sprintf("add DestinationRule %s, which has %s and sets %s to %s", name, inherits, p.Field, p.To)
 	case p.To == "":
-		return fmt.Sprintf("take %s (%s) of DestinationRule %s %s", p.Field, p.From, name, to)
+		return fmt.Sprintf("take %s (%s) out of DestinationRule %s, %s", p.Field, p.From, name, decides)
 	case p.From == "":
-		return fmt.Sprintf("set %s of DestinationRule %s %s", p.Field, name, to)
+		return fmt.Sprintf("set %s of DestinationRule %s to %s", p.Field, name, p.To)
 	}
-	return fmt.Sprintf("change %s of DestinationRule %s from %s %s", p.Field, name, p.From, to)
+	return fmt.Sprintf("change %s of DestinationRule %s from %s to %s", p.Field, name, p.From, p.To)
 }
 
 // wish is a mode of TLS that a rule should say; nil: it should say nothing.
@@ -99,9 +99,12 @@ func Propose(row *mtls.Row, rules *resolve.Resolver, client resolve.Client, serv
 		if trace.Rule.Host != service.Host {
 			out = append(out, heir(rules, trace, tls, service, trace.Rule.Name.Namespace, w)...)
 		}
-		out = append(out, heir(rules, trace, tls, service, client.Namespace, w)...)
+		if trace.Rule.Host == service.Host || trace.Rule.Name.Namespace != client.Namespace {
+			out = append(out, heir(rules, trace, tls, service, client.Namespace, w)...)
+		}
 	}
-	return out
+	// What is as it was changes nothing.
+	return slices.DeleteFunc(out, func(p Proposal) bool { return p.From == p.To })
 }
 
 // editOf sets TLS where the rule in force says it.
@@ -133,7 +136,7 @@ func place(trace *resolve.RuleTrace, tls resolve.TLSTrace) resolve.TLSView {
 	case tls.Cluster.Part != resolve.NoPart:
 		// An entry for the port without tls, which takes away that around it.
 		out := tls.Cluster
-		out.Settings = tls.Endpoints.Settings
+		out.Field += ".tls"
 		return out
 	case tls.Endpoints.Settings != nil:
 		return tls.Endpoints
@@ -179,7 +182,7 @@ func heir(rules *resolve.Resolver, trace *resolve.RuleTrace, tls resolve.TLSTrac
 	spec := &object.Spec
 	spec.TrafficPolicy = trace.Rule.TrafficPolicy.DeepCopy()
 	for _, s := range trace.Rule.Subsets {
-		spec.Subsets = append(spec.Subsets, s.Subset.DeepCopy())
+		spec.Subsets = append(spec.Subsets, s.DeepCopy())
 	}
 	spec.WorkloadSelector = base.Spec.GetWorkloadSelector().DeepCopy()
 	spec.ExportTo = slices.Clone(base.Spec.GetExportTo())

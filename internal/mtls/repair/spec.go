@@ -6,9 +6,11 @@ package repair
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
+	"google.golang.org/protobuf/proto"
 	networkingapi "istio.io/api/networking/v1alpha3"
 
 	"github.com/trellis-mesh/trellis/internal/mtls/resolve"
@@ -27,7 +29,8 @@ func nameFor(host string) string {
 // tlsField are the fields in which a rule says TLS.
 var tlsField = regexp.MustCompile(`^spec(?:\.subsets\[(\d+)\])?\.trafficPolicy(?:\.portLevelSettings\[(\d+)\])?(?:\.tls)?$`)
 
-// set sets TLS in a field; nil takes it away. False: there is no such field.
+// set sets TLS in a field; nil takes it away, and what is empty without it, which Istio
+// would refuse. False: there is no such field.
 func set(spec *networkingapi.DestinationRule, field string, w wish) bool {
 	m := tlsField.FindStringSubmatch(field)
 	if m == nil {
@@ -47,13 +50,23 @@ func set(spec *networkingapi.DestinationRule, field string, w wish) bool {
 			*holder = &networkingapi.TrafficPolicy{}
 		}
 		(*holder).Tls = tls
+		if proto.Equal(*holder, &networkingapi.TrafficPolicy{}) {
+			*holder = nil
+		}
 		return true
 	}
 	at, err := strconv.Atoi(m[2])
 	if err != nil || at >= len((*holder).GetPortLevelSettings()) {
 		return false
 	}
-	(*holder).PortLevelSettings[at].Tls = tls
+	entry := (*holder).PortLevelSettings[at]
+	entry.Tls = tls
+	if proto.Equal(entry, &networkingapi.TrafficPolicy_PortTrafficPolicy{Port: entry.GetPort()}) {
+		(*holder).PortLevelSettings = slices.Delete((*holder).PortLevelSettings, at, at+1)
+	}
+	if proto.Equal(*holder, &networkingapi.TrafficPolicy{}) {
+		*holder = nil
+	}
 	return true
 }
 

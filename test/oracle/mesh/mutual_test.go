@@ -62,9 +62,9 @@ type tried struct {
 
 // mutual counts what a run has seen.
 type mutual struct {
-	configurations, rows, requests, disagreements, unknown int
-	statuses                                               map[mtls.Status]int
-	secured, plain, failed                                 int
+	configurations, rows, requests, disagreements int
+	statuses                                      map[mtls.Status]int
+	secured, plain, failed                        int
 	// before are those of the last configuration, whose log lines are still to come.
 	before []*tried
 	number uint64
