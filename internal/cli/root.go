@@ -19,6 +19,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/cli/can"
 	"github.com/trellis-mesh/trellis/internal/cli/cert"
 	"github.com/trellis-mesh/trellis/internal/cli/check"
+	"github.com/trellis-mesh/trellis/internal/cli/diagnose"
 	"github.com/trellis-mesh/trellis/internal/cli/diff"
 	"github.com/trellis-mesh/trellis/internal/cli/dns"
 	"github.com/trellis-mesh/trellis/internal/cli/exit"
@@ -45,7 +46,7 @@ configuration, and shows that the data plane does what was stated.
 
 check and render work on files and need no cluster. dns and cert ask the cluster
 that kubectl would ask. Questions (can, who, exposed, unused, explain, test, replay,
-diff, mtls) are about files, or with --context about a running cluster.`,
+diff, mtls, diagnose) are about files, or with --context about a running cluster.`,
 		Example: `  # What is wrong with these documents?
   trellis check -f examples/bookinfo
 
@@ -65,7 +66,7 @@ diff, mtls) are about files, or with --context about a running cluster.`,
 	root.SetIn(s.In)
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
-	root.AddCommand(can.New(s), cert.New(s), check.New(s), diff.New(s), dns.New(s), explain.New(s), exposed.New(s), mtls.New(s), render.New(s), replay.New(s), test.New(s), unused.New(s), version.New(s), who.New(s))
+	root.AddCommand(can.New(s), cert.New(s), check.New(s), diagnose.New(s), diff.New(s), dns.New(s), explain.New(s), exposed.New(s), mtls.New(s), render.New(s), replay.New(s), test.New(s), unused.New(s), version.New(s), who.New(s))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{err, cmd.CommandPath()} })
 	return root
 }
