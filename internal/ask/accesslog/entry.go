@@ -177,6 +177,9 @@ func unread(err error) error { return fmt.Errorf("reading a line of an access lo
 // checked refuses an entry that says nothing of what happened. One of a connection
 // that went well says no more than where to.
 func (e *Entry) checked() (*Entry, error) {
+	// %UPSTREAM_CLUSTER% is the name that statistics have, which Istio ends so that Envoy
+	// knows where it does (DelimitedStatsPrefix in pilot/pkg/networking/util/util.go).
+	e.Cluster = strings.TrimSuffix(e.Cluster, ";")
 	if e.Code < 0 || e.Code > 999 {
 		e.Code = 0
 	}

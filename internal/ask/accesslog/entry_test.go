@@ -125,3 +125,17 @@ func FuzzParse(f *testing.F) {
 		_ = e.Ending()
 	})
 }
+
+func TestTheNameOfAClusterIsTheOneThatItHasInTheConfiguration(t *testing.T) {
+	for _, line := range []string{served, denied, broken} {
+		want, err := accesslog.Parse(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// As Istio's proxies write it.
+		got, err := accesslog.Parse(strings.Replace(line, want.Cluster, want.Cluster+";", 1))
+		if err != nil || got.Cluster != want.Cluster {
+			t.Errorf("got %+v, %v", got, err)
+		}
+	}
+}

@@ -167,6 +167,15 @@ func TestARuleThatSwitchesMutualTLSOffIsSeenExplainedAndFixed(t *testing.T) {
 	}
 	s.logged(t, "traffic", `"response_flags":"UC"`)
 
+	diagnosed, code := s.trellis(t, "diagnose", s.clients["traffic"].Proxy.AccessLog, "--source", "generator", "--from", "traffic/generator")
+	for _, says := range []string{
+		"503 UC: traffic/generator to productpage.bookinfo.svc.cluster.local:9080", "mTLS, certain: the client sent plaintext", "PeerAuthentication bookinfo/default", "DestinationRule bookinfo/destrule-productpage", "trellis mtls fix",
+	} {
+		if code != 2 || !strings.Contains(diagnosed, says) {
+			t.Errorf("the diagnosis (%d) does not say %q:\n%s", code, says, diagnosed)
+		}
+	}
+
 	explained, _ := s.trellis(t, "mtls", "explain", "traffic/generator", "bookinfo/productpage", "--source", "generator")
 	for _, says := range []string{
 		"DestinationRule bookinfo/destrule-productpage is in force (service namespace)", "it is DISABLE", "PeerAuthentication bookinfo/default says STRICT (namespace level)", "resolves it",
