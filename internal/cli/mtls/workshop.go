@@ -121,21 +121,10 @@ func (w *workshop) try(ctx context.Context, client mtls.Client, target mtls.Targ
 		return nil, "", err
 	}
 	defer func() { err = errors.Join(err, after.Close()) }()
-	for _, problem := range after.Problems {
-		if problem.Kind == xds.Refused && problem.Resource == object.Namespace+"/"+object.Name {
-			return nil, "Istio refuses it: " + problem.Detail, nil
-		}
-	}
 	rules, _ := after.Policies()
 	checker := mtls.New(after.World, rules)
-	for _, now := range checker.Check(client, target) {
-		switch {
-		case now.Port != row.Port || now.Subset != row.Subset || now.Status == mtls.OK:
-		case now.Status == mtls.Unknown:
-			return nil, "it is not known whether it would resolve it: " + now.Why, nil
-		default:
-			return nil, "it is still in conflict: " + now.Why, nil
-		}
+	if why := unresolved(after, checker, client, target, row, object); why != "" {
+		return nil, why, nil
 	}
 	if w.before == nil {
 		w.before = w.checker.CheckAll(w.clients, with(w.checker.Targets(), target), nil)
@@ -152,6 +141,25 @@ func (w *workshop) try(ctx context.Context, client mtls.Client, target mtls.Targ
 		return nil, fmt.Sprintf("%d settings beside TLS would change, such as of %s", len(effect.Other), effect.Other[0]), nil
 	}
 	return effect, "", nil
+}
+
+// unresolved says why a change of an object does not resolve a row; empty: it does.
+func unresolved(after *mesh.Mesh, checker *mtls.Checker, client mtls.Client, target mtls.Target, row *mtls.Row, object *networkingv1.DestinationRule) string {
+	for _, problem := range after.Problems {
+		if problem.Kind == xds.Refused && problem.Resource == object.Namespace+"/"+object.Name {
+			return "Istio refuses it: " + problem.Detail
+		}
+	}
+	for _, now := range checker.Check(client, target) {
+		switch {
+		case now.Port != row.Port || now.Subset != row.Subset || now.Status == mtls.OK:
+		case now.Status == mtls.Unknown:
+			return "it is not known whether it would resolve it: " + now.Why
+		default:
+			return "it is still in conflict: " + now.Why
+		}
+	}
+	return ""
 }
 
 // with has a target among others: those in front of gateways are not.
