@@ -71,7 +71,7 @@ Exit code 0: nothing failed. 1: wrong usage, a file that cannot be opened, or a 
 of Trellis. 2: requests failed. 3: nothing can be told of any: there are no lines that
 can be read, or none that says why.`,
 		Example: `  # What is wrong with these requests?
-  trellis diagnose examples/access-logs/sidecars.log
+  trellis diagnose examples/access-logs/sidecars.log | grep -B1 mTLS
 
   # Is it mutual TLS? The mesh decides
   trellis diagnose -f examples/bookinfo examples/access-logs/sidecars.log -o json | grep conclusion
