@@ -4,11 +4,9 @@
 package ask_test
 
 import (
-	"encoding/json"
 	"flag"
 	"net/netip"
 	"net/url"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -55,20 +53,7 @@ func platformOf(t testing.TB, o fleet.Options) string {
 		t.Fatal(err)
 	}
 	folder := t.TempDir()
-	out, err := os.Create(filepath.Join(folder, "all.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	e := json.NewEncoder(out)
-	for _, object := range objects {
-		if _, err := out.WriteString("---\n"); err != nil {
-			t.Fatal(err)
-		}
-		if err := e.Encode(object); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := out.Close(); err != nil {
+	if err := fleet.WriteFile(filepath.Join(folder, "all.json"), objects); err != nil {
 		t.Fatal(err)
 	}
 	return folder

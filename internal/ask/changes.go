@@ -16,6 +16,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/ask/grid"
 	"github.com/trellis-mesh/trellis/internal/ask/space"
 	"github.com/trellis-mesh/trellis/internal/decide"
+	"github.com/trellis-mesh/trellis/internal/parallel"
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
@@ -165,7 +166,7 @@ func (s shared) Config(node xds.Node) (*xds.Config, error) {
 // order of the places: the answer does not depend on who is done first.
 func (c *comparison) inOrder(n int, look func(int) []difference) {
 	found := make([][]difference, n)
-	inParallel(n, func(i int) { found[i] = look(i) })
+	parallel.Each(n, workers, func(i int) { found[i] = look(i) })
 	for _, differences := range found {
 		for _, d := range differences {
 			c.add(d)

@@ -18,6 +18,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/ask/directory"
 	"github.com/trellis-mesh/trellis/internal/ask/space"
 	"github.com/trellis-mesh/trellis/internal/decide"
+	"github.com/trellis-mesh/trellis/internal/parallel"
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
@@ -134,7 +135,7 @@ func (w *World) gateways() (doors []*door, problems []string) {
 // are those of whoever asks for one.
 func (w *World) warm(kind xds.NodeType) {
 	nodes := slices.DeleteFunc(slices.Clone(w.Nodes), func(n xds.Node) bool { return n.Type != kind })
-	inParallel(len(nodes), func(i int) { _, _ = w.servers().Config(nodes[i]) })
+	parallel.Each(len(nodes), workers, func(i int) { _, _ = w.servers().Config(nodes[i]) })
 }
 
 func chainsOf(l *listenerv3.Listener) []*listenerv3.FilterChain {

@@ -10,6 +10,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/ask/class"
 	"github.com/trellis-mesh/trellis/internal/ask/space"
 	"github.com/trellis-mesh/trellis/internal/ask/witness"
+	"github.com/trellis-mesh/trellis/internal/parallel"
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
@@ -23,24 +24,6 @@ type outsideLeaf struct {
 
 // workers is how many classes are decided at the same time.
 const workers = 4
-
-// inParallel does n pieces of work, each once.
-func inParallel(n int, do func(int)) {
-	var wait sync.WaitGroup
-	next := make(chan int)
-	for range min(workers, n) {
-		wait.Go(func() {
-			for i := range next {
-				do(i)
-			}
-		})
-	}
-	for i := range n {
-		next <- i
-	}
-	close(next)
-	wait.Wait()
-}
 
 // outsideHost is what the internet can send to one door for one class of hosts.
 type outsideHost struct {
@@ -66,7 +49,7 @@ func (w *World) outsideHosts() *outsideHosts {
 		doors, problems := w.gateways()
 		out.notes = problems
 		hosts := make([][]*class.Point, len(doors))
-		inParallel(len(doors), func(i int) {
+		parallel.Each(len(doors), workers, func(i int) {
 			hosts[i] = (&space.Explorer{Sides: []*space.Side{w.side(doors[i])}}).Hosts()
 		})
 		for i, d := range doors {
@@ -88,7 +71,7 @@ func (w *World) fromInternet(wanted func(*outsideHost) bool) (leaves []outsideLe
 			hosts = append(hosts, h)
 		}
 	}
-	inParallel(len(hosts), func(i int) { hosts[i].once.Do(func() { w.explore(hosts[i]) }) })
+	parallel.Each(len(hosts), workers, func(i int) { hosts[i].once.Do(func() { w.explore(hosts[i]) }) })
 	notes = slices.Clone(known.notes)
 	for _, h := range hosts {
 		leaves, notes = append(leaves, h.leaves...), append(notes, h.notes...)

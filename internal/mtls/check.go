@@ -32,6 +32,9 @@ const (
 	Unknown Status = "UNKNOWN"
 )
 
+// Fails reports whether requests fail, at some endpoints at least.
+func (s Status) Fails() bool { return s == Conflict || s == Partial }
+
 // Row is one client and one port of a service, or one subset of it.
 type Row struct {
 	// Client is the workload that sends.
@@ -186,7 +189,7 @@ func (p *pair) direct() Row {
 
 func (p *pair) conversation() decide.Conversation {
 	protocol := strings.ToLower(p.port.Protocol)
-	out := decide.Conversation{HTTP: speaksHTTP(protocol), TLS: protocol == "https" || protocol == "tls", Version: hcm.HTTP11, Originals: p.originals()}
+	out := decide.Conversation{HTTP: speaksHTTP(protocol), TLS: OwnTLS(protocol), Version: hcm.HTTP11, Originals: p.originals()}
 	if protocol == "grpc" || protocol == "http2" || protocol == "kubernetes.io/h2c" {
 		out.Version = hcm.HTTP2
 	}
@@ -205,5 +208,10 @@ func (p *pair) originals() []netip.AddrPort {
 // other are the protocols of Istio that are not HTTP (pkg/config/protocol/instance.go).
 // Without any Istio finds out by itself, and HTTP is what is asked about.
 var other = []string{"tcp", "tls", "https", "mongo", "redis", "mysql", "kubernetes.io/wss"}
+
+// OwnTLS reports whether a protocol is TLS already, before any proxy adds it.
+func OwnTLS(protocol string) bool {
+	return strings.EqualFold(protocol, "https") || strings.EqualFold(protocol, "tls")
+}
 
 func speaksHTTP(protocol string) bool { return !slices.Contains(other, strings.ToLower(protocol)) }

@@ -9,9 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sync/errgroup"
-
-	"github.com/trellis-mesh/trellis/internal/ask/directory"
+	"github.com/trellis-mesh/trellis/internal/parallel"
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
@@ -32,33 +30,28 @@ func (c *Checker) gatewayAt(address netip.Addr) bool {
 	return slices.ContainsFunc(c.world.Proxies.At(address), func(n xds.Node) bool { return n.Type == xds.Router })
 }
 
-// In reports whether a service is in a namespace; empty is any.
-func In(s *directory.Service, namespace string) bool {
-	return namespace == "" || s.Name.Namespace == namespace
+// ClientsIn are the clients of a namespace; empty is all.
+func (c *Checker) ClientsIn(namespace string) []Client {
+	return slices.DeleteFunc(c.Clients(), func(one Client) bool { return namespace != "" && one.Ref.Namespace != namespace })
+}
+
+// TargetsIn are the targets in a namespace; empty is all.
+func (c *Checker) TargetsIn(namespace string) []Target {
+	return slices.DeleteFunc(c.Targets(), func(t Target) bool { return namespace != "" && t.Service.Name.Namespace != namespace })
 }
 
 // workers is how many clients are looked at at the same time.
 const workers = 4
 
-// CheckAll compares all clients with all targets. Done is told after each client, from
-// several goroutines; nil: nobody wants to know. Rows are in order of host, port, subset and client.
-func (c *Checker) CheckAll(clients []Client, targets []Target, done func(client int)) []Row {
+// CheckAll compares all clients with all targets. Rows are in order of host, port, subset
+// and client.
+func (c *Checker) CheckAll(clients []Client, targets []Target) []Row {
 	found := make([][]Row, len(clients))
-	var work errgroup.Group
-	work.SetLimit(workers)
-	for i := range clients {
-		work.Go(func() error {
-			for _, t := range targets {
-				found[i] = append(found[i], c.Check(clients[i], t)...)
-			}
-			if done != nil {
-				done(i)
-			}
-			return nil
-		})
-	}
-	// None of them fails.
-	_ = work.Wait()
+	parallel.Each(len(clients), workers, func(i int) {
+		for _, t := range targets {
+			found[i] = append(found[i], c.Check(clients[i], t)...)
+		}
+	})
 	out := slices.Concat(found...)
 	slices.SortStableFunc(out, func(a, b Row) int {
 		return cmp.Or(strings.Compare(a.Host, b.Host), cmp.Compare(a.Port, b.Port), strings.Compare(a.Subset, b.Subset), strings.Compare(a.Client, b.Client))

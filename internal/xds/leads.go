@@ -53,8 +53,8 @@ func (c *Config) addAction(action *routev3.RouteAction) {
 }
 
 func (c *Config) addEnd(cluster string) {
-	if of, _, ok := parseOutbound(cluster); ok {
-		c.outbound.led[of] = true
+	if port, _, host, ok := ParseOutbound(cluster); ok {
+		c.outbound.led[servicePort{host, port}] = true
 	}
 }
 

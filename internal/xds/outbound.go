@@ -37,13 +37,14 @@ type outbound struct {
 	led      map[servicePort]bool
 }
 
-func parseOutbound(cluster string) (of servicePort, subset string, ok bool) {
+// ParseOutbound reads such a name; ok is false for clusters of other kinds.
+func ParseOutbound(cluster string) (port uint16, subset, host string, ok bool) {
 	parts := strings.SplitN(cluster, "|", 4)
 	if len(parts) != 4 || parts[0] != "outbound" {
-		return servicePort{}, "", false
+		return 0, "", "", false
 	}
 	number, err := strconv.ParseUint(parts[1], 10, 16)
-	return servicePort{parts[3], uint16(number)}, parts[2], err == nil
+	return uint16(number), parts[2], parts[3], err == nil
 }
 
 // Subsets are those of a service's port that the proxy has a cluster for, in order; the
@@ -52,7 +53,8 @@ func (c *Config) Subsets(host string, port uint16) []string {
 	c.outbound.clusters.Do(func() {
 		c.outbound.subsets = map[servicePort][]string{}
 		for _, cluster := range c.resources.Clusters {
-			if key, subset, ok := parseOutbound(cluster.GetName()); ok {
+			if port, subset, host, ok := ParseOutbound(cluster.GetName()); ok {
+				key := servicePort{host, port}
 				c.outbound.subsets[key] = append(c.outbound.subsets[key], subset)
 			}
 		}
@@ -103,8 +105,8 @@ func (c *Config) addRoutes(l *listenerv3.Listener, port uint16) {
 
 func (c *Config) addTunnel(config *anypb.Any) {
 	for _, name := range clustersOf(config) {
-		if of, _, ok := parseOutbound(name); ok {
-			c.outbound.routed[of] = true
+		if port, _, host, ok := ParseOutbound(name); ok {
+			c.outbound.routed[servicePort{host, port}] = true
 		}
 	}
 }

@@ -6,9 +6,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 )
 
@@ -21,55 +19,39 @@ const pairBar = 300
 // mutualFigures check mutual TLS from the command line, each time in a new process that
 // reads the files first: all pairs, and one.
 func mutualFigures(ctx context.Context) ([]figure, error) {
-	q := &questions{}
-	var err error
-	if q.dir, err = os.MkdirTemp("", "bench-"); err != nil {
-		return nil, err
-	}
-	defer func() { _ = os.RemoveAll(q.dir) }()
-	if err := q.build(ctx); err != nil {
-		return nil, err
-	}
-	var out []figure
-	for _, n := range pairSizes {
-		figures, err := q.pairs(ctx, n)
-		if err != nil {
-			return nil, fmt.Errorf("checking all pairs of %d services, %w", n, err)
+	return withPrograms(ctx, func(q *questions) ([]figure, error) {
+		var out []figure
+		for _, n := range pairSizes {
+			figures, err := q.pairs(ctx, n)
+			if err != nil {
+				return nil, fmt.Errorf("checking all pairs of %d services, %w", n, err)
+			}
+			out = append(out, figures...)
 		}
-		out = append(out, figures...)
-	}
-	for _, n := range questionSizes {
-		dir, err := q.platform(n)
-		if err != nil {
-			return nil, err
+		for _, n := range questionSizes {
+			dir, _, err := q.platforms(n)
+			if err != nil {
+				return nil, err
+			}
+			u, err := finish(ctx, q.trellis, "mtls", "check", "-f", dir, "team-0001/app-00010", "team-0002/app-00020")
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, figure{Name: fmt.Sprintf("mtls check, one pair of %d services, cold", n), Ours: u.seconds, Unit: "s"})
 		}
-		u, err := finish(ctx, q.trellis, "mtls", "check", "-f", dir, "team-0001/app-00010", "team-0002/app-00020")
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, figure{Name: fmt.Sprintf("mtls check, one pair of %d services, cold", n), Ours: u.seconds, Unit: "s"})
-	}
-	warm, err := warmPair(ctx)
-	return append(out, warm), err
-}
-
-func (q *questions) platform(n int) (string, error) {
-	dir := filepath.Join(q.dir, fmt.Sprint(n, "-before"))
-	return dir, writePlatforms(n, dir, filepath.Join(q.dir, fmt.Sprint(n, "-after")))
+		warm, err := warmPair(ctx)
+		return append(out, warm), err
+	})
 }
 
 // pairs checks all of one size. The peer reads the same objects, and looks for other
 // mistakes: nothing else compares clients with services.
 func (q *questions) pairs(ctx context.Context, n int) ([]figure, error) {
-	dir, err := q.platform(n)
+	dir, _, err := q.platforms(n)
 	if err != nil {
 		return nil, err
 	}
-	istio, err := q.rendered(ctx, dir)
-	if err != nil {
-		return nil, err
-	}
-	analyze, err := finish(ctx, q.istioctl, "analyze", "--use-kube=false", "--all-namespaces", "--output", "json", istio)
+	analyze, err := q.analyzed(ctx, dir)
 	if err != nil {
 		return nil, err
 	}

@@ -6,7 +6,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -16,8 +15,6 @@ import (
 	"strconv"
 	"syscall"
 	"time"
-
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/test/fleet"
@@ -33,6 +30,22 @@ const questionBar = 1000
 // the files first. The peer is istioctl analyze on what is in these files and what
 // Trellis makes of them.
 func questionFigures(ctx context.Context) ([]figure, error) {
+	return withPrograms(ctx, func(q *questions) ([]figure, error) {
+		var out []figure
+		for _, n := range questionSizes {
+			figures, err := q.ask(ctx, n)
+			if err != nil {
+				return nil, fmt.Errorf("asking about %d services, %w", n, err)
+			}
+			out = append(out, figures...)
+		}
+		warm, err := warmFigures(ctx)
+		return append(out, warm...), err
+	})
+}
+
+// withPrograms builds the programs, and has them measured.
+func withPrograms(ctx context.Context, measure func(*questions) ([]figure, error)) ([]figure, error) {
 	q := &questions{}
 	var err error
 	if q.dir, err = os.MkdirTemp("", "bench-"); err != nil {
@@ -42,16 +55,7 @@ func questionFigures(ctx context.Context) ([]figure, error) {
 	if err := q.build(ctx); err != nil {
 		return nil, err
 	}
-	var out []figure
-	for _, n := range questionSizes {
-		figures, err := q.ask(ctx, n)
-		if err != nil {
-			return nil, fmt.Errorf("asking about %d services, %w", n, err)
-		}
-		out = append(out, figures...)
-	}
-	warm, err := warmFigures(ctx)
-	return append(out, warm...), err
+	return measure(q)
 }
 
 // questions are the programs that are measured.
@@ -72,15 +76,11 @@ func (q *questions) build(ctx context.Context) error {
 
 // ask measures one size.
 func (q *questions) ask(ctx context.Context, n int) ([]figure, error) {
-	before, after := filepath.Join(q.dir, fmt.Sprint(n, "-before")), filepath.Join(q.dir, fmt.Sprint(n, "-after"))
-	if err := writePlatforms(n, before, after); err != nil {
-		return nil, err
-	}
-	istio, err := q.rendered(ctx, before)
+	before, after, err := q.platforms(n)
 	if err != nil {
 		return nil, err
 	}
-	analyze, err := finish(ctx, q.istioctl, "analyze", "--use-kube=false", "--all-namespaces", "--output", "json", istio)
+	analyze, err := q.analyzed(ctx, before)
 	if err != nil {
 		return nil, err
 	}
@@ -112,6 +112,21 @@ func (q *questions) ask(ctx context.Context, n int) ([]figure, error) {
 	return out, nil
 }
 
+// platforms are the same platform twice (see writePlatforms).
+func (q *questions) platforms(n int) (before, after string, err error) {
+	before, after = filepath.Join(q.dir, fmt.Sprint(n, "-before")), filepath.Join(q.dir, fmt.Sprint(n, "-after"))
+	return before, after, writePlatforms(n, before, after)
+}
+
+// analyzed is what istioctl takes for the objects of a folder.
+func (q *questions) analyzed(ctx context.Context, dir string) (usage, error) {
+	istio, err := q.rendered(ctx, dir)
+	if err != nil {
+		return usage{}, err
+	}
+	return finish(ctx, q.istioctl, "analyze", "--use-kube=false", "--all-namespaces", "--output", "json", istio)
+}
+
 // writePlatforms writes the same platform twice, the second time with one line
 // changed: one route of one Application takes requests without a token.
 func writePlatforms(n int, before, after string) error {
@@ -119,7 +134,7 @@ func writePlatforms(n int, before, after string) error {
 	if err != nil {
 		return err
 	}
-	if err := writeObjects(before, objects); err != nil {
+	if err := fleet.WriteFile(filepath.Join(before, "platform.yaml"), objects); err != nil {
 		return err
 	}
 	for _, object := range objects {
@@ -128,22 +143,7 @@ func writePlatforms(n int, before, after string) error {
 			break
 		}
 	}
-	return writeObjects(after, objects)
-}
-
-func writeObjects(dir string, objects []client.Object) error {
-	var out bytes.Buffer
-	e := json.NewEncoder(&out)
-	for _, object := range objects {
-		out.WriteString("---\n")
-		if err := e.Encode(object); err != nil {
-			return err
-		}
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, "platform.yaml"), out.Bytes(), 0o644)
+	return fleet.WriteFile(filepath.Join(after, "platform.yaml"), objects)
 }
 
 // rendered is a file with the objects of Istio and Kubernetes: what a folder has of

@@ -9,7 +9,11 @@
 package fleet
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -39,6 +43,23 @@ type Options struct {
 	// Unready leaves addresses out of the gateways' pods, so that nobody tries
 	// to reach them.
 	Unready bool
+}
+
+// WriteFile writes objects as documents, of JSON, which YAML is too. The folder is made
+// where it is not there.
+func WriteFile(path string, objects []client.Object) error {
+	var out bytes.Buffer
+	e := json.NewEncoder(&out)
+	for _, object := range objects {
+		out.WriteString("---\n")
+		if err := e.Encode(object); err != nil {
+			return fmt.Errorf("writing %s: %w", path, err)
+		}
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	return os.WriteFile(path, out.Bytes(), 0o644)
 }
 
 // Objects are all objects of a platform, in an order in which they can be

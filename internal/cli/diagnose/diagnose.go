@@ -237,7 +237,7 @@ func (d *diagnosed) open(ctx context.Context, s *streams.Streams) (err error) {
 	}
 	d.notes, d.source = append(d.notes, m.Refused()...), m.From
 	if !known {
-		d.notes = append(d.notes, "which PeerAuthentications decide is not known: proxies are not told")
+		d.notes = append(d.notes, mesh.PoliciesUnknown)
 	}
 	return errors.Join(d.compare(about), m.Complain(s.Err, s.ErrColour, mesh.Doubt{All: d.options.Verbose}))
 }

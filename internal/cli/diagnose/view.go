@@ -141,7 +141,7 @@ func (d *diagnosed) failure(f *diagnosis.Failure) Failure {
 		return out
 	}
 	out.Check = &Check{f.Check.Status, f.Check.Why, f.Check.Row.Sent(), f.Check.Row.Server()}
-	if f.Conclusion == diagnosis.MutualTLS && (f.Check.Status == mtls.Conflict || f.Check.Status == mtls.Partial) {
+	if f.Conclusion == diagnosis.MutualTLS && f.Check.Status.Fails() {
 		out.Decides = decides(&f.Check.Row)
 		out.Command = d.options.fix(f.Check)
 	}

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
@@ -65,18 +64,4 @@ func (a *api) may(ctx context.Context, what authorizationv1.ResourceAttributes) 
 		return false, fmt.Errorf("asking what you may do: %w", err)
 	}
 	return review.Status.Allowed, nil
-}
-
-// inParallel does n things, some at a time.
-func inParallel(n int, do func(i int)) {
-	var wait sync.WaitGroup
-	places := make(chan struct{}, atOnce)
-	for i := range n {
-		places <- struct{}{}
-		wait.Go(func() {
-			defer func() { <-places }()
-			do(i)
-		})
-	}
-	wait.Wait()
 }

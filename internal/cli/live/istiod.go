@@ -57,7 +57,7 @@ func (o *Options) openIstiod(ctx context.Context, a *api, at time.Time) (*mesh.M
 	all := read.asRuntime()
 	world := world.Of(ctx, view, directory.New(append(endpointsOf(read), all...), about.ClusterDomain), ask.NewOrigins(all, nil), of[*v1alpha1.Application](read), at)
 	m := mesh.Running(world, about, "istiod at "+source.where, append(read.lacks, source.lacks...), source.Close)
-	m.Rights, m.Objects = a.rights, all
+	m.Rights, m.Objects = a.rights, read.all
 	m.Warm = func(ctx context.Context) { source.warm(ctx, view) }
 	return m, nil
 }

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
 	networkingapi "istio.io/api/networking/v1alpha3"
@@ -38,17 +37,15 @@ func knownTo(configs []*xds.Config, domain string) []runtime.Object {
 	hosts := map[string]*knownHost{}
 	for _, c := range configs {
 		for _, cluster := range c.Resources().Clusters {
-			// outbound|9080||reviews.shop.svc.cluster.local; subsets have the same endpoints.
-			parts := strings.Split(cluster.GetName(), "|")
-			if len(parts) != 4 || parts[0] != "outbound" || parts[2] != "" {
+			// Subsets have the same endpoints.
+			number, subset, host, ok := xds.ParseOutbound(cluster.GetName())
+			if !ok || subset != "" || number == 0 {
 				continue
 			}
-			if number, err := strconv.ParseUint(parts[1], 10, 16); err == nil && number > 0 {
-				if hosts[parts[3]] == nil {
-					hosts[parts[3]] = &knownHost{ports: map[uint16]uint16{}}
-				}
-				hosts[parts[3]].add(c, cluster.GetName(), uint16(number))
+			if hosts[host] == nil {
+				hosts[host] = &knownHost{ports: map[uint16]uint16{}}
 			}
+			hosts[host].add(c, cluster.GetName(), number)
 		}
 	}
 	for _, c := range configs {

@@ -24,6 +24,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/load"
+	"github.com/trellis-mesh/trellis/internal/parallel"
 )
 
 // pageSize bounds one answer of the API server.
@@ -124,7 +125,7 @@ var errMayNot = errors.New("rights are missing")
 func (a *api) read(ctx context.Context, kinds []kind) (*objects, error) {
 	lists, errs := make([][]client.Object, len(kinds)), make([]error, len(kinds))
 	a.waiting.say("reading the objects of the cluster at %s", a.config.Host)
-	inParallel(len(kinds), func(i int) { lists[i], errs[i] = a.list(ctx, kinds[i]) })
+	parallel.Each(len(kinds), atOnce, func(i int) { lists[i], errs[i] = a.list(ctx, kinds[i]) })
 	out := &objects{}
 	var missing []string
 	for i, k := range kinds {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"sync"
 
+	"github.com/trellis-mesh/trellis/internal/parallel"
 	"github.com/trellis-mesh/trellis/internal/xds"
 	"github.com/trellis-mesh/trellis/internal/xds/ads"
 )
@@ -101,7 +102,7 @@ func (p *proxies) count(wanted, done int) {
 // warm asks about all proxies, for questions that are about all.
 func (p *proxies) warm(ctx context.Context, view *xds.Mesh) {
 	nodes := view.Nodes()
-	inParallel(len(nodes), func(i int) {
+	parallel.Each(len(nodes), atOnce, func(i int) {
 		// Who needs the configuration gets the error.
 		_, _ = view.Config(ctx, nodes[i])
 	})

@@ -12,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
+
+	"github.com/trellis-mesh/trellis/internal/parallel"
 )
 
 // resources are those of the kinds that statements and policies are made in.
@@ -46,7 +48,7 @@ func (a *api) rights(ctx context.Context, objects []string) ([]*bool, error) {
 	}
 	a.waiting.say("asking what you may change")
 	defer a.waiting.stop()
-	inParallel(len(distinct), func(n int) { out[distinct[n]], errs[distinct[n]] = a.mayEdit(ctx, objects[distinct[n]]) })
+	parallel.Each(len(distinct), atOnce, func(n int) { out[distinct[n]], errs[distinct[n]] = a.mayEdit(ctx, objects[distinct[n]]) })
 	for i, object := range objects {
 		out[i] = out[first[object]]
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/internal/istiod"
 	"github.com/trellis-mesh/trellis/internal/model"
+	"github.com/trellis-mesh/trellis/internal/parallel"
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
@@ -98,7 +99,7 @@ func (t *tokens) check(ctx context.Context, nodes []xds.Node) (lacks []string, e
 	})
 	accounts = slices.Compact(accounts)
 	may, errs := make([]bool, len(accounts)), make([]error, len(accounts))
-	inParallel(len(accounts), func(i int) { may[i], errs[i] = t.api.may(ctx, tokenRight(accounts[i])) })
+	parallel.Each(len(accounts), atOnce, func(i int) { may[i], errs[i] = t.api.may(ctx, tokenRight(accounts[i])) })
 	var without []string
 	for i, account := range accounts {
 		if errs[i] != nil {

@@ -14,7 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/trellis-mesh/trellis/internal/ask"
@@ -47,7 +46,7 @@ type Mesh struct {
 	Warm func(context.Context)
 	// Objects are those that policies are read from where the World is not made from objects;
 	// nil: they are not known.
-	Objects []runtime.Object
+	Objects []client.Object
 	// Rights tells what whoever asks may change; nil: nobody knows.
 	Rights Rights
 

@@ -17,6 +17,9 @@ import (
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
+// PoliciesUnknown is what answers note where Policies is false.
+const PoliciesUnknown = "which PeerAuthentications decide is not known: proxies are not told"
+
 // Policies finds which DestinationRules and PeerAuthentications decide, of those that
 // Istio takes. False: they are not known, since the mesh is known by dumps of proxies
 // alone.
@@ -25,7 +28,7 @@ func (m *Mesh) Policies() (*resolve.Resolver, bool) {
 		return nil, false
 	}
 	in := resolve.Input{RootNamespace: m.About.RootNamespace, Domain: m.About.ClusterDomain}
-	add := func(object runtime.Object) {
+	for _, object := range slices.Concat(m.Objects, m.input.Objects) {
 		switch o := typed(object).(type) {
 		case *networkingv1.DestinationRule:
 			if !m.refused("DestinationRule", o) {
@@ -36,12 +39,6 @@ func (m *Mesh) Policies() (*resolve.Resolver, bool) {
 				in.PeerAuthentications = append(in.PeerAuthentications, dated(o, o.DeepCopy))
 			}
 		}
-	}
-	for _, object := range m.Objects {
-		add(object)
-	}
-	for _, object := range m.input.Objects {
-		add(object)
 	}
 	return resolve.New(in), true
 }
@@ -69,7 +66,7 @@ func dated[T client.Object](o T, copied func() T) T {
 
 // typed is an object of a file in the form of its kind, where it is one that is looked
 // for.
-func typed(object runtime.Object) runtime.Object {
+func typed(object client.Object) runtime.Object {
 	u, ok := object.(*unstructured.Unstructured)
 	if !ok {
 		return object

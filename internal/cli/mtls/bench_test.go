@@ -4,8 +4,6 @@
 package mtls
 
 import (
-	"encoding/json"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -23,20 +21,7 @@ func BenchmarkPair(b *testing.B) {
 		b.Fatal(err)
 	}
 	file := filepath.Join(b.TempDir(), "all.json")
-	out, err := os.Create(file)
-	if err != nil {
-		b.Fatal(err)
-	}
-	for _, object := range objects {
-		raw, err := json.Marshal(object)
-		if err == nil {
-			_, err = out.WriteString("---\n" + string(raw) + "\n")
-		}
-		if err != nil {
-			b.Fatal(err)
-		}
-	}
-	if err := out.Close(); err != nil {
+	if err := fleet.WriteFile(file, objects); err != nil {
 		b.Fatal(err)
 	}
 	m, err := mesh.Open(b.Context(), &source.Options{Files: []string{file}}, nil, time.Now())

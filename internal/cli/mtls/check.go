@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -102,16 +101,9 @@ func (o *checkOptions) run(cmd *cobra.Command, s *streams.Streams, args []string
 	case wanted.service != "" && o.Namespace != "":
 		return errors.New("reading --namespace: SERVICE says which service already; give one of them")
 	}
-	m, err := o.Open(cmd.Context(), s, time.Now())
+	view, err := asked(cmd, s, &o.Options, o.Output, func(m *mesh.Mesh) (*View, error) { return o.check(m, wanted) },
+		func(v *View, w io.Writer) error { return o.text(w, v, s.OutColour) })
 	if err != nil {
-		return err
-	}
-	view, err := o.check(m, wanted)
-	complaint := m.Complain(s.Err, s.ErrColour, mesh.Doubt{})
-	if err := errors.Join(err, complaint, m.Close()); err != nil {
-		return err
-	}
-	if err := output.Write(s.Out, o.Output, view, func(w io.Writer) error { return o.text(w, view, s.OutColour) }); err != nil {
 		return err
 	}
 	return verdict(view.Rows)
@@ -150,6 +142,25 @@ func read(args []string) (question, error) {
 	return out, nil
 }
 
+// readPair reads arguments that name one client.
+func readPair(args []string) (question, error) {
+	q, err := read(args)
+	if err == nil && q.client == nil {
+		err = errors.New("reading CLIENT: name one client, as NAMESPACE/NAME")
+	}
+	return q, err
+}
+
+// pair are the client and the target of a question that names both.
+func (q question) pair(c *mtls.Checker) (mtls.Client, mtls.Target, error) {
+	client, err := c.Client(*q.client)
+	if err != nil {
+		return client, mtls.Target{}, err
+	}
+	target, err := c.Target(q.service, q.port)
+	return client, target, err
+}
+
 func (o *checkOptions) check(m *mesh.Mesh, q question) (*View, error) {
 	policies, known := m.Policies()
 	c := mtls.New(m.World, policies)
@@ -163,10 +174,10 @@ func (o *checkOptions) check(m *mesh.Mesh, q question) (*View, error) {
 	}
 	view := &View{Rows: []mtls.Row{}, Notes: m.Refused(), Source: m.From}
 	if !known {
-		view.Notes = append(view.Notes, notTold)
+		view.Notes = append(view.Notes, mesh.PoliciesUnknown)
 	}
-	for _, r := range c.CheckAll(clients, targets, nil) {
-		if !o.Conflicts || r.Status == mtls.Conflict || r.Status == mtls.Partial {
+	for _, r := range c.CheckAll(clients, targets) {
+		if !o.Conflicts || r.Status.Fails() {
 			view.Rows = append(view.Rows, r)
 		}
 	}
@@ -178,9 +189,7 @@ func (o *checkOptions) clients(c *mtls.Checker, q question) ([]mtls.Client, erro
 		one, err := c.Client(*q.client)
 		return []mtls.Client{one}, err
 	}
-	out := slices.DeleteFunc(c.Clients(), func(one mtls.Client) bool {
-		return o.ClientNamespace != "" && one.Ref.Namespace != o.ClientNamespace
-	})
+	out := c.ClientsIn(o.ClientNamespace)
 	if len(out) == 0 && o.ClientNamespace != "" {
 		return nil, fmt.Errorf("reading --client-namespace: there is no workload in namespace %s", o.ClientNamespace)
 	}
@@ -192,7 +201,7 @@ func (o *checkOptions) targets(c *mtls.Checker, q question) ([]mtls.Target, erro
 		one, err := c.Target(q.service, q.port)
 		return []mtls.Target{one}, err
 	}
-	out := slices.DeleteFunc(c.Targets(), func(t mtls.Target) bool { return !mtls.In(t.Service, o.Namespace) })
+	out := c.TargetsIn(o.Namespace)
 	if len(out) == 0 && o.Namespace != "" {
 		return nil, fmt.Errorf("reading --namespace: there is no service in namespace %s", o.Namespace)
 	}

@@ -5,11 +5,9 @@ package mtls
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -73,23 +71,12 @@ func (o *explainOptions) run(cmd *cobra.Command, s *streams.Streams, args []stri
 	if err := output.CheckFormat(o.Output); err != nil {
 		return err
 	}
-	q, err := read(args)
-	if err == nil && q.client == nil {
-		err = errors.New("reading CLIENT: name one client, as NAMESPACE/NAME")
-	}
+	q, err := readPair(args)
 	if err != nil {
 		return err
 	}
-	m, err := o.Open(cmd.Context(), s, time.Now())
+	view, err := asked(cmd, s, &o.Options, o.Output, func(m *mesh.Mesh) (*ExplainView, error) { return explain(cmd.Context(), m, q) }, (*ExplainView).text)
 	if err != nil {
-		return err
-	}
-	view, err := explain(cmd.Context(), m, q)
-	complaint := m.Complain(s.Err, s.ErrColour, mesh.Doubt{})
-	if err := errors.Join(err, complaint, m.Close()); err != nil {
-		return err
-	}
-	if err := output.Write(s.Out, o.Output, view, func(w io.Writer) error { return view.text(w) }); err != nil {
 		return err
 	}
 	var rows []mtls.Row
@@ -100,27 +87,18 @@ func (o *explainOptions) run(cmd *cobra.Command, s *streams.Streams, args []stri
 }
 
 func explain(ctx context.Context, m *mesh.Mesh, q question) (*ExplainView, error) {
-	policies, known := m.Policies()
-	c := mtls.New(m.World, policies)
-	client, err := c.Client(*q.client)
-	if err != nil {
-		return nil, err
-	}
-	target, err := c.Target(q.service, q.port)
+	w, known := newWorkshop(m)
+	client, target, err := q.pair(w.checker)
 	if err != nil {
 		return nil, err
 	}
 	view := &ExplainView{Notes: m.Refused(), Source: m.From}
 	if !known {
-		view.Notes = append(view.Notes, notTold)
+		view.Notes = append(view.Notes, mesh.PoliciesUnknown)
 	}
-	w, err := newWorkshop(m)
-	if err != nil && !errors.Is(err, mesh.ErrNotGenerated) {
-		return nil, err
-	}
-	for _, e := range c.Explain(client, target) {
+	for _, e := range w.checker.Explain(client, target) {
 		one := Explained{Explanation: e}
-		if w != nil && m.Changeable() && (e.Status == mtls.Conflict || e.Status == mtls.Partial) {
+		if m.Changeable() && e.Status.Fails() {
 			if one.Attempts, err = w.attempts(ctx, client, target, &e.Row); err != nil {
 				return nil, err
 			}
@@ -129,8 +107,6 @@ func explain(ctx context.Context, m *mesh.Mesh, q question) (*ExplainView, error
 	}
 	return view, nil
 }
-
-const notTold = "which PeerAuthentications decide is not known: proxies are not told"
 
 func (v *ExplainView) text(w io.Writer) error {
 	var b strings.Builder

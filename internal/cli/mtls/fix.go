@@ -10,7 +10,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/yaml"
@@ -98,27 +97,13 @@ func (o *fixOptions) run(cmd *cobra.Command, s *streams.Streams, args []string) 
 	if err := output.CheckFormat(o.Output); err != nil {
 		return err
 	}
-	q, err := read(args)
-	if err == nil && q.client == nil {
-		err = errors.New("reading CLIENT: name one client, as NAMESPACE/NAME")
-	}
+	q, err := readPair(args)
 	if err != nil {
 		return err
 	}
-	if o.Running() && o.Source == "" && len(o.Files) == 0 {
-		// istiod knows nothing of a change that nobody has made.
-		o.Source = "generator"
-	}
-	m, err := o.Open(cmd.Context(), s, time.Now())
+	changeable(&o.Options)
+	view, err := asked(cmd, s, &o.Options, o.Output, func(m *mesh.Mesh) (*FixView, error) { return fix(cmd.Context(), m, q) }, (*FixView).text)
 	if err != nil {
-		return err
-	}
-	view, err := fix(cmd.Context(), m, q)
-	complaint := m.Complain(s.Err, s.ErrColour, mesh.Doubt{})
-	if err := errors.Join(err, complaint, m.Close()); err != nil {
-		return err
-	}
-	if err := output.Write(s.Out, o.Output, view, func(w io.Writer) error { return view.text(w) }); err != nil {
 		return err
 	}
 	for i := range view.Fixes {
@@ -167,20 +152,16 @@ func fix(ctx context.Context, m *mesh.Mesh, q question) (view *FixView, err erro
 
 // firstFix is about the first conflict that is not done; nil where there is none.
 func firstFix(ctx context.Context, m *mesh.Mesh, q question, done map[string]bool) (*Fix, error) {
-	w, err := newWorkshop(m)
-	if err != nil {
-		return nil, err
+	w, known := newWorkshop(m)
+	if !known {
+		return nil, mesh.ErrNotGenerated
 	}
-	client, err := w.checker.Client(*q.client)
-	if err != nil {
-		return nil, err
-	}
-	target, err := w.checker.Target(q.service, q.port)
+	client, target, err := q.pair(w.checker)
 	if err != nil {
 		return nil, err
 	}
 	for _, row := range w.checker.Check(client, target) {
-		if (row.Status == mtls.Conflict || row.Status == mtls.Partial) && !done[row.Address()] {
+		if row.Status.Fails() && !done[row.Address()] {
 			return w.resolve(ctx, client, target, row)
 		}
 	}

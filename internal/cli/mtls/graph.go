@@ -4,13 +4,11 @@
 package mtls
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -100,31 +98,23 @@ func (o *graphOptions) run(cmd *cobra.Command, s *streams.Streams) error {
 	if !slices.Contains(graphFormats, o.Output) {
 		return fmt.Errorf("reading -o: %q is none of %s", o.Output, strings.Join(graphFormats, ", "))
 	}
-	m, err := o.Open(cmd.Context(), s, time.Now())
-	if err != nil {
-		return err
-	}
-	view := o.look(m)
-	complaint := m.Complain(s.Err, s.ErrColour, mesh.Doubt{})
-	if err := errors.Join(complaint, m.Close()); err != nil {
-		return err
-	}
-	return output.Write(s.Out, o.Output, view, func(w io.Writer) error {
+	_, err := asked(cmd, s, &o.Options, o.Output, func(m *mesh.Mesh) (*GraphView, error) { return o.look(m), nil }, func(v *GraphView, w io.Writer) error {
 		switch o.Output {
 		case "svg":
-			return o.picture(view).SVG(w)
+			return o.picture(v).SVG(w)
 		case "dot":
-			return o.picture(view).DOT(w)
+			return o.picture(v).DOT(w)
 		}
-		return o.text(w, view, s.OutColour)
+		return o.text(w, v, s.OutColour)
 	})
+	return err
 }
 
 func (o *graphOptions) look(m *mesh.Mesh) *GraphView {
 	policies, known := m.Policies()
 	view := &GraphView{Notes: m.Refused(), Source: m.From}
 	if !known {
-		view.Notes = append(view.Notes, "which PeerAuthentications decide is not known: proxies are not told")
+		view.Notes = append(view.Notes, mesh.PoliciesUnknown)
 	}
 	found, notes := graph.Of(mtls.New(m.World, policies), o.wanted)
 	view.Graph, view.Notes = found, append(view.Notes, notes...)

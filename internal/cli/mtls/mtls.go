@@ -5,8 +5,15 @@
 package mtls
 
 import (
+	"errors"
+	"io"
+	"time"
+
 	"github.com/spf13/cobra"
 
+	"github.com/trellis-mesh/trellis/internal/cli/live"
+	"github.com/trellis-mesh/trellis/internal/cli/mesh"
+	"github.com/trellis-mesh/trellis/internal/cli/output"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
 )
 
@@ -25,4 +32,27 @@ by endpoint.`,
 	}
 	cmd.AddCommand(newCheck(s), newExplain(s), newFix(s), newGraph(s), newPlan(s))
 	return cmd
+}
+
+// asked opens what a question is about, asks it and writes the answer.
+func asked[V any](cmd *cobra.Command, s *streams.Streams, o *live.Options, format string, ask func(*mesh.Mesh) (V, error), text func(V, io.Writer) error) (V, error) {
+	var view V
+	m, err := o.Open(cmd.Context(), s, time.Now())
+	if err != nil {
+		return view, err
+	}
+	view, err = ask(m)
+	complaint := m.Complain(s.Err, s.ErrColour, mesh.Doubt{})
+	if err := errors.Join(err, complaint, m.Close()); err != nil {
+		return view, err
+	}
+	return view, output.Write(s.Out, format, view, func(w io.Writer) error { return text(view, w) })
+}
+
+// changeable makes sure that changes can be tried: istiod knows nothing of one that
+// nobody has made.
+func changeable(o *live.Options) {
+	if o.Running() && o.Source == "" && len(o.Files) == 0 {
+		o.Source = "generator"
+	}
 }

@@ -11,7 +11,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
@@ -84,20 +83,10 @@ func (o *planOptions) run(cmd *cobra.Command, s *streams.Streams, namespaces []s
 	if err := output.CheckFormat(o.Output); err != nil {
 		return err
 	}
-	if o.Running() && o.Source == "" && len(o.Files) == 0 {
-		// istiod knows nothing of a change that nobody has made.
-		o.Source = "generator"
-	}
-	m, err := o.Open(cmd.Context(), s, time.Now())
+	changeable(&o.Options)
+	view, err := asked(cmd, s, &o.Options, o.Output, func(m *mesh.Mesh) (*PlanView, error) { return plan(cmd.Context(), m, namespaces) },
+		func(v *PlanView, w io.Writer) error { return v.text(w, s.OutColour) })
 	if err != nil {
-		return err
-	}
-	view, err := plan(cmd.Context(), m, namespaces)
-	complaint := m.Complain(s.Err, s.ErrColour, mesh.Doubt{})
-	if err := errors.Join(err, complaint, m.Close()); err != nil {
-		return err
-	}
-	if err := output.Write(s.Out, o.Output, view, func(w io.Writer) error { return view.text(w, s.OutColour) }); err != nil {
 		return err
 	}
 	if slices.ContainsFunc(view.Stages, func(s PlannedStage) bool { return len(s.Blocks) > 0 }) {
@@ -107,12 +96,12 @@ func (o *planOptions) run(cmd *cobra.Command, s *streams.Streams, namespaces []s
 }
 
 func plan(ctx context.Context, m *mesh.Mesh, namespaces []string) (view *PlanView, err error) {
-	w, err := newWorkshop(m)
-	if err != nil {
-		return nil, err
+	w, known := newWorkshop(m)
+	if !known {
+		return nil, mesh.ErrNotGenerated
 	}
 	for _, n := range namespaces {
-		if !slices.ContainsFunc(w.checker.Targets(), func(t mtls.Target) bool { return t.Service.Name.Namespace == n }) {
+		if n == "" || len(w.checker.TargetsIn(n)) == 0 {
 			return nil, fmt.Errorf("reading NAMESPACE: there is no service in namespace %s", n)
 		}
 	}
@@ -138,7 +127,7 @@ func plan(ctx context.Context, m *mesh.Mesh, namespaces []string) (view *PlanVie
 	for _, c := range w.clients {
 		proxied[c.String()] = c.Node != nil
 	}
-	stages = rollout.Judge(stages, w.checker.CheckAll(w.clients, w.checker.Targets(), nil), checker.CheckAll(checker.Clients(), checker.Targets(), nil),
+	stages = rollout.Judge(stages, w.checker.CheckAll(w.clients, w.checker.Targets()), checker.CheckAll(checker.Clients(), checker.Targets()),
 		func(client string) bool { return proxied[client] })
 	for _, s := range stages {
 		one := PlannedStage{Stage: s}

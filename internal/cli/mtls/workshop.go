@@ -28,14 +28,13 @@ type workshop struct {
 	before []mtls.Row
 }
 
-func newWorkshop(m *mesh.Mesh) (*workshop, error) {
+// newWorkshop also tells whether it is known which objects decide: else nothing can be
+// changed there.
+func newWorkshop(m *mesh.Mesh) (w *workshop, known bool) {
 	rules, known := m.Policies()
-	if !known {
-		return nil, mesh.ErrNotGenerated
-	}
-	w := &workshop{mesh: m, rules: rules, checker: mtls.New(m.World, rules)}
+	w = &workshop{mesh: m, rules: rules, checker: mtls.New(m.World, rules)}
 	w.clients = w.checker.Clients()
-	return w, nil
+	return w, known
 }
 
 // resolve finds the first proposal that resolves a row and does nothing else.
@@ -127,20 +126,20 @@ func (w *workshop) try(ctx context.Context, client mtls.Client, target mtls.Targ
 		return nil, why, nil
 	}
 	if w.before == nil {
-		w.before = w.checker.CheckAll(w.clients, with(w.checker.Targets(), target), nil)
+		w.before = w.checker.CheckAll(w.clients, with(w.checker.Targets(), target))
 	}
 	effect = &repair.Effect{}
-	effect.CompareRows(w.before, checker.CheckAll(checker.Clients(), with(checker.Targets(), target), nil))
+	effect.CompareRows(w.before, checker.CheckAll(checker.Clients(), with(checker.Targets(), target)))
 	if err := w.compareConfigs(effect, after); err != nil {
 		return nil, "", err
 	}
 	switch {
+	case effect.Clean():
+		return effect, "", nil
 	case len(effect.Broken) > 0:
 		return nil, fmt.Sprintf("%d pairs would fail, such as %s", len(effect.Broken), effect.Broken[0]), nil
-	case len(effect.Other) > 0:
-		return nil, fmt.Sprintf("%d settings beside TLS would change, such as of %s", len(effect.Other), effect.Other[0]), nil
 	}
-	return effect, "", nil
+	return nil, fmt.Sprintf("%d settings beside TLS would change, such as of %s", len(effect.Other), effect.Other[0]), nil
 }
 
 // unresolved says why a change of an object does not resolve a row; empty: it does.

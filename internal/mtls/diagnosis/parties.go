@@ -159,10 +159,10 @@ type sent struct {
 }
 
 func parseSent(e *accesslog.Entry) (sent, bool) {
-	parts := strings.SplitN(e.Cluster, "|", 4)
-	if len(parts) != 4 || parts[0] != "outbound" {
-		parts = strings.SplitN(e.ServerName, "_.", 4)
+	if port, subset, host, ok := xds.ParseOutbound(e.Cluster); ok {
+		return sent{host, subset, port}, port > 0 && host != ""
 	}
+	parts := strings.SplitN(e.ServerName, "_.", 4)
 	if len(parts) != 4 || parts[0] != "outbound" {
 		return sent{}, false
 	}

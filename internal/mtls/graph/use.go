@@ -5,12 +5,10 @@ package graph
 
 import (
 	"slices"
-	"strings"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/trellis-mesh/trellis/internal/ask/directory"
 	"github.com/trellis-mesh/trellis/internal/mtls"
+	"github.com/trellis-mesh/trellis/internal/parallel"
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
@@ -19,14 +17,11 @@ const workers = 4
 
 // Of finds who may use whom. Notes say why edges may be missing.
 func Of(c *mtls.Checker, o Options) (g *Graph, notes []string) {
-	targets := slices.DeleteFunc(c.Targets(), func(t mtls.Target) bool { return !mtls.In(t.Service, o.Namespace) })
-	clients := slices.DeleteFunc(c.Clients(), func(one mtls.Client) bool {
-		return o.ClientNamespace != "" && one.Ref.Namespace != o.ClientNamespace
-	})
+	targets, clients := c.TargetsIn(o.Namespace), c.ClientsIn(o.ClientNamespace)
 	callers := make([]*mtls.Callers, len(targets))
-	each(len(targets), func(i int) { callers[i] = c.Callers(targets[i].Service) })
+	parallel.Each(len(targets), workers, func(i int) { callers[i] = c.Callers(targets[i].Service) })
 	found := make([][]use, len(clients))
-	each(len(clients), func(i int) {
+	parallel.Each(len(clients), workers, func(i int) {
 		for at, t := range targets {
 			found[i] = append(found[i], uses(c, o, clients[i], t.Service, callers[at])...)
 		}
@@ -46,19 +41,6 @@ func Of(c *mtls.Checker, o Options) (g *Graph, notes []string) {
 		}
 	}
 	return d.graph(slices.Concat(found...)), notes
-}
-
-func each(n int, do func(int)) {
-	var work errgroup.Group
-	work.SetLimit(workers)
-	for i := range n {
-		work.Go(func() error {
-			do(i)
-			return nil
-		})
-	}
-	// None of them fails.
-	_ = work.Wait()
 }
 
 // use is a client and all that it sends to one service.
@@ -83,7 +65,7 @@ func uses(c *mtls.Checker, o Options, client mtls.Client, s *directory.Service, 
 		if reason == None && !o.All {
 			continue
 		}
-		out.wrapped[port.Number] = ownTLS(port.Protocol)
+		out.wrapped[port.Number] = mtls.OwnTLS(port.Protocol)
 		out.rows = append(out.rows, c.Check(client, mtls.Target{Service: s, Port: port.Number})...)
 		if strength[reason] > strength[out.reason] {
 			out.reason = reason
@@ -110,13 +92,8 @@ func reasonOf(c *mtls.Checker, client mtls.Client, s *directory.Service, port di
 	return AsAnybody
 }
 
-// ownTLS reports whether a protocol is TLS already, before any proxy adds it.
-func ownTLS(protocol string) bool {
-	return strings.EqualFold(protocol, "https") || strings.EqualFold(protocol, "tls")
-}
-
 func (u *use) conflict() bool {
-	return slices.ContainsFunc(u.rows, func(r mtls.Row) bool { return r.Status == mtls.Conflict || r.Status == mtls.Partial })
+	return slices.ContainsFunc(u.rows, func(r mtls.Row) bool { return r.Status.Fails() })
 }
 
 func serviceNode(c *mtls.Checker, s *directory.Service) Node {
