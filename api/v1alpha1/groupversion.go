@@ -24,6 +24,7 @@ func AddToScheme(scheme *runtime.Scheme) error {
 		&DNSProvider{}, &DNSProviderList{},
 		&ManagedRecord{}, &ManagedRecordList{},
 		&ManagedCertificate{}, &ManagedCertificateList{},
+		&MutualTLSRollout{}, &MutualTLSRolloutList{},
 	)
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil

@@ -23,7 +23,8 @@ var pure = map[string][]string{
 	"internal/xds":     {"internal/model", "internal/once"},
 	"internal/decide":  {"api/v1alpha1", "internal/model", "internal/xds"},
 	"internal/ask":     {"api/v1alpha1", "internal/model", "internal/intent", "internal/compile", "internal/xds", "internal/decide", "internal/once", "internal/parallel"},
-	"internal/mtls":    {"api/v1alpha1", "internal/model", "internal/xds", "internal/decide", "internal/ask", "internal/once", "internal/parallel"},
+	"internal/traffic": {},
+	"internal/mtls":    {"internal/traffic", "api/v1alpha1", "internal/model", "internal/xds", "internal/decide", "internal/ask", "internal/once", "internal/parallel"},
 }
 
 // outside are packages below a pure one that fetch what it holds.
