@@ -292,6 +292,12 @@ func (a *Application) Do(ctx context.Context, r Request) (*Response, error) {
 	return Send(ctx, a.EgressAddress(port), nil, r)
 }
 
+// DoPast sends a request to host:port past the workload's own sidecar, if it has one,
+// from the address that stands for its pod's: as it is written, in plaintext.
+func (a *Application) DoPast(ctx context.Context, address string, r Request) (*Response, error) {
+	return send(ctx, &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(a.Address)}}, address, nil, r)
+}
+
 // Client returns an HTTP client that sends everything through the sidecar. The
 // URLs are http://HOST/..., with the Host of another application.
 func (a *Application) Client() *http.Client {

@@ -20,6 +20,9 @@ import (
 // accessLogName is relative: each Envoy opens it in its own directory.
 const accessLogName = "access.log"
 
+// bootstrapName is a file that is merged over an Envoy's bootstrap.
+const bootstrapName = "bootstrap-override.json"
+
 // accessLogFormat has what tells which rule decided a request and who asked.
 const accessLogFormat = `{
   "start_time": "%START_TIME%", "method": "%REQ(:METHOD)%", "authority": "%REQ(:AUTHORITY)%",
@@ -82,6 +85,9 @@ func (s *Stack) runProxy(ctx context.Context, spec proxySpec) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.options.OwnAddresses {
+		environment = append(environment, "ISTIO_BOOTSTRAP_OVERRIDE="+filepath.Join(dir, bootstrapName))
+	}
 	proc, err := s.processes.run(command{
 		name: "proxy-" + spec.namespace + "-" + spec.name, path: s.cache.binary("pilot-agent"), dir: dir,
 		env: append(environment, fmt.Sprintf("ENVOY_STATUS_PORT=%d", envoyStatus), fmt.Sprintf("ENVOY_PROMETHEUS_PORT=%d", prometheus)),
@@ -129,6 +135,8 @@ func (s *Stack) writeProxyFiles(ctx context.Context, dir string, spec proxySpec)
 		return err
 	}
 	for name, text := range map[string]string{
+		// Only where it is asked for; clusters with an address of their own keep it.
+		bootstrapName: fmt.Sprintf(`{"cluster_manager": {"upstream_bind_config": {"source_address": {"address": %q, "port_value": 0}}}}`, spec.address),
 		"var/run/secrets/tokens/istio-token":  token,
 		"var/run/secrets/istio/root-cert.pem": root.Data["root-cert.pem"],
 	} {

@@ -41,9 +41,13 @@ type Response struct {
 // Send sends a request on a new connection to host:port, in TLS if config is
 // not nil.
 func Send(ctx context.Context, address string, config *tls.Config, r Request) (*Response, error) {
+	return send(ctx, &net.Dialer{}, address, config, r)
+}
+
+func send(ctx context.Context, dialer *net.Dialer, address string, config *tls.Config, r Request) (*Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	conn, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("sending a request: %w", err)
 	}

@@ -36,6 +36,10 @@ type Options struct {
 	// IstiodEnvironment has more NAME=VALUE settings for istiod; a later one
 	// wins over the stack's own.
 	IstiodEnvironment []string
+	// OwnAddresses lets sidecars connect from the address that stands for their pod's, as
+	// in a cluster, so that logs and policies of others see it. Otherwise it is
+	// 127.0.0.1.
+	OwnAddresses bool
 	// AuditedUser is whose requests Audited returns; default: nobody's.
 	AuditedUser string
 }

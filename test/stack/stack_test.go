@@ -174,6 +174,15 @@ func TestTheStackIsARealMesh(t *testing.T) {
 		logged(t, m.gateway.AccessLog, "rbac_access_denied_matched_policy["+rule+"]", `"enforced_effective_policy_id":"`+rule+`"`)
 		logged(t, m.productpage.Proxy.AccessLog, "ns[bookinfo]-policy[callers]-rule[1]", "spiffe://"+m.reviews.Identity())
 	})
+	t.Run("connections come from the address of the pod", func(t *testing.T) {
+		_, err := m.outsider.DoPast(ctx, m.productpage.PortAddress("http"), stack.Request{Host: m.productpage.Host(9080)})
+		if err == nil {
+			t.Error("a strict application answers to plaintext")
+		}
+		for _, from := range []*stack.Application{m.reviews, m.outsider} {
+			logged(t, m.productpage.Proxy.AccessLog, `"downstream_remote_address":"`+from.Address+":")
+		}
+	})
 	t.Run("istiod refuses invalid objects", func(t *testing.T) {
 		err := m.Apply(ctx, []byte(`{apiVersion: networking.istio.io/v1, kind: VirtualService,
 			metadata: {name: bad, namespace: bookinfo}, spec: {hosts: [a.example.com], http: [{name: nothing}]}}`))
@@ -227,7 +236,7 @@ func checkProtocols(ctx context.Context, t *testing.T, m *mesh) {
 func startMesh(ctx context.Context, t *testing.T) *mesh {
 	t.Helper()
 	started := time.Now()
-	s := start(ctx, t, stack.Options{})
+	s := start(ctx, t, stack.Options{OwnAddresses: true})
 	m := &mesh{Stack: s}
 	for _, namespace := range []string{"istio-ingress", "bookinfo", "legacy"} {
 		must(t, s.Namespace(ctx, namespace, nil))
