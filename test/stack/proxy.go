@@ -136,7 +136,7 @@ func (s *Stack) writeProxyFiles(ctx context.Context, dir string, spec proxySpec)
 	}
 	for name, text := range map[string]string{
 		// Only where it is asked for; clusters with an address of their own keep it.
-		bootstrapName: fmt.Sprintf(`{"cluster_manager": {"upstream_bind_config": {"source_address": {"address": %q, "port_value": 0}}}}`, spec.address),
+		bootstrapName:                         fmt.Sprintf(`{"cluster_manager": {"upstream_bind_config": {"source_address": {"address": %q, "port_value": 0}}}}`, spec.address),
 		"var/run/secrets/tokens/istio-token":  token,
 		"var/run/secrets/istio/root-cert.pem": root.Data["root-cert.pem"],
 	} {
