@@ -176,6 +176,14 @@ func TestARuleThatSwitchesMutualTLSOffIsSeenExplainedAndFixed(t *testing.T) {
 		}
 	}
 
+	// Of a proxy as Istio sets it up, only what became of its own calls is counted.
+	counted, code := s.trellis(t, "diagnose", "--admin", s.clients["traffic"].Proxy.AdminAddress, "--source", "generator")
+	for _, says := range []string{"traffic/generator to productpage.bookinfo.svc.cluster.local:9080", "the client sent plaintext", "DestinationRule bookinfo/destrule-productpage"} {
+		if code != 2 || !strings.Contains(counted, says) {
+			t.Errorf("the diagnosis of counters (%d) does not say %q:\n%s", code, says, counted)
+		}
+	}
+
 	explained, _ := s.trellis(t, "mtls", "explain", "traffic/generator", "bookinfo/productpage", "--source", "generator")
 	for _, says := range []string{
 		"DestinationRule bookinfo/destrule-productpage is in force (service namespace)", "it is DISABLE", "PeerAuthentication bookinfo/default says STRICT (namespace level)", "resolves it",
