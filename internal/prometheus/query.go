@@ -71,8 +71,11 @@ func span(d time.Duration) string { return fmt.Sprintf("%dms", d.Milliseconds())
 // all. A counter that is lower now began anew, as did one that was not there.
 func totals(metric string, g grid) string {
 	const by = "reporter,source_workload,source_workload_namespace,destination_service_name,destination_service_namespace,connection_security_policy"
-	now := fmt.Sprintf(`last_over_time(%s{reporter=~"source|destination"}[%s])`, metric, span(earlierStep))
-	return fmt.Sprintf("sum by (%s) ((%s - %s offset %s) >= 0 or %s)", by, now, now, span(g.window()), now)
+	at := func(offset string) string {
+		return fmt.Sprintf(`last_over_time(%s{reporter=~"source|destination"}[%s]%s)`, metric, span(earlierStep), offset)
+	}
+	now, then := at(""), at(" offset "+span(g.window()))
+	return fmt.Sprintf("sum by (%s) ((%s - %s) >= 0 or %s)", by, now, then, now)
 }
 
 // covered is since when there are samples without a gap, and the time of the newest,

@@ -98,7 +98,9 @@ func ofPod(pod string, s metricstore.Series) metricstore.Series {
 }
 
 // steady is there all the time, as something in a mesh always is.
-func steady() metricstore.Series { return served("shop/front", "shop/cart", "mutual_tls", "60:7 200:9") }
+func steady() metricstore.Series {
+	return served("shop/front", "shop/cart", "mutual_tls", "60:7 200:9")
+}
 
 var steadyEdge = traffic.Edge{Client: "shop/front", Proxied: true, Services: []string{"shop/cart"}, Requests: 2}
 

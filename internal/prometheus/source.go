@@ -92,10 +92,9 @@ func (s *Source) Close() { s.close() }
 //   - Lost counts plaintext requests to a workload by no Service that is named, or
 //     with a connection_security_policy that Istio does not have.
 //   - Port is not known, and Services has the one that was called.
-//   - From is what was asked for, or later by up to 96 ms less than asked, where samples
-//     go back as far without a gap of five minutes. Otherwise it is two and a half minutes
-//     after they begin, in which every proxy has been read. To is the time of the newest
-//     sample.
+//   - From is what was asked for, or up to 96 ms before it, where samples go back as
+//     far without a gap of five minutes. Otherwise it is two and a half minutes after
+//     they begin, in which every proxy has been read. To is the time of the newest sample.
 //
 // It fails where the store cannot be asked, answers with warnings, which is to say
 // in part, gives more than the limits, or has no samples of these metrics.
