@@ -147,7 +147,9 @@ func TestAnswersThatAreRefused(t *testing.T) {
 		{"a failure", prometheus.Options{}, answer(500, "no disk"), []string{"refuses the query (server_error)", "no disk"}},
 		{"a login", prometheus.Options{}, answer(401, "who are you"), []string{"which asks for no login"}},
 		{"a page", prometheus.Options{}, answer(200, "<html>"), []string{"see that the URL is the part before /api/v1"}},
-		{"elsewhere", prometheus.Options{}, func(w nethttp.ResponseWriter, r *nethttp.Request) { nethttp.Redirect(w, r, "http://127.0.0.1:1/", nethttp.StatusFound) }, []string{"see that the URL is the part before /api/v1"}},
+		{"elsewhere", prometheus.Options{}, func(w nethttp.ResponseWriter, r *nethttp.Request) {
+			nethttp.Redirect(w, r, "http://127.0.0.1:1/", nethttp.StatusFound)
+		}, []string{"see that the URL is the part before /api/v1"}},
 		{"another kind of value", prometheus.Options{}, answer(200, `{"status":"success","data":{"resultType":"scalar","result":[1,"1"]}}`), []string{"it gave a scalar"}},
 		{"a part", prometheus.Options{}, answer(200, strings.Replace(empty, `"data"`, `"warnings":["store 2 is down"],"data"`, 1)), []string{"its answer may be a part only", "store 2 is down"}},
 		{"too many bytes", prometheus.Options{Bytes: int64(len(empty)) - 1}, answer(200, empty), []string{"its response has more than 62 bytes"}},

@@ -20,18 +20,19 @@ import (
 // The limits where Options has none.
 const (
 	defaultTimeout = 30 * time.Second
-	defaultBytes   = 32 << 20
-	defaultSeries  = 10_000
+	defaultBytes   = 12 << 20
+	defaultSeries  = 5_000
 )
 
 // Options are the limits of what one question may cost. The zero value has good ones.
 type Options struct {
 	// Timeout is for each request; there are up to 14 for one answer. Zero: 30 seconds.
 	Timeout time.Duration
-	// Bytes are what one response may have. Zero: 32 MiB.
+	// Bytes are what one response may have. Zero: 12 MiB, of which about 150 MB
+	// of memory are made.
 	Bytes int64
 	// Series are what one response may have: series of plaintext or of failures, or
-	// pairs of a client and a service. Zero: 10,000.
+	// pairs of a client and a service. Zero: 5,000.
 	Series int
 }
 
