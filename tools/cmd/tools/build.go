@@ -100,7 +100,7 @@ func (t tool) outputs() []string {
 func (b *builder) compile(t tool) error {
 	flags := strings.TrimSpace(t.stamp + " -s -w")
 	target := filepath.Join(b.cache, "bin", t.name)
-	_, err := b.command(t, "go", "build", "-ldflags", flags, "-o", target, t.pkg)
+	_, err := b.command(t, "go", "build", "-tags", t.tags, "-ldflags", flags, "-o", target, t.pkg)
 	return err
 }
 
@@ -109,6 +109,9 @@ func (b *builder) compile(t tool) error {
 func (b *builder) stamp(t tool) (string, error) {
 	digest := sha256.New()
 	fmt.Fprintln(digest, t.name, t.pkg, t.stamp, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	if t.tags != "" || t.static {
+		fmt.Fprintln(digest, t.tags, t.static)
+	}
 	dir := filepath.Join(b.root, t.module)
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
@@ -139,6 +142,9 @@ func (b *builder) command(t tool, name string, args ...string) (string, error) {
 	command.Dir = filepath.Join(b.root, t.module)
 	// A workspace file above the repository would replace the pins.
 	command.Env = append(os.Environ(), "GOWORK=off")
+	if t.static {
+		command.Env = append(command.Env, "CGO_ENABLED=0")
+	}
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
 	command.WaitDelay = 5 * time.Second
 	var stdout, both bytes.Buffer

@@ -9,6 +9,8 @@ type tool struct {
 	name   string
 	module string // directory of the pin, from the repository's root
 	pkg    string // main package, built inside that module
+	tags   string // of the build, with commas
+	static bool   // without C, though there is a compiler
 	stamp  string // linker flags besides the stripping that every binary gets
 	fetch  func(*builder, tool) error
 	files  []string // what it makes, from the cache directory; default bin/<name>
@@ -35,6 +37,14 @@ func tools() []tool {
 		{
 			name: "istio-manifests", module: "tools/istio", fetch: copyIstioFiles,
 			files: []string{"istio/crd-all.gen.yaml", "istio/envoy_bootstrap.json"},
+		},
+		{
+			name: "prometheus", module: "tools/prometheus", pkg: "github.com/prometheus/prometheus/cmd/prometheus",
+			tags: "remove_all_sd", static: true, // no service discovery of clouds
+		},
+		{
+			name: "victoria-metrics", module: "tools/victoriametrics",
+			pkg: "github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics", static: true,
 		},
 		{name: "helm", module: "tools/helm", pkg: "helm.sh/helm/v4/cmd/helm"},
 		{

@@ -1,0 +1,9 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build tools
+
+// Package tools pins Prometheus, the store of metrics that the tests ask.
+package tools
+
+import _ "github.com/prometheus/prometheus/cmd/prometheus"
