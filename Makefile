@@ -49,7 +49,10 @@ tools: ## Build the pinned servers of the local stack and Helm (minutes once, no
 	go run ./tools/cmd/tools
 
 # The tools that only developers need, each built when first asked for.
-.PHONY: linter generator
+.PHONY: linter generator stores
+stores:
+	go run ./tools/cmd/tools prometheus victoria-metrics
+
 linter:
 	go run ./tools/cmd/tools golangci-lint
 
@@ -79,11 +82,11 @@ fix: linter ## Format, and let golangci-lint repair what it can
 ##@ Test
 
 .PHONY: test
-test: tools linter generator $(TOOLS)/gotestsum ## Check generated files, lint, unit tests with the race detector, end-to-end tests
+test: tools stores linter generator $(TOOLS)/gotestsum ## Check generated files, lint, unit tests with the race detector, end-to-end tests
 	UNIT_FLAGS='$(UNIT_FLAGS)' E2E_FLAGS='$(E2E_FLAGS)' sh tools/make/test.sh generated lint unit validation e2e
 
 .PHONY: unit
-unit: tools $(TOOLS)/gotestsum ## Only the unit tests
+unit: tools stores $(TOOLS)/gotestsum ## Only the unit tests
 	UNIT_FLAGS='$(UNIT_FLAGS)' sh tools/make/test.sh unit
 
 .PHONY: e2e

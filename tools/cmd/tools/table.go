@@ -40,11 +40,11 @@ func tools() []tool {
 		},
 		{
 			name: "prometheus", module: "tools/prometheus", pkg: "github.com/prometheus/prometheus/cmd/prometheus",
-			tags: "remove_all_sd", static: true, // no service discovery of clouds
+			tags: "remove_all_sd", static: true, byName: true, // no service discovery of clouds
 		},
 		{
 			name: "victoria-metrics", module: "tools/victoriametrics",
-			pkg: "github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics", static: true,
+			pkg: "github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics", static: true, byName: true,
 		},
 		{name: "helm", module: "tools/helm", pkg: "helm.sh/helm/v4/cmd/helm"},
 		{

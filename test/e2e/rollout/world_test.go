@@ -1,0 +1,307 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package rollout holds the end-to-end tests of MutualTLSRollouts: operator and
+// trellis-server with the rights of the chart and no others, on a real mesh whose proxies
+// send their access logs, under load that counts what fails.
+package rollout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	securityv1 "istio.io/client-go/pkg/apis/security/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/config/crd"
+	"github.com/trellis-mesh/trellis/internal/model"
+	"github.com/trellis-mesh/trellis/internal/operator"
+	"github.com/trellis-mesh/trellis/internal/server"
+	"github.com/trellis-mesh/trellis/internal/verdict"
+	"github.com/trellis-mesh/trellis/test/stack"
+)
+
+const (
+	repository = "../../.."
+	// system is the namespace of operator and server.
+	system = "trellis-system"
+)
+
+// mesh is a real mesh with an operator and a server.
+type mesh struct {
+	*stack.Stack
+	t      *testing.T
+	client client.Client
+	// server is where trellis-server answers, and collector where it takes logs.
+	server, collector netip.AddrPort
+}
+
+func begin(t *testing.T) *mesh {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	defer cancel()
+	m := &mesh{t: t, server: freeAddress(t), collector: freeAddress(t)}
+	var err error
+	m.Stack, err = stack.Start(ctx, stack.Options{OwnAddresses: true, MeshConfig: logging})
+	must(t, err)
+	t.Cleanup(func() {
+		if t.Failed() {
+			m.KeepFiles()
+			t.Log("logs are in", m.Logs())
+		}
+		m.Stop()
+	})
+	scheme := runtime.NewScheme()
+	must(t, errors.Join(clientgoscheme.AddToScheme(scheme), securityv1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)))
+	m.client, err = client.New(m.Config(), client.Options{Scheme: scheme})
+	must(t, err)
+	must(t, m.Namespace(ctx, system, nil))
+	files, err := crd.Files.ReadDir(".")
+	must(t, err)
+	for _, f := range files {
+		raw, err := crd.Files.ReadFile(f.Name())
+		must(t, err)
+		must(t, m.InstallCRDs(ctx, raw))
+	}
+	m.install(ctx)
+	m.listen(ctx)
+	m.serve(ctx)
+	m.operate(ctx)
+	return m
+}
+
+func freeAddress(t *testing.T) netip.AddrPort {
+	t.Helper()
+	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	must(t, err)
+	defer func() { must(t, listener.Close()) }()
+	return netip.MustParseAddrPort(listener.Addr().String())
+}
+
+// install applies the rights of the chart, for an operator and a server outside of the
+// cluster.
+func (m *mesh) install(ctx context.Context) {
+	cache := os.Getenv("TRELLIS_CACHE")
+	if cache == "" {
+		cache = filepath.Join(repository, ".cache")
+	}
+	arguments := []string{
+		"template", "trellis", filepath.Join(repository, "charts", "trellis"), "--namespace", system,
+		"--set", "webhook.enabled=false", "--set", "server.enabled=true", "--set", "server.url=https://" + m.server.String(),
+	}
+	for _, name := range []string{"rbac", "serviceaccount", "server"} {
+		arguments = append(arguments, "--show-only", "templates/"+name+".yaml")
+	}
+	command := exec.CommandContext(ctx, filepath.Join(cache, "bin", "helm"), arguments...)
+	var problem strings.Builder
+	command.Stderr = &problem
+	manifest, err := command.Output()
+	if err != nil {
+		m.t.Fatalf("rendering the chart: %v\n%s", err, problem.String())
+	}
+	must(m.t, m.Apply(ctx, manifest))
+}
+
+// listen makes the Service by which proxies find the collector.
+func (m *mesh) listen(ctx context.Context) {
+	meta := metav1.ObjectMeta{Namespace: system, Name: "trellis-server"}
+	must(m.t, m.client.Create(ctx, &corev1.Service{
+		ObjectMeta: meta,
+		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "grpc-otlp", Port: 4317, AppProtocol: ptr.To("grpc")}}},
+	}))
+	slice := &discoveryv1.EndpointSlice{
+		ObjectMeta: meta, AddressType: discoveryv1.AddressTypeIPv4,
+		Endpoints: []discoveryv1.Endpoint{{Addresses: []string{m.collector.Addr().String()}}},
+		Ports:     []discoveryv1.EndpointPort{{Name: ptr.To("grpc-otlp"), Port: ptr.To(int32(m.collector.Port()))}},
+	}
+	slice.Labels = map[string]string{discoveryv1.LabelServiceName: meta.Name}
+	must(m.t, m.client.Create(ctx, slice))
+}
+
+func (m *mesh) log(part string) *slog.Logger {
+	return slog.New(slog.NewTextHandler(m.t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo})).With("program", part)
+}
+
+// serve runs trellis-server with the rights of the chart.
+func (m *mesh) serve(ctx context.Context) {
+	config, err := m.ServiceAccountConfig(ctx, system, "trellis-server")
+	must(m.t, err)
+	m.run(func(ctx context.Context) error {
+		return server.Run(ctx, config, server.Options{
+			Namespace: system, OperatorAccount: "trellis-operator", Mesh: model.DefaultMesh(),
+			IstiodNamespace: "istio-system", MeshConfigMap: "istio", Address: m.server.String(), CollectorAddress: m.collector.String(),
+			Log: m.log("server"),
+		})
+	})
+}
+
+// operate runs the operator with the rights of the chart.
+func (m *mesh) operate(ctx context.Context) {
+	config, err := m.ServiceAccountConfig(ctx, system, "trellis-operator")
+	must(m.t, err)
+	kube, err := kubernetes.NewForConfig(m.Config())
+	must(m.t, err)
+	token, err := kube.CoreV1().ServiceAccounts(system).CreateToken(ctx, "trellis-operator",
+		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: []string{verdict.Audience}}}, metav1.CreateOptions{})
+	must(m.t, err)
+	m.run(func(ctx context.Context) error {
+		return operator.Run(ctx, config, operator.Options{
+			Namespace: system, ServiceAccount: "trellis-operator", Mesh: model.DefaultMesh(),
+			Istiod: operator.Istiod{Namespace: "istio-system", MeshConfigMap: "istio"},
+			Tests: operator.Tests{
+				Address: "https://" + m.server.String(),
+				Token:   func(context.Context) (string, error) { return token.Status.Token, nil },
+			},
+			Log: m.log("operator"),
+		})
+	})
+}
+
+// run runs a program until the test ends.
+func (m *mesh) run(program func(context.Context) error) {
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- program(ctx) }()
+	m.t.Cleanup(func() {
+		stop()
+		must(m.t, <-done)
+	})
+}
+
+// application runs a workload; one of namespace legacy has no proxy.
+func (m *mesh) application(namespace, name string) *stack.Application {
+	m.t.Helper()
+	ctx, cancel := context.WithTimeout(m.t.Context(), 2*time.Minute)
+	defer cancel()
+	must(m.t, m.Namespace(ctx, namespace, nil))
+	a, err := m.Application(ctx, stack.ApplicationOptions{Namespace: namespace, Name: name, NoSidecar: namespace == "legacy"})
+	must(m.t, err)
+	return a
+}
+
+// until waits.
+func (m *mesh) until(what string, patience time.Duration, check func(context.Context) error) {
+	m.t.Helper()
+	ctx, cancel := context.WithTimeout(m.t.Context(), patience)
+	defer cancel()
+	must(m.t, stack.Until(ctx, what, check))
+}
+
+// rollout begins one over a namespace.
+func (m *mesh) rollout(namespace string, soak time.Duration) {
+	m.t.Helper()
+	r := &v1alpha1.MutualTLSRollout{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
+	r.Spec.Namespaces.Names = []string{namespace}
+	r.Spec.Observation = v1alpha1.RolloutObservation{
+		Source: v1alpha1.ObservationSource{AccessLogs: &v1alpha1.AccessLogSource{}},
+		Window: metav1.Duration{Duration: 5 * time.Second}, Soak: metav1.Duration{Duration: soak},
+	}
+	must(m.t, m.client.Create(m.t.Context(), r))
+}
+
+// status is that of a rollout.
+func (m *mesh) status(name string) v1alpha1.MutualTLSRolloutStatus {
+	m.t.Helper()
+	r := &v1alpha1.MutualTLSRollout{}
+	must(m.t, m.client.Get(m.t.Context(), client.ObjectKey{Name: name}, r))
+	return r.Status
+}
+
+// told is a status for people who read a failed test.
+func told(s v1alpha1.MutualTLSRolloutStatus) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s %s", s.Phase, s.Done, s.Stage)
+	for _, c := range s.Conditions {
+		fmt.Fprintf(&b, "\n%s=%s %s: %s", c.Type, c.Status, c.Reason, c.Message)
+	}
+	for _, stage := range s.Stages {
+		fmt.Fprintf(&b, "\n%s %s %s", stage.Name, stage.Phase, stage.PeerAuthentication)
+		for _, block := range stage.Blocks {
+			fmt.Fprintf(&b, "\n  %s %s: %s", block.Reason, block.Client, block.Message)
+		}
+	}
+	return b.String()
+}
+
+// becomes waits until a rollout is in a phase.
+func (m *mesh) becomes(name string, phase v1alpha1.RolloutPhase, patience time.Duration) v1alpha1.MutualTLSRolloutStatus {
+	m.t.Helper()
+	m.until(fmt.Sprintf("rollout %s to be %s", name, phase), patience, func(context.Context) error {
+		if s := m.status(name); s.Phase != phase {
+			return errors.New(told(s))
+		}
+		return nil
+	})
+	return m.status(name)
+}
+
+// stays watches that a rollout remains in a phase.
+func (m *mesh) stays(name string, phase v1alpha1.RolloutPhase, long time.Duration) {
+	m.t.Helper()
+	ctx, cancel := context.WithTimeout(m.t.Context(), long)
+	defer cancel()
+	for ticker := time.NewTicker(200 * time.Millisecond); ctx.Err() == nil; <-ticker.C {
+		if s := m.status(name); s.Phase != phase {
+			m.t.Fatalf("it does not stay %s: %s", phase, told(s))
+		}
+	}
+}
+
+// annotate says something to a controller.
+func (m *mesh) annotate(name, annotation, text string) error {
+	r := &v1alpha1.MutualTLSRollout{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	return m.client.Patch(m.t.Context(), r, client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"metadata": {"annotations": {%q: %q}}}`, annotation, text)))
+}
+
+// mode is what a workload's own PeerAuthentication says, empty where it has none.
+func (m *mesh) mode(namespace, name string) string {
+	m.t.Helper()
+	p := &securityv1.PeerAuthentication{}
+	err := m.client.Get(m.t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, p)
+	if client.IgnoreNotFound(err) != nil {
+		must(m.t, err)
+	}
+	if err != nil {
+		return ""
+	}
+	return p.Spec.GetMtls().GetMode().String()
+}
+
+// logging is the mesh configuration of docs/concepts/mutual-tls.md: proxies send their
+// access logs to trellis-server too.
+var logging = map[string]any{
+	"extensionProviders": []map[string]any{{
+		"name": "trellis",
+		"envoyOtelAls": map[string]any{
+			"service": "trellis-server." + system + ".svc.cluster.local", "port": 4317,
+		},
+	}},
+	"defaultProviders": map[string]any{"accessLogging": []string{"trellis"}},
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
