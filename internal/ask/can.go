@@ -230,8 +230,11 @@ func (w *World) delivered(node xds.Node, to netip.AddrPort) netip.AddrPort {
 		if !slices.Contains(s.Addresses, to.Addr()) || len(s.Endpoints) == 0 {
 			continue
 		}
-		if p, ok := s.Port(to.Port()); ok && p.Target != 0 {
-			return netip.AddrPortFrom(s.Endpoints[0], p.Target)
+		if p, ok := s.Port(to.Port()); ok {
+			at := slices.IndexFunc(s.Endpoints, func(a netip.Addr) bool { return s.TargetAt(p, a) != 0 })
+			if at >= 0 {
+				return netip.AddrPortFrom(s.Endpoints[at], s.TargetAt(p, s.Endpoints[at]))
+			}
 		}
 	}
 	return to

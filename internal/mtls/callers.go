@@ -27,6 +27,7 @@ const (
 // Callers are those that a service lets in, port by port: what its proxies decide by
 // certificates, and not whether the connections of a client get as far.
 type Callers struct {
+	service *directory.Service
 	// open: no proxy decides.
 	open bool
 	// ports are those of endpoints; of endpoints that differ all.
@@ -37,7 +38,7 @@ type Callers struct {
 
 // Callers asks one proxy for each kind of the service's endpoints.
 func (c *Checker) Callers(s *directory.Service) *Callers {
-	out := &Callers{ports: map[uint16][]ask.Callers{}}
+	out := &Callers{service: s, ports: map[uint16][]ask.Callers{}}
 	seen := map[string]bool{}
 	for _, address := range s.Endpoints {
 		nodes := c.world.Proxies.At(address)
@@ -70,8 +71,10 @@ func (a *Callers) Admits(client Client, port directory.Port) Admission {
 	if a.open {
 		best = AsAnybody
 	}
-	for i := range a.ports[port.Target] {
-		best = max(best, admits(&a.ports[port.Target][i], client))
+	for _, number := range a.service.Targets(port) {
+		for i := range a.ports[number] {
+			best = max(best, admits(&a.ports[number][i], client))
+		}
 	}
 	return best
 }

@@ -196,11 +196,13 @@ func (p *pair) conversation() decide.Conversation {
 	return out
 }
 
-// originals are the addresses of the endpoints.
+// originals are the addresses of the endpoints that have the port.
 func (p *pair) originals() []netip.AddrPort {
 	var out []netip.AddrPort
 	for _, address := range p.service.Endpoints {
-		out = append(out, netip.AddrPortFrom(address, p.port.Target))
+		if number := p.service.TargetAt(p.port, address); number != 0 {
+			out = append(out, netip.AddrPortFrom(address, number))
+		}
 	}
 	return out
 }

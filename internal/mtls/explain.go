@@ -125,15 +125,20 @@ func whole(n model.Name) string { return n.Namespace + "/" + n.Name }
 // explainModes is about the workloads behind the service.
 func (p *pair) explainModes() []ModeExplanation {
 	var out []ModeExplanation
-	seen := map[string]bool{}
-	for _, address := range p.service.Endpoints {
-		for _, n := range p.world.Proxies.At(address) {
-			if n.Type != xds.Sidecar || seen[alike(n)] {
+	type kind struct {
+		workload string
+		port     uint16
+	}
+	seen := map[kind]bool{}
+	for _, at := range p.originals() {
+		for _, n := range p.world.Proxies.At(at.Addr()) {
+			this := kind{alike(n), at.Port()}
+			if n.Type != xds.Sidecar || seen[this] {
 				continue
 			}
-			seen[alike(n)] = true
-			trace := p.policies.PeerAuthentication(resolve.Workload{Namespace: n.Namespace, Labels: n.Labels}, p.port.Target)
-			one := ModeExplanation{Workload: n.Namespace + "/" + n.Name, Port: p.port.Target, Mode: trace.Mode, Level: string(trace.Level), Why: trace.Why()}
+			seen[this] = true
+			trace := p.policies.PeerAuthentication(resolve.Workload{Namespace: n.Namespace, Labels: n.Labels}, at.Port())
+			one := ModeExplanation{Workload: n.Namespace + "/" + n.Name, Port: at.Port(), Mode: trace.Mode, Level: string(trace.Level), Why: trace.Why()}
 			if trace.Policy != nil {
 				one.Name = trace.Policy.Namespace + "/" + trace.Policy.Name
 			}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
@@ -103,7 +104,8 @@ func (w *workshop) attempts(ctx context.Context, client mtls.Client, target mtls
 func advice(client mtls.Client, target mtls.Target, row *mtls.Row) string {
 	if client.Node == nil {
 		port, _ := target.Service.Port(row.Port)
-		return fmt.Sprintf("%s has no proxy: give it one (label sidecar.istio.io/inject=true on its pods, or istio-injection=enabled on its namespace), or let port %d of the workloads take plaintext until it has (PeerAuthentication, portLevelMtls PERMISSIVE)", client, port.Target)
+		numbers := strings.ReplaceAll(strings.Trim(fmt.Sprint(target.Service.Targets(port)), "[]"), " ", ", ")
+		return fmt.Sprintf("%s has no proxy: give it one (label sidecar.istio.io/inject=true on its pods, or istio-injection=enabled on its namespace), or let port %s of the workloads take plaintext until it has (PeerAuthentication, portLevelMtls PERMISSIVE)", client, numbers)
 	}
 	return "none of the changes of DestinationRules that were tried resolves it without another effect: see trellis mtls explain for what decides"
 }

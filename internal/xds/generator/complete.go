@@ -4,6 +4,7 @@
 package generator
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -62,7 +63,7 @@ func Complete(objects []client.Object) []client.Object {
 	}
 	for _, service := range services {
 		if !c.sliced[model.Name{Namespace: service.Namespace, Name: service.Name}] && len(service.Spec.Selector) > 0 {
-			out = append(out, c.slice(service))
+			out = append(out, c.slices(service)...)
 		}
 	}
 	return out
@@ -142,6 +143,14 @@ func (c *completion) pod(pod *corev1.Pod) *corev1.Pod {
 	if pod.Spec.ServiceAccountName == "" {
 		pod.Spec.ServiceAccountName = "default"
 	}
+	for i := range pod.Spec.Containers {
+		for j := range pod.Spec.Containers[i].Ports {
+			// istiod finds a target port by its name and its protocol.
+			if port := &pod.Spec.Containers[i].Ports[j]; port.Protocol == "" {
+				port.Protocol = corev1.ProtocolTCP
+			}
+		}
+	}
 	c.all = append(c.all, pod)
 	return pod
 }
@@ -167,34 +176,52 @@ func (c *completion) service(service *corev1.Service) *corev1.Service {
 	return service
 }
 
-// slice is what the endpoint controller would make. Pods whose named target ports
-// have different numbers would be in different slices; the pods of one Service in
-// files hardly ever do, and those that do not have the first one's are left out.
-func (c *completion) slice(service *corev1.Service) *discoveryv1.EndpointSlice {
-	out := &discoveryv1.EndpointSlice{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: service.Namespace, Name: service.Name,
-			Labels: map[string]string{discoveryv1.LabelServiceName: service.Name},
-		},
-		AddressType: discoveryv1.AddressTypeIPv4,
-	}
-	first := true
+// slices are what the endpoint controller would make: pods whose named target ports
+// have different numbers are in different ones, and so are those that lack a port. Those
+// that have none of the ports are no endpoints.
+func (c *completion) slices(service *corev1.Service) []client.Object {
+	var out []*discoveryv1.EndpointSlice
 	for _, pod := range c.all {
 		if pod.Namespace != service.Namespace || !model.Selects(service.Spec.Selector, pod.Labels) {
 			continue
 		}
 		ports := endpointPorts(service, pod)
-		if first {
-			out.Ports, first = ports, false
-		} else if !slices.EqualFunc(ports, out.Ports, samePort) {
+		if len(ports) == 0 && len(service.Spec.Ports) > 0 {
 			continue
 		}
+		at := slices.IndexFunc(out, func(s *discoveryv1.EndpointSlice) bool { return slices.EqualFunc(ports, s.Ports, samePort) })
+		if at < 0 {
+			at = len(out)
+			out = append(out, newSlice(service, at, ports))
+		}
 		ready := true
-		out.Endpoints = append(out.Endpoints, discoveryv1.Endpoint{
+		out[at].Endpoints = append(out[at].Endpoints, discoveryv1.Endpoint{
 			Addresses:  []string{pod.Status.PodIP},
 			Conditions: discoveryv1.EndpointConditions{Ready: &ready},
 			TargetRef:  &corev1.ObjectReference{Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name},
 		})
+	}
+	if len(out) == 0 {
+		out = append(out, newSlice(service, 0, nil))
+	}
+	objects := make([]client.Object, len(out))
+	for i := range out {
+		objects[i] = out[i]
+	}
+	return objects
+}
+
+// newSlice is the one of this number of a Service, without endpoints.
+func newSlice(service *corev1.Service, number int, ports []discoveryv1.EndpointPort) *discoveryv1.EndpointSlice {
+	out := &discoveryv1.EndpointSlice{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: service.Namespace, Name: service.Name,
+			Labels: map[string]string{discoveryv1.LabelServiceName: service.Name},
+		},
+		AddressType: discoveryv1.AddressTypeIPv4, Ports: ports,
+	}
+	if number > 0 {
+		out.Name = fmt.Sprintf("%s-%d", service.Name, number)
 	}
 	return out
 }
