@@ -220,10 +220,11 @@ func (w *World) delivered(node xds.Node, to netip.AddrPort) netip.AddrPort {
 	if err != nil {
 		return to
 	}
-	if _, taken := config.Outbound(to); taken {
+	captured, _ := node.Outbound(to)
+	if _, taken := config.Outbound(to); taken && captured != xds.Past {
 		return to
 	}
-	if l, ok := config.ListenerAt(to); ok && xds.Binds(l) {
+	if l, ok := config.ListenerAt(to); ok && captured != xds.Past && xds.Binds(l) {
 		return to
 	}
 	for _, s := range w.Directory.Services() {

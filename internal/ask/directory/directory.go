@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	networkingapi "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -29,6 +30,7 @@ type Directory struct {
 	// hosts are those of ServiceEntries.
 	hosts map[string]*Service
 	order []*Service
+	pods  []Pod
 	// unfollowed as in Unfollowed.
 	unfollowed map[netip.Addr]string
 }
@@ -48,6 +50,8 @@ type Service struct {
 	Endpoints []netip.Addr
 	// External is true for hosts of ServiceEntries.
 	External bool
+	// Outside is true for those of them that are said to be outside of the mesh.
+	Outside bool
 
 	// numbers are those of ports that the Service has by name.
 	numbers map[endpointPort]uint16
@@ -78,12 +82,15 @@ type Port struct {
 // are left out. Domain is the DNS suffix of Services; empty is cluster.local.
 func New(objects []runtime.Object, domain string) *Directory {
 	d := &Directory{domain: cmp.Or(domain, "cluster.local"), services: map[model.Name]*Service{}, hosts: map[string]*Service{}, unfollowed: map[netip.Addr]string{}}
+	namespaces := slices.DeleteFunc(slices.Clone(objects), func(o runtime.Object) bool { _, is := o.(*corev1.Namespace); return !is })
 	for _, object := range objects {
 		switch o := object.(type) {
 		case *corev1.Service:
 			d.addService(o)
 		case *networkingv1.ServiceEntry:
 			d.addEntry(o)
+		case *corev1.Pod:
+			d.addPod(o, namespaces)
 		}
 	}
 	for _, object := range objects {
@@ -161,7 +168,8 @@ func (d *Directory) addAmbient(o *corev1.Service, objects []runtime.Object) {
 
 func (d *Directory) addEntry(o *networkingv1.ServiceEntry) {
 	for _, host := range o.Spec.GetHosts() {
-		s := &Service{Name: model.Name{Namespace: o.Namespace, Name: o.Name}, Host: strings.ToLower(host), External: true}
+		s := &Service{Name: model.Name{Namespace: o.Namespace, Name: o.Name}, Host: host, External: true,
+			Outside: o.Spec.GetLocation() == networkingapi.ServiceEntry_MESH_EXTERNAL}
 		for _, ip := range o.Spec.GetAddresses() {
 			if address, err := netip.ParseAddr(ip); err == nil {
 				s.Addresses = append(s.Addresses, address)
@@ -178,7 +186,8 @@ func (d *Directory) addEntry(o *networkingv1.ServiceEntry) {
 				Protocol: strings.ToLower(p.GetProtocol()),
 			})
 		}
-		d.hosts[s.Host] = s
+		// Names are the same whatever their case; Istio keeps the one that is written.
+		d.hosts[strings.ToLower(host)] = s
 		d.order = append(d.order, s)
 	}
 }

@@ -80,6 +80,10 @@ func stageOf(s *directory.Service, proxies decide.Proxies, policies *resolve.Res
 			}
 			found = true
 			for _, p := range s.Ports {
+				if captured, _ := n.Inbound(s.TargetAt(p, address)); captured == xds.Past {
+					// No PeerAuthentication changes what the application takes.
+					continue
+				}
 				trace := policies.PeerAuthentication(resolve.Workload{Namespace: n.Namespace, Labels: n.Labels}, s.TargetAt(p, address))
 				if weaker(trace.Mode, out.Mode) {
 					out.Mode = trace.Mode

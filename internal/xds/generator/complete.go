@@ -28,7 +28,7 @@ import (
 func Complete(objects []client.Object) []client.Object {
 	c := &completion{
 		pods: netip.MustParseAddr("198.18.0.1"), services: netip.MustParseAddr("198.19.0.1"),
-		injected: map[string]bool{}, sliced: map[model.Name]bool{},
+		injected: map[string]bool{}, forbidden: map[string]bool{}, sliced: map[model.Name]bool{},
 	}
 	objects = slices.Clone(objects)
 	slices.SortStableFunc(objects, func(a, b client.Object) int {
@@ -37,6 +37,7 @@ func Complete(objects []client.Object) []client.Object {
 	for _, object := range objects {
 		switch o := object.(type) {
 		case *corev1.Namespace:
+			c.forbidden[o.Name] = o.Labels["istio-injection"] == "disabled"
 			c.injected[o.Name] = o.Labels["istio-injection"] == "enabled" ||
 				o.Labels["istio.io/rev"] != "" && o.Labels["istio-injection"] != "disabled"
 		case *discoveryv1.EndpointSlice:
@@ -74,6 +75,8 @@ type completion struct {
 	pods, services netip.Addr
 	// injected are namespaces whose pods get a sidecar.
 	injected map[string]bool
+	// forbidden are namespaces whose pods get none, whatever they ask for.
+	forbidden map[string]bool
 	// sliced are Services that have an EndpointSlice already.
 	sliced map[model.Name]bool
 	all    []*corev1.Pod
@@ -110,14 +113,18 @@ func (c *completion) podOf(namespace, name string, template *corev1.PodTemplateS
 	return c.pod(pod)
 }
 
-// pod takes the injector's decision (pkg/kube/inject/inject.go, injectRequired):
-// the pod's label over its namespace's.
+// injectName is a label, and was an annotation before.
+const injectName = "sidecar.istio.io/inject"
+
+// pod takes the injector's decision (pkg/kube/inject/inject.go, injectRequired): the
+// pod's label over its annotation, and both over its namespace's label. An annotation
+// alone does not lead a pod to the injector.
 func (c *completion) pod(pod *corev1.Pod) *corev1.Pod {
 	inject := c.injected[pod.Namespace]
-	switch pod.Labels["sidecar.istio.io/inject"] {
-	case "true":
-		inject = true
-	case "false":
+	switch asked := pod.Labels[injectName]; {
+	case asked == "true":
+		inject = !c.forbidden[pod.Namespace]
+	case asked == "false" || asked == "" && pod.Annotations[injectName] == "false":
 		inject = false
 	}
 	// A pod that runs has what it has.
