@@ -78,7 +78,7 @@ func Alike(before, after *World) func(xds.Node) bool {
 // pods that they select. The caller closes the World. ctx holds for questions, too.
 func Open(ctx context.Context, in Input) (*World, error) {
 	g, err := generator.New(ctx, generator.Input{
-		Objects: in.Objects, MeshConfig: in.MeshConfig, Cluster: in.Mesh.Cluster, FromFiles: !in.Running, Common: in.Common,
+		Objects: in.Objects, MeshConfig: in.MeshConfig, Cluster: in.Mesh.Cluster, ClusterDomain: in.Mesh.ClusterDomain, FromFiles: !in.Running, Common: in.Common,
 	})
 	if err != nil {
 		return nil, err
