@@ -4,6 +4,7 @@
 package generator
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -121,10 +122,11 @@ const injectName = "sidecar.istio.io/inject"
 // alone does not lead a pod to the injector.
 func (c *completion) pod(pod *corev1.Pod) *corev1.Pod {
 	inject := c.injected[pod.Namespace]
-	switch asked := pod.Labels[injectName]; {
-	case asked == "true":
-		inject = !c.forbidden[pod.Namespace]
-	case asked == "false" || asked == "" && pod.Annotations[injectName] == "false":
+	switch cmp.Or(pod.Labels[injectName], pod.Annotations[injectName]) {
+	case "true":
+		// It takes a label of the pod or of its namespace to come to the injector.
+		inject = inject || pod.Labels[injectName] == "true" && !c.forbidden[pod.Namespace]
+	case "false":
 		inject = false
 	}
 	// A pod that runs has what it has.
@@ -150,16 +152,21 @@ func (c *completion) pod(pod *corev1.Pod) *corev1.Pod {
 	if pod.Spec.ServiceAccountName == "" {
 		pod.Spec.ServiceAccountName = "default"
 	}
+	nameProtocols(pod)
+	c.all = append(c.all, pod)
+	return pod
+}
+
+// nameProtocols sets what the API server would default: istiod finds a target port by
+// its name and its protocol.
+func nameProtocols(pod *corev1.Pod) {
 	for i := range pod.Spec.Containers {
 		for j := range pod.Spec.Containers[i].Ports {
-			// istiod finds a target port by its name and its protocol.
 			if port := &pod.Spec.Containers[i].Ports[j]; port.Protocol == "" {
 				port.Protocol = corev1.ProtocolTCP
 			}
 		}
 	}
-	c.all = append(c.all, pod)
-	return pod
 }
 
 // service sets what the API server would default.
