@@ -37,7 +37,7 @@ func (w *World) Callers(node xds.Node) (out []Callers, notes []string) {
 	all := accounts(w.Nodes)
 	identities := w.identities()
 	for _, d := range w.workloadDoors(node) {
-		if d.To.Port() == anyOtherPort {
+		if captured, _ := node.Inbound(d.To.Port()); captured == xds.Past || d.To.Port() == anyOtherPort {
 			continue
 		}
 		if len(out) == 0 || out[len(out)-1].Port != d.To.Port() {

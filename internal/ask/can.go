@@ -220,18 +220,22 @@ func (w *World) delivered(node xds.Node, to netip.AddrPort) netip.AddrPort {
 	if err != nil {
 		return to
 	}
-	if _, taken := config.Outbound(to); taken {
+	captured, _ := node.Outbound(to)
+	if _, taken := config.Outbound(to); taken && captured != xds.Past {
 		return to
 	}
-	if l, ok := config.ListenerAt(to); ok && xds.Binds(l) {
+	if l, ok := config.ListenerAt(to); ok && captured != xds.Past && xds.Binds(l) {
 		return to
 	}
 	for _, s := range w.Directory.Services() {
 		if !slices.Contains(s.Addresses, to.Addr()) || len(s.Endpoints) == 0 {
 			continue
 		}
-		if p, ok := s.Port(to.Port()); ok && p.Target != 0 {
-			return netip.AddrPortFrom(s.Endpoints[0], p.Target)
+		if p, ok := s.Port(to.Port()); ok {
+			at := slices.IndexFunc(s.Endpoints, func(a netip.Addr) bool { return s.TargetAt(p, a) != 0 })
+			if at >= 0 {
+				return netip.AddrPortFrom(s.Endpoints[at], s.TargetAt(p, s.Endpoints[at]))
+			}
 		}
 	}
 	return to

@@ -107,7 +107,7 @@ func (w *World) gateways() (doors []*door, problems []string) {
 			}
 			at := slices.IndexFunc(s.Endpoints, func(a netip.Addr) bool {
 				nodes := w.servers().At(a)
-				return len(nodes) > 0 && nodes[0].Type == xds.Router
+				return len(nodes) > 0 && nodes[0].Type == xds.Router && s.TargetAt(p, a) != 0
 			})
 			if at < 0 {
 				continue
@@ -118,7 +118,7 @@ func (w *World) gateways() (doors []*door, problems []string) {
 				problems = append(problems, fmt.Sprintf("the configuration of %s is not known: %v", node, err))
 				break
 			}
-			to := netip.AddrPortFrom(s.Endpoints[at], p.Target)
+			to := netip.AddrPortFrom(s.Endpoints[at], s.TargetAt(p, s.Endpoints[at]))
 			l, ok := config.Inbound(to)
 			if !ok {
 				continue
@@ -189,9 +189,9 @@ func (w *World) workloadDoors(node xds.Node) []*door {
 			continue
 		}
 		for _, p := range s.Ports {
-			if p.Target > 0 && !taken[p.Target] {
-				taken[p.Target] = true
-				add(s, p.Number, p.Target)
+			if target := s.TargetAt(p, node.Addresses[0]); target > 0 && !taken[target] {
+				taken[target] = true
+				add(s, p.Number, target)
 			}
 		}
 	}
@@ -240,7 +240,7 @@ func (w *World) serviceAt(node xds.Node, target uint16) (*directory.Service, uin
 	var found *directory.Service
 	number := target
 	for _, s := range w.Directory.Services() {
-		at := slices.IndexFunc(s.Ports, func(p directory.Port) bool { return p.Target == target })
+		at := slices.IndexFunc(s.Ports, func(p directory.Port) bool { return p.Target == target || slices.Contains(s.Targets(p), target) })
 		if s.Name.Namespace != node.Namespace || s.External || at < 0 {
 			continue
 		}

@@ -98,6 +98,10 @@ func (w *World) Who(t Target) (*Reached, error) {
 			continue
 		}
 		found = true
+		if captured, why := node.Inbound(d.To.Port()); captured != xds.Through {
+			out.Notes = mergeText(out.Notes, []string{fmt.Sprintf("connections to port %d of %s do not all go through its proxy (%s), so no rule keeps anybody from it", d.To.Port(), t.Workload, why)})
+			continue
+		}
 		e := &space.Explorer{Sides: []*space.Side{w.side(d)}, Identities: w.identities(), Passing: true}
 		var leaves []outsideLeaf
 		_, notes := e.Explore(func(p *class.Point) {

@@ -146,8 +146,8 @@ func (w *World) entrances(port uint16) []entrance {
 		}
 		for _, address := range s.Endpoints {
 			nodes := w.Proxies.At(address)
-			if len(nodes) > 0 && nodes[0].Type == xds.Router {
-				out = append(out, entrance{s, netip.AddrPortFrom(address, p.Target)})
+			if len(nodes) > 0 && nodes[0].Type == xds.Router && s.TargetAt(p, address) != 0 {
+				out = append(out, entrance{s, netip.AddrPortFrom(address, s.TargetAt(p, address))})
 				break
 			}
 		}

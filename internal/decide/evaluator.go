@@ -4,6 +4,7 @@
 package decide
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -71,6 +72,14 @@ func (e *Evaluator) Decide(q *Question) Verdict {
 	if p == nil {
 		return w.unknown(node.String(), "%s", why)
 	}
+	captured, why := node.Outbound(q.To)
+	switch captured {
+	case xds.Past:
+		return w.arrive(connection, payloadOf(q), "")
+	case xds.CaptureUnknown:
+		return w.unknown(node.String(), "%s", why)
+	case xds.Through:
+	}
 	l, ok := p.config.Outbound(q.To)
 	if !ok {
 		// Nothing is intercepted: the client talks to a listener that its proxy
@@ -115,22 +124,41 @@ func (e *Evaluator) Understands(node xds.Node, c *listenerv3.FilterChain) bool {
 // arrive is a connection at an address: of a workload with a proxy, or of
 // anything else.
 func (w *walk) arrive(c *stream.Connection, p payload, cluster string) Verdict {
-	nodes := w.proxies.At(c.Local.Addr())
+	nodes, why := w.takers(c.Local)
 	if len(nodes) == 0 {
 		to := &Destination{Address: c.Local, Cluster: cluster}
-		return w.reached(to, c.Local.String()+" is no workload with a proxy")
+		return w.reached(to, c.Local.String()+" is "+cmp.Or(why, "no workload with a proxy"))
 	}
 	return w.branch(len(nodes), func(own *walk, i int) Branch {
 		return Branch{1 / float64(len(nodes)), own.enter(nodes[i], c, p)}
 	})
 }
 
+// takers are the proxies that take connections to an address. None: why says which of
+// a workload's own annotations has them go past its proxy; empty: there is no proxy.
+func (e *Evaluator) takers(to netip.AddrPort) (nodes []xds.Node, why string) {
+	for _, n := range e.proxies.At(to.Addr()) {
+		if captured, annotation := n.Inbound(to.Port()); captured == xds.Past {
+			why = fmt.Sprintf("a port of %s that is not led through its proxy (%s)", n, annotation)
+		} else {
+			nodes = append(nodes, n)
+		}
+	}
+	return nodes, why
+}
+
 func (w *walk) enter(node xds.Node, c *stream.Connection, p payload) Verdict {
+	if captured, why := node.Inbound(c.Local.Port()); captured == xds.CaptureUnknown {
+		return w.unknown(node.String(), "%s", why)
+	}
 	proxy, why := w.proxy(w.servers, node)
 	if proxy == nil {
 		return w.unknown(node.String(), "%s", why)
 	}
 	l, ok := proxy.config.Inbound(c.Local)
+	if !ok && node.Interception == xds.InterceptionNone {
+		return w.unknown(node.String(), "its connections are not redirected (interceptionMode NONE), it does not listen on %s, and whether its application does is not known", c.Local)
+	}
 	if !ok {
 		w.add(Step{Proxy: node.String(), Stage: StageListener, Says: fmt.Sprintf("nothing listens on %s", c.Local), Stops: true})
 		return w.end(Verdict{Outcome: Fails, Why: fmt.Sprintf("%s does not listen on %s", node, c.Local)})

@@ -219,7 +219,11 @@ func (w *walk) mistrust(e *endpoint) match.Answer {
 	if e.security.TLS == nil || e.security.roots != listener.MeshRoots {
 		return match.Yes
 	}
-	nodes := w.proxies.At(e.Address.Addr())
+	nodes, why := w.takers(e.Address)
+	if why != "" {
+		// It is the application that takes them, whatever istiod says of the workload.
+		return match.No
+	}
 	if len(nodes) == 0 && e.Metadata.GetFields()["tlsMode"].GetStringValue() != "istio" {
 		return match.No
 	}

@@ -40,6 +40,9 @@ type Link struct {
 	Host string
 	// Server is the proxy that takes the connection; nil where none is known.
 	Server *xds.Key
+	// Past says why connections to this address go past the proxy of the workload there,
+	// into the application; empty: they do not.
+	Past string
 	// Sends is what the client's proxy does; empty where nobody can tell.
 	Sends Transport
 	// Takes is what the server's end would get on with: MutualTLS, Plaintext, both in
@@ -139,7 +142,9 @@ func (e *Evaluator) Direct(from, to netip.AddrPort, c Conversation) Link {
 	load := c.load()
 	connection.TLS, load.inner = load.inner, nil
 	out := Link{Share: 1, Address: to, Sends: Plaintext, Verdict: w.fork().arrive(connection, load, "")}
-	if nodes := e.servers.At(to.Addr()); len(nodes) > 0 {
+	nodes, why := e.takers(to)
+	out.Past = why
+	if len(nodes) > 0 {
 		key := nodes[0].Key()
 		out.Server = &key
 		stranger := &proxy{node: xds.Node{}, certificate: certificateOf(nodes[0])}
@@ -153,7 +158,9 @@ func (e *Evaluator) Direct(from, to netip.AddrPort, c Conversation) Link {
 func (w *walk) link(p *proxy, u *upstream, e *endpoint, f forwarding) Link {
 	out := Link{Share: e.Share, Address: e.Address, Host: e.Host, Sends: sends(&e.security)}
 	out.Verdict = w.fork().send(p, u, e, f)
-	if nodes := w.proxies.At(e.Address.Addr()); len(nodes) > 0 {
+	nodes, why := w.takers(e.Address)
+	out.Past = why
+	if len(nodes) > 0 {
 		key := nodes[0].Key()
 		out.Server = &key
 		out.Takes = w.takes(p, u, e, f)

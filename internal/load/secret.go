@@ -115,6 +115,9 @@ func (b *Builder) configMap(c *corev1.ConfigMap) {
 		TrustDomain    string `json:"trustDomain"`
 		RootNamespace  string `json:"rootNamespace"`
 		EnableAutoMTLS *bool  `json:"enableAutoMtls"`
+		// istiod looks for "." in it, and for nothing else (setDestinationRules in
+		// pilot/pkg/model/push_context.go).
+		RulesExportTo []string `json:"defaultDestinationRuleExportTo"`
 	}
 	if err := yaml.Unmarshal([]byte(c.Data["mesh"]), &config); err != nil {
 		return
@@ -125,6 +128,7 @@ func (b *Builder) configMap(c *corev1.ConfigMap) {
 	if config.RootNamespace != "" {
 		b.in.Mesh.RootNamespace = config.RootNamespace
 	}
+	b.in.Mesh.PrivateRules = slices.Contains(config.RulesExportTo, ".")
 	if config.EnableAutoMTLS != nil {
 		b.in.Mesh.AutoMutualTLS = *config.EnableAutoMTLS
 	}

@@ -21,6 +21,9 @@ type Mesh struct {
 	// AutoMutualTLS is Istio's enableAutoMtls: clients use mutual TLS where the
 	// server can.
 	AutoMutualTLS bool
+	// PrivateRules says that DestinationRules without exportTo are for their own namespace
+	// alone (defaultDestinationRuleExportTo).
+	PrivateRules bool
 }
 
 // DefaultMesh is a mesh with Istio's own defaults.

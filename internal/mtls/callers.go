@@ -27,8 +27,11 @@ const (
 // Callers are those that a service lets in, port by port: what its proxies decide by
 // certificates, and not whether the connections of a client get as far.
 type Callers struct {
+	service *directory.Service
 	// open: no proxy decides.
 	open bool
+	// past are ports of the service whose connections go past the proxy of an endpoint.
+	past map[uint16]bool
 	// ports are those of endpoints; of endpoints that differ all.
 	ports map[uint16][]ask.Callers
 	// Notes say why callers may be missing.
@@ -37,13 +40,18 @@ type Callers struct {
 
 // Callers asks one proxy for each kind of the service's endpoints.
 func (c *Checker) Callers(s *directory.Service) *Callers {
-	out := &Callers{ports: map[uint16][]ask.Callers{}}
+	out := &Callers{service: s, ports: map[uint16][]ask.Callers{}, past: map[uint16]bool{}}
 	seen := map[string]bool{}
 	for _, address := range s.Endpoints {
 		nodes := c.world.Proxies.At(address)
 		if len(nodes) == 0 {
 			out.open = true
 			continue
+		}
+		for _, p := range s.Ports {
+			if captured, _ := nodes[0].Inbound(s.TargetAt(p, address)); captured != xds.Through {
+				out.past[p.Number] = true
+			}
 		}
 		key := alike(nodes[0])
 		if seen[key] {
@@ -67,11 +75,13 @@ func (c *Checker) Callers(s *directory.Service) *Callers {
 // Admits says how a client is let in by a port.
 func (a *Callers) Admits(client Client, port directory.Port) Admission {
 	best := Refused
-	if a.open {
+	if a.open || a.past[port.Number] {
 		best = AsAnybody
 	}
-	for i := range a.ports[port.Target] {
-		best = max(best, admits(&a.ports[port.Target][i], client))
+	for _, number := range a.service.Targets(port) {
+		for i := range a.ports[number] {
+			best = max(best, admits(&a.ports[number][i], client))
+		}
 	}
 	return best
 }

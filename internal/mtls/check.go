@@ -4,6 +4,7 @@
 package mtls
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -63,7 +64,9 @@ type Row struct {
 	Endpoints []Endpoint `json:"endpoints,omitempty"`
 	// HTTP is false for ports with another protocol.
 	HTTP bool `json:"http"`
-	// Outside: the host is one of a ServiceEntry.
+	// Past says why the connections go past the client's proxy; empty: they do not.
+	Past string `json:"past,omitempty"`
+	// Outside: the host is one of a ServiceEntry, and outside of the mesh.
 	Outside bool `json:"outside,omitempty"`
 
 	// states are those of all endpoints, by address.
@@ -133,6 +136,9 @@ type pair struct {
 	client  Client
 	service *directory.Service
 	port    directory.Port
+	// direct: the application sends itself; past as in Row.
+	direct bool
+	past   string
 }
 
 func (p *pair) row(subset string) Row {
@@ -150,7 +156,15 @@ func (p *pair) unknown(subset, why string, arguments ...any) Row {
 
 func (p *pair) rows() []Row {
 	if p.client.Node == nil {
-		return []Row{p.direct()}
+		return []Row{p.withoutProxy()}
+	}
+	switch captured, why := p.captured(); captured {
+	case xds.Past:
+		p.past = why
+		return []Row{p.withoutProxy()}
+	case xds.CaptureUnknown:
+		return []Row{p.unknown("", "whether the connections go through the proxy of %s is not known: %s", p.client.Node, why)}
+	case xds.Through:
 	}
 	config, err := p.world.Proxies.Config(*p.client.Node)
 	if err != nil {
@@ -161,6 +175,9 @@ func (p *pair) rows() []Row {
 		return []Row{p.unknown("", "the proxy of %s does not know the service: it is not exported to it, or a Sidecar leaves it out", p.client)}
 	}
 	if p.client.Node.Type == xds.Sidecar && !config.Routed(p.service.Host, p.port.Number) {
+		if lower := strings.ToLower(p.service.Host); lower != p.service.Host && config.Routed(lower, p.port.Number) {
+			return []Row{p.unknown("", "Istio leads requests for the host to %s, and has no cluster of that name: the host is to be written in lower case", xds.OutboundCluster(p.port.Number, "", lower))}
+		}
 		return []Row{p.unknown("", "the proxy of %s knows the service, but leads nothing to it that the workload sends there: by a Sidecar or a VirtualService", p.client)}
 	}
 	out := make([]Row, 0, len(subsets))
@@ -175,8 +192,34 @@ func (p *pair) rows() []Row {
 	return out
 }
 
-// direct is a client without a proxy, which sends plaintext to any endpoint.
-func (p *pair) direct() Row {
+// captured is whether the connections of the client's workload go through its proxy.
+// Where that is different for addresses of the service it is not known: nobody knows
+// which of them the workload means.
+func (p *pair) captured() (captured xds.Captured, why string) {
+	var meant []netip.AddrPort
+	for _, address := range p.service.Addresses {
+		meant = append(meant, netip.AddrPortFrom(address, p.port.Number))
+	}
+	if len(meant) == 0 {
+		meant = p.originals()
+	}
+	if len(meant) == 0 {
+		// Found by DNS.
+		meant = append(meant, netip.AddrPortFrom(netip.Addr{}, p.port.Number))
+	}
+	for i, to := range meant {
+		now, reason := p.client.Node.Outbound(to)
+		if i > 0 && now != captured {
+			return xds.CaptureUnknown, "some of the addresses of the service go past it (" + cmp.Or(why, reason) + ")"
+		}
+		captured, why = now, reason
+	}
+	return captured, why
+}
+
+// withoutProxy is a client that sends plaintext to any endpoint, since no proxy does.
+func (p *pair) withoutProxy() Row {
+	p.direct = true
 	if why := p.world.Directory.Unfollowed(p.client.Address); why != "" {
 		return p.unknown("", "what the client's ztunnel sends is not followed: %s", why)
 	}
@@ -196,11 +239,13 @@ func (p *pair) conversation() decide.Conversation {
 	return out
 }
 
-// originals are the addresses of the endpoints.
+// originals are the addresses of the endpoints that have the port.
 func (p *pair) originals() []netip.AddrPort {
 	var out []netip.AddrPort
 	for _, address := range p.service.Endpoints {
-		out = append(out, netip.AddrPortFrom(address, p.port.Target))
+		if number := p.service.TargetAt(p.port, address); number != 0 {
+			out = append(out, netip.AddrPortFrom(address, number))
+		}
 	}
 	return out
 }

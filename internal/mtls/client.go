@@ -13,6 +13,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/internal/ask"
 	"github.com/trellis-mesh/trellis/internal/ask/directory"
+	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
@@ -102,10 +103,11 @@ func alike(n xds.Node) string {
 			labels = append(labels, k+"="+n.Labels[k])
 		}
 	}
-	return strings.Join(append([]string{string(n.Type), n.Cluster, n.Namespace, n.ServiceAccount, string(n.Interception), n.Version}, labels...), "\x00")
+	return strings.Join(append([]string{string(n.Type), n.Cluster, n.Namespace, n.ServiceAccount, string(n.Interception), n.Version, n.Capture.String()}, labels...), "\x00")
 }
 
-// Client finds a client by the name of a Service, a pod or a ServiceAccount.
+// Client finds a client by the name of a Service, a pod or a ServiceAccount, or by that
+// of the Deployment, Job or other owner of a pod.
 func (c *Checker) Client(ref ask.WorkloadRef) (Client, error) {
 	node, err := c.world.Workload(ref)
 	if err == nil {
@@ -117,7 +119,15 @@ func (c *Checker) Client(ref ask.WorkloadRef) (Client, error) {
 			return Client{Ref: ref, Address: s.Endpoints[0]}, nil
 		}
 	}
-	return Client{}, err
+	pod, ok := c.world.Directory.Pod(model.Name{Namespace: ref.Namespace, Name: ref.Name})
+	if !ok {
+		return Client{}, err
+	}
+	out := Client{Ref: ref, Address: pod.Address}
+	if nodes := c.world.Proxies.At(pod.Address); len(nodes) > 0 {
+		out.Node = &nodes[0]
+	}
+	return out, nil
 }
 
 func first(addresses []netip.Addr) netip.Addr {

@@ -30,10 +30,10 @@ type RuleExplanation struct {
 	Merged []string `json:"merged,omitempty"`
 	Why    string   `json:"why"`
 	// Mode is the TLS mode that it says, empty for none; Field is where, and TLS says
-	// what follows.
+	// what follows; empty where connections go past the client's proxy.
 	Mode       string      `json:"mode,omitempty"`
 	Field      string      `json:"field,omitempty"`
-	TLS        string      `json:"tls"`
+	TLS        string      `json:"tls,omitempty"`
 	Candidates []Candidate `json:"candidates,omitempty"`
 	// Contradiction says that the proxy was sent something else than follows from the
 	// objects; empty otherwise.
@@ -44,8 +44,9 @@ type RuleExplanation struct {
 type ModeExplanation struct {
 	Workload string `json:"workload"`
 	// Port is the workload's.
-	Port uint16       `json:"port"`
-	Mode resolve.Mode `json:"mode"`
+	Port uint16 `json:"port"`
+	// Mode is empty where connections to the port go past the workload's proxy.
+	Mode resolve.Mode `json:"mode,omitempty"`
 	// Name is NAMESPACE/NAME; empty: Istio's default decides.
 	Name       string      `json:"name,omitempty"`
 	Level      string      `json:"level,omitempty"`
@@ -88,8 +89,11 @@ func (p *pair) rule() *resolve.RuleTrace {
 }
 
 func (p *pair) explainRule(row *Row) *RuleExplanation {
-	if p.client.Node == nil {
+	switch {
+	case p.client.Node == nil:
 		return nil
+	case row.Past != "":
+		return &RuleExplanation{Why: "The application's connections go past its proxy (" + row.Past + "), so no DestinationRule counts: it sends plaintext."}
 	}
 	trace := p.rule()
 	tls := trace.TLS(row.Port, row.Subset)
@@ -122,18 +126,35 @@ func orNone(name string) string {
 
 func whole(n model.Name) string { return n.Namespace + "/" + n.Name }
 
+// passedBy is about a port whose connections do not go through the workload's proxy.
+func passedBy(captured xds.Captured, why string) string {
+	if captured == xds.Past {
+		return "Connections to the port go past its proxy (" + why + "), so no PeerAuthentication counts: the application takes them as they come."
+	}
+	return "Whether connections to the port go through its proxy is not known: " + why + "."
+}
+
 // explainModes is about the workloads behind the service.
 func (p *pair) explainModes() []ModeExplanation {
 	var out []ModeExplanation
-	seen := map[string]bool{}
-	for _, address := range p.service.Endpoints {
-		for _, n := range p.world.Proxies.At(address) {
-			if n.Type != xds.Sidecar || seen[alike(n)] {
+	type kind struct {
+		workload string
+		port     uint16
+	}
+	seen := map[kind]bool{}
+	for _, at := range p.originals() {
+		for _, n := range p.world.Proxies.At(at.Addr()) {
+			this := kind{alike(n), at.Port()}
+			if n.Type != xds.Sidecar || seen[this] {
 				continue
 			}
-			seen[alike(n)] = true
-			trace := p.policies.PeerAuthentication(resolve.Workload{Namespace: n.Namespace, Labels: n.Labels}, p.port.Target)
-			one := ModeExplanation{Workload: n.Namespace + "/" + n.Name, Port: p.port.Target, Mode: trace.Mode, Level: string(trace.Level), Why: trace.Why()}
+			seen[this] = true
+			if captured, why := n.Inbound(at.Port()); captured != xds.Through {
+				out = append(out, ModeExplanation{Workload: n.Namespace + "/" + n.Name, Port: at.Port(), Why: passedBy(captured, why)})
+				continue
+			}
+			trace := p.policies.PeerAuthentication(resolve.Workload{Namespace: n.Namespace, Labels: n.Labels}, at.Port())
+			one := ModeExplanation{Workload: n.Namespace + "/" + n.Name, Port: at.Port(), Mode: trace.Mode, Level: string(trace.Level), Why: trace.Why()}
 			if trace.Policy != nil {
 				one.Name = trace.Policy.Namespace + "/" + trace.Policy.Name
 			}

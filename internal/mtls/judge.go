@@ -16,7 +16,10 @@ import (
 // judge makes a row of the connections to all endpoints.
 func (p *pair) judge(subset string, ways *decide.Ways) Row {
 	out := p.row(subset)
-	out.Outside = p.service.External
+	out.Outside, out.Past = p.service.Outside, p.past
+	if p.direct {
+		out.Sends = []decide.Transport{decide.Plaintext}
+	}
 	if ways.Object != nil && ways.Object.Kind == "DestinationRule" {
 		out.DestinationRule = ways.Object.Name + "/" + ways.Object.Namespace
 	}
@@ -87,7 +90,10 @@ func (p *pair) endpoint(l *decide.Link) Endpoint {
 		if accepted := out.Accepts; len(accepted) > 0 && !slices.Contains(accepted, l.Sends) {
 			out.Why = fmt.Sprintf("%s is sent, and only %s is taken: %s", row.words([]decide.Transport{l.Sends}), row.words(accepted), v.Why)
 		}
-		if v.Reply != nil && p.client.Node != nil {
+		if l.Past != "" {
+			out.Why += ": " + l.Address.String() + " is " + l.Past
+		}
+		if v.Reply != nil && p.client.Node != nil && p.past == "" {
 			out.Code, out.Flags = v.Reply.Code, v.Reply.Flags
 		}
 		if l.Server != nil && len(l.Takes) == 0 {

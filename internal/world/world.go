@@ -78,7 +78,7 @@ func Alike(before, after *World) func(xds.Node) bool {
 // pods that they select. The caller closes the World. ctx holds for questions, too.
 func Open(ctx context.Context, in Input) (*World, error) {
 	g, err := generator.New(ctx, generator.Input{
-		Objects: in.Objects, MeshConfig: in.MeshConfig, Cluster: in.Mesh.Cluster, FromFiles: !in.Running, Common: in.Common,
+		Objects: in.Objects, MeshConfig: in.MeshConfig, Cluster: in.Mesh.Cluster, ClusterDomain: in.Mesh.ClusterDomain, FromFiles: !in.Running, Common: in.Common,
 	})
 	if err != nil {
 		return nil, err
@@ -174,24 +174,33 @@ func (b bound) Config(node xds.Node) (*xds.Config, error) { return b.Mesh.Config
 func Typed(objects []client.Object) []runtime.Object {
 	var out []runtime.Object
 	for _, object := range objects {
-		u, ok := object.(*unstructured.Unstructured)
-		if !ok {
-			out = append(out, object)
-			continue
-		}
-		var typed runtime.Object
-		switch u.GetKind() {
-		case "ServiceEntry":
-			typed = &networkingv1.ServiceEntry{}
-		case "WorkloadEntry":
-			typed = &networkingv1.WorkloadEntry{}
-		default:
-			continue
-		}
-		// What cannot be converted is refused by the generator, which says so.
-		if runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, typed) == nil {
+		if typed := As(object, entries); typed != nil {
 			out = append(out, typed)
 		}
 	}
 	return out
+}
+
+var entries = map[string]func() runtime.Object{
+	"ServiceEntry":  func() runtime.Object { return &networkingv1.ServiceEntry{} },
+	"WorkloadEntry": func() runtime.Object { return &networkingv1.WorkloadEntry{} },
+}
+
+// As gives an object the Go type of its kind; nil for kinds that are not among these,
+// and for what cannot be converted: the generator refuses that, and says so. What has a
+// type keeps it.
+func As(object client.Object, kinds map[string]func() runtime.Object) runtime.Object {
+	u, ok := object.(*unstructured.Unstructured)
+	if !ok {
+		return object
+	}
+	fresh := kinds[u.GetKind()]
+	if fresh == nil {
+		return nil
+	}
+	typed := fresh()
+	if runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, typed) != nil {
+		return nil
+	}
+	return typed
 }

@@ -25,6 +25,7 @@ const (
 	metaName           = "NAME"
 	metaAddresses      = "INSTANCE_IPS"
 	metaMesh           = "MESH_ID"
+	metaAnnotations    = "ANNOTATIONS"
 )
 
 // Announcement is the node as it presents itself to istiod. Where the metadata
@@ -88,6 +89,13 @@ func ParseAnnouncement(announced *corev3.Node) (Node, error) {
 		if mode := text(metaInterception); mode != "" {
 			n.Interception = Interception(mode)
 		}
+	}
+	if said := metadata.GetFields()[metaAnnotations].GetStructValue(); said != nil {
+		annotations := make(map[string]string, len(said.Fields))
+		for k, v := range said.Fields {
+			annotations[k] = v.GetStringValue()
+		}
+		n.Capture = captureOf(annotations)
 	}
 	if labels := metadata.GetFields()[metaLabels].GetStructValue(); labels != nil {
 		n.Labels = make(map[string]string, len(labels.Fields))

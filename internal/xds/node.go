@@ -58,6 +58,8 @@ type Node struct {
 	Cluster string
 	// Interception is empty for routers and waypoints.
 	Interception Interception
+	// Capture is which connections go past a sidecar; Inbound and Outbound read it.
+	Capture Capture
 	// Version is the Istio version that the proxy announces (ISTIO_VERSION);
 	// istiod writes for it. Empty: the version of whoever writes.
 	Version string

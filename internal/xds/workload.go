@@ -73,7 +73,7 @@ func podNode(pod *corev1.Pod) (Node, bool) {
 	n := Node{
 		Type: Sidecar, Name: pod.Name, Namespace: pod.Namespace,
 		ServiceAccount: pod.Spec.ServiceAccountName, Labels: pod.Labels,
-		Interception: Interception(pod.Annotations["sidecar.istio.io/interceptionMode"]),
+		Interception: Interception(pod.Annotations["sidecar.istio.io/interceptionMode"]), Capture: captureOf(pod.Annotations),
 	}
 	switch {
 	case pod.Labels[managedLabel] == meshManaged:

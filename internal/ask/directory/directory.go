@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	networkingapi "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -29,6 +30,7 @@ type Directory struct {
 	// hosts are those of ServiceEntries.
 	hosts map[string]*Service
 	order []*Service
+	pods  []Pod
 	// unfollowed as in Unfollowed.
 	unfollowed map[netip.Addr]string
 }
@@ -48,14 +50,29 @@ type Service struct {
 	Endpoints []netip.Addr
 	// External is true for hosts of ServiceEntries.
 	External bool
+	// Outside is true for those of them that are said to be outside of the mesh.
+	Outside bool
+
+	// numbers are those of ports that the Service has by name.
+	numbers map[endpointPort]uint16
+}
+
+// endpointPort is a port of a Service, by its number there, at one of its endpoints.
+type endpointPort struct {
+	address netip.Addr
+	port    uint16
 }
 
 // Port is a port of a Service.
 type Port struct {
 	Name   string
 	Number uint16
-	// Target is the port of its workloads; 0 where it is not known.
+	// Target is the port of its workloads; 0 where it is not known. Where workloads have
+	// the port by name, their numbers may be different: this is the first one's, and
+	// TargetAt knows the others.
 	Target uint16
+	// targetName is the target where it is one; empty for a number.
+	targetName string
 	// Protocol is as the Service says it: appProtocol, or the part of the name
 	// before the dash; empty for none.
 	Protocol string
@@ -65,12 +82,15 @@ type Port struct {
 // are left out. Domain is the DNS suffix of Services; empty is cluster.local.
 func New(objects []runtime.Object, domain string) *Directory {
 	d := &Directory{domain: cmp.Or(domain, "cluster.local"), services: map[model.Name]*Service{}, hosts: map[string]*Service{}, unfollowed: map[netip.Addr]string{}}
+	namespaces := slices.DeleteFunc(slices.Clone(objects), func(o runtime.Object) bool { _, is := o.(*corev1.Namespace); return !is })
 	for _, object := range objects {
 		switch o := object.(type) {
 		case *corev1.Service:
 			d.addService(o)
 		case *networkingv1.ServiceEntry:
 			d.addEntry(o)
+		case *corev1.Pod:
+			d.addPod(o, namespaces)
 		}
 	}
 	for _, object := range objects {
@@ -108,8 +128,8 @@ func (d *Directory) addService(o *corev1.Service) {
 			// What is asked about goes over TCP.
 			continue
 		}
-		port := Port{Name: p.Name, Number: uint16(p.Port), Target: uint16(p.TargetPort.IntValue())}
-		if p.TargetPort.IntValue() == 0 && p.TargetPort.StrVal == "" {
+		port := Port{Name: p.Name, Number: uint16(p.Port), Target: uint16(p.TargetPort.IntVal), targetName: p.TargetPort.StrVal}
+		if port.Target == 0 && port.targetName == "" {
 			port.Target = port.Number
 		}
 		port.Protocol, _, _ = strings.Cut(p.Name, "-")
@@ -148,7 +168,8 @@ func (d *Directory) addAmbient(o *corev1.Service, objects []runtime.Object) {
 
 func (d *Directory) addEntry(o *networkingv1.ServiceEntry) {
 	for _, host := range o.Spec.GetHosts() {
-		s := &Service{Name: model.Name{Namespace: o.Namespace, Name: o.Name}, Host: strings.ToLower(host), External: true}
+		s := &Service{Name: model.Name{Namespace: o.Namespace, Name: o.Name}, Host: host, External: true,
+			Outside: o.Spec.GetLocation() == networkingapi.ServiceEntry_MESH_EXTERNAL}
 		for _, ip := range o.Spec.GetAddresses() {
 			if address, err := netip.ParseAddr(ip); err == nil {
 				s.Addresses = append(s.Addresses, address)
@@ -165,7 +186,8 @@ func (d *Directory) addEntry(o *networkingv1.ServiceEntry) {
 				Protocol: strings.ToLower(p.GetProtocol()),
 			})
 		}
-		d.hosts[s.Host] = s
+		// Names are the same whatever their case; Istio keeps the one that is written.
+		d.hosts[strings.ToLower(host)] = s
 		d.order = append(d.order, s)
 	}
 }
@@ -178,18 +200,62 @@ func (d *Directory) addEndpoints(o *discoveryv1.EndpointSlice) {
 	}
 	for _, e := range o.Endpoints {
 		for _, ip := range e.Addresses {
-			if address, err := netip.ParseAddr(ip); err == nil && !slices.Contains(s.Endpoints, address) {
-				s.Endpoints = append(s.Endpoints, address)
+			if address, err := netip.ParseAddr(ip); err == nil {
+				s.addEndpoint(address, o.Ports)
 			}
 		}
 	}
-	for _, p := range o.Ports {
-		for i := range s.Ports {
-			if p.Port != nil && p.Name != nil && *p.Name == s.Ports[i].Name && s.Ports[i].Target == 0 {
-				s.Ports[i].Target = uint16(*p.Port)
+}
+
+// addEndpoint notes an address, and which numbers the ports have there that the
+// Service has by name. No ports: nobody says.
+func (s *Service) addEndpoint(address netip.Addr, ports []discoveryv1.EndpointPort) {
+	if !slices.Contains(s.Endpoints, address) {
+		s.Endpoints = append(s.Endpoints, address)
+	}
+	for i := range s.Ports {
+		if s.Ports[i].targetName == "" || len(ports) == 0 {
+			continue
+		}
+		number := uint16(0)
+		for _, p := range ports {
+			if p.Port != nil && p.Name != nil && *p.Name == s.Ports[i].Name {
+				number = uint16(*p.Port)
 			}
 		}
+		s.note(&s.Ports[i], address, number)
 	}
+}
+
+// note notes the number of a port at an endpoint; 0: it does not have it.
+func (s *Service) note(p *Port, address netip.Addr, number uint16) {
+	if s.numbers == nil {
+		s.numbers = map[endpointPort]uint16{}
+	}
+	at := endpointPort{address, p.Number}
+	s.numbers[at] = cmp.Or(s.numbers[at], number)
+	p.Target = cmp.Or(p.Target, number)
+}
+
+// TargetAt is the number that a port has at an endpoint; 0: it does not have the port,
+// or the number is not known.
+func (s *Service) TargetAt(p Port, address netip.Addr) uint16 {
+	if number, noted := s.numbers[endpointPort{address, p.Number}]; noted {
+		return number
+	}
+	return p.Target
+}
+
+// Targets are the numbers that a port has at the endpoints, in order.
+func (s *Service) Targets(p Port) []uint16 {
+	var out []uint16
+	for _, address := range s.Endpoints {
+		if number := s.TargetAt(p, address); number != 0 && !slices.Contains(out, number) {
+			out = append(out, number)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // addWorkload notes a WorkloadEntry as an endpoint of the Services that select it
@@ -210,13 +276,17 @@ func (d *Directory) addWorkload(entry *networkingv1.WorkloadEntry, objects []run
 			continue
 		}
 		s := d.services[model.Name{Namespace: o.Namespace, Name: o.Name}]
-		if s == nil || slices.Contains(s.Endpoints, address) {
+		if s == nil {
 			continue
 		}
-		s.Endpoints = append(s.Endpoints, address)
+		s.addEndpoint(address, nil)
 		for i := range s.Ports {
-			if number := entry.Spec.GetPorts()[s.Ports[i].Name]; number != 0 && s.Ports[i].Target == 0 {
-				s.Ports[i].Target = uint16(number)
+			// A port of the entry is found by the name of the target, else by that of the
+			// Service's port (serviceInstanceFromWorkloadInstance).
+			port := &s.Ports[i]
+			number := uint16(entry.Spec.GetPorts()[cmp.Or(port.targetName, port.Name)])
+			if number != 0 || port.targetName != "" {
+				s.note(port, address, number)
 			}
 		}
 	}

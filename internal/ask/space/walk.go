@@ -4,6 +4,7 @@
 package space
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -424,9 +425,9 @@ func (w *walker) ends(assignment *endpointv3.ClusterLoadAssignment) []cluster.En
 	for _, e := range all {
 		alike := ""
 		if len(all) > 1 {
-			alike = e.Metadata.String()
+			alike = fmt.Sprintf("%s %d ", e.Metadata.String(), e.Address.Port())
 			for _, n := range w.side.Proxies.At(e.Address.Addr()) {
-				alike += n.Namespace + "/" + n.ServiceAccount + "/" + labels(n)
+				alike += n.Namespace + "/" + n.ServiceAccount + "/" + labels(n) + n.Capture.String()
 			}
 		}
 		if !slices.Contains(seen, alike) && len(seen) < maxEndpoints {

@@ -9,11 +9,11 @@ import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/trellis-mesh/trellis/internal/mtls/resolve"
+	"github.com/trellis-mesh/trellis/internal/world"
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
@@ -27,9 +27,12 @@ func (m *Mesh) Policies() (*resolve.Resolver, bool) {
 	if m.generated == nil && m.Objects == nil {
 		return nil, false
 	}
-	in := resolve.Input{RootNamespace: m.About.RootNamespace, Domain: m.About.ClusterDomain}
+	in := resolve.Input{RootNamespace: m.About.RootNamespace, Domain: m.About.ClusterDomain, ManualTLS: !m.About.AutoMutualTLS}
+	if m.About.PrivateRules {
+		in.DefaultExportTo = []string{"."}
+	}
 	for _, object := range slices.Concat(m.Objects, m.input.Objects) {
-		switch o := typed(object).(type) {
+		switch o := world.As(object, policies).(type) {
 		case *networkingv1.DestinationRule:
 			if !m.refused("DestinationRule", o) {
 				in.DestinationRules = append(in.DestinationRules, dated(o, o.DeepCopy))
@@ -64,25 +67,8 @@ func dated[T client.Object](o T, copied func() T) T {
 	return out
 }
 
-// typed is an object of a file in the form of its kind, where it is one that is looked
-// for.
-func typed(object client.Object) runtime.Object {
-	u, ok := object.(*unstructured.Unstructured)
-	if !ok {
-		return object
-	}
-	var out runtime.Object
-	switch u.GetKind() {
-	case "DestinationRule":
-		out = &networkingv1.DestinationRule{}
-	case "PeerAuthentication":
-		out = &securityv1.PeerAuthentication{}
-	default:
-		return nil
-	}
-	// What cannot be converted is refused by the generator, which says so.
-	if runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, out) != nil {
-		return nil
-	}
-	return out
+// policies are the kinds that are looked for.
+var policies = map[string]func() runtime.Object{
+	"DestinationRule":    func() runtime.Object { return &networkingv1.DestinationRule{} },
+	"PeerAuthentication": func() runtime.Object { return &securityv1.PeerAuthentication{} },
 }

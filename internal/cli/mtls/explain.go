@@ -4,6 +4,7 @@
 package mtls
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -129,14 +130,17 @@ func explained(b *strings.Builder, e *Explained) {
 		fmt.Fprintf(b, "  %s%s\n", e.Why, got(e.Code, e.Flags))
 	}
 	if r := e.Rule; r != nil {
-		fmt.Fprintf(b, "  what the client sends\n    %s\n    %s\n", r.Why, r.TLS)
+		fmt.Fprintf(b, "  what the client sends\n    %s\n", r.Why)
+		if r.TLS != "" {
+			fmt.Fprintf(b, "    %s\n", r.TLS)
+		}
 		if r.Contradiction != "" {
 			fmt.Fprintf(b, "    %s\n", r.Contradiction)
 		}
 		considered(b, r.Candidates)
 	}
 	for _, m := range e.Modes {
-		fmt.Fprintf(b, "  what %s takes on port %d: %s\n    %s\n", m.Workload, m.Port, m.Mode, m.Why)
+		fmt.Fprintf(b, "  what %s takes on port %d: %s\n    %s\n", m.Workload, m.Port, cmp.Or(string(m.Mode), "no mode"), m.Why)
 		considered(b, m.Candidates)
 	}
 	if len(e.Attempts) > 0 {

@@ -58,6 +58,8 @@ type Fix struct {
 	Tried []string `json:"tried,omitempty"`
 
 	proposal *repair.Proposal
+	// after is the mesh with the change.
+	after *mesh.Mesh
 }
 
 func newFix(s *streams.Streams) *cobra.Command {
@@ -134,18 +136,12 @@ func fix(ctx context.Context, m *mesh.Mesh, q question) (view *FixView, err erro
 			view.Fixes = append(view.Fixes, *one)
 			continue
 		}
-		object := one.proposal.Object.DeepCopy()
-		object.SetGroupVersionKind(destinationRule)
-		next, err := now.With(ctx, object)
-		if err != nil {
-			return nil, err
-		}
-		if now != m {
-			if err := now.Close(); err != nil {
-				return nil, errors.Join(err, next.Close())
+		last := now
+		if now = one.after; last != m {
+			if err := last.Close(); err != nil {
+				return nil, err
 			}
 		}
-		now = next
 		view.add(one)
 	}
 }

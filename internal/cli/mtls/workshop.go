@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
@@ -40,13 +41,13 @@ func newWorkshop(m *mesh.Mesh) (w *workshop, known bool) {
 // resolve finds the first proposal that resolves a row and does nothing else.
 func (w *workshop) resolve(ctx context.Context, client mtls.Client, target mtls.Target, row mtls.Row) (*Fix, error) {
 	out := &Fix{Row: row, Advice: advice(client, target, &row)}
-	if client.Node == nil {
+	if client.Node == nil || row.Past != "" {
 		return out, nil
 	}
 	proposals := w.propose(client, target, &row)
 	for i := range proposals {
 		p := &proposals[i]
-		effect, why, err := w.try(ctx, client, target, &row, p)
+		after, effect, why, err := w.try(ctx, client, target, &row, p)
 		if err != nil {
 			return nil, err
 		}
@@ -54,9 +55,10 @@ func (w *workshop) resolve(ctx context.Context, client mtls.Client, target mtls.
 			out.Tried = append(out.Tried, p.String()+": "+why)
 			continue
 		}
+		out.after = after
 		object, err := written(p.Object, destinationRule)
 		if err != nil {
-			return nil, err
+			return nil, errors.Join(err, after.Close())
 		}
 		out.Change, out.Advice, out.Object, out.Effect, out.Place = p.String(), "", object, effect, position(w.mesh, p)
 		out.proposal = p
@@ -84,13 +86,16 @@ type Attempt struct {
 
 // attempts tries all proposals for a row.
 func (w *workshop) attempts(ctx context.Context, client mtls.Client, target mtls.Target, row *mtls.Row) ([]Attempt, error) {
-	if client.Node == nil {
+	if client.Node == nil || row.Past != "" {
 		return nil, nil
 	}
 	var out []Attempt
 	proposals := w.propose(client, target, row)
 	for i := range proposals {
-		effect, why, err := w.try(ctx, client, target, row, &proposals[i])
+		after, effect, why, err := w.try(ctx, client, target, row, &proposals[i])
+		if err == nil && after != nil {
+			err = after.Close()
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -101,25 +106,37 @@ func (w *workshop) attempts(ctx context.Context, client mtls.Client, target mtls
 
 // advice is for conflicts that no DestinationRule resolves.
 func advice(client mtls.Client, target mtls.Target, row *mtls.Row) string {
+	if row.Past != "" {
+		return fmt.Sprintf("the connections of %s go past its proxy (%s), which no DestinationRule changes: take that away, or let the workloads take plaintext", client, row.Past)
+	}
 	if client.Node == nil {
 		port, _ := target.Service.Port(row.Port)
-		return fmt.Sprintf("%s has no proxy: give it one (label sidecar.istio.io/inject=true on its pods, or istio-injection=enabled on its namespace), or let port %d of the workloads take plaintext until it has (PeerAuthentication, portLevelMtls PERMISSIVE)", client, port.Target)
+		numbers := strings.ReplaceAll(strings.Trim(fmt.Sprint(target.Service.Targets(port)), "[]"), " ", ", ")
+		return fmt.Sprintf("%s has no proxy: give it one (label sidecar.istio.io/inject=true on its pods, or istio-injection=enabled on its namespace), or let port %s of the workloads take plaintext until it has (PeerAuthentication, portLevelMtls PERMISSIVE)", client, numbers)
 	}
 	return "none of the changes of DestinationRules that were tried resolves it without another effect: see trellis mtls explain for what decides"
 }
 
-// try makes the mesh anew with a proposal. Why says what is wrong with it; empty: nothing.
-func (w *workshop) try(ctx context.Context, client mtls.Client, target mtls.Target, row *mtls.Row, p *repair.Proposal) (effect *repair.Effect, why string, err error) {
+// try makes the mesh anew with a proposal. Why says what is wrong with it; empty: nothing,
+// and the caller closes the mesh.
+func (w *workshop) try(ctx context.Context, client mtls.Client, target mtls.Target, row *mtls.Row, p *repair.Proposal) (after *mesh.Mesh, effect *repair.Effect, why string, err error) {
 	if owner := generatedFor(p.Object); owner != "" && !p.Adds {
-		return nil, "Trellis made it for " + owner + ", and would put it back", nil
+		return nil, nil, "Trellis made it for " + owner + ", and would put it back", nil
 	}
 	object := p.Object.DeepCopy()
 	object.SetGroupVersionKind(destinationRule)
-	after, err := w.mesh.With(ctx, object)
-	if err != nil {
-		return nil, "", err
+	if after, err = w.mesh.With(ctx, object); err != nil {
+		return nil, nil, "", err
 	}
-	defer func() { err = errors.Join(err, after.Close()) }()
+	if effect, why, err = w.compare(after, client, target, row, object); err != nil || why != "" {
+		return nil, nil, why, errors.Join(err, after.Close())
+	}
+	return after, effect, "", nil
+}
+
+// compare says what is wrong with a mesh that has a changed object, or else what the
+// change does.
+func (w *workshop) compare(after *mesh.Mesh, client mtls.Client, target mtls.Target, row *mtls.Row, object *networkingv1.DestinationRule) (effect *repair.Effect, why string, err error) {
 	rules, _ := after.Policies()
 	checker := mtls.New(after.World, rules)
 	if why := unresolved(after, checker, client, target, row, object); why != "" {

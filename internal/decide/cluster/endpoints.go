@@ -5,6 +5,7 @@ package cluster
 
 import (
 	"net/netip"
+	"slices"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
@@ -34,8 +35,8 @@ type Endpoint struct {
 const transportMatch = "envoy.transport_socket_match"
 
 // Endpoints are those of the best priority that has a healthy one, with the
-// shares that localities and endpoints are weighted by. Which of several equal
-// ones a client takes is chance.
+// shares that localities and endpoints are weighted by, in order of their addresses.
+// Which of several equal ones a client takes is chance.
 func Endpoints(assignment *endpointv3.ClusterLoadAssignment) []Endpoint {
 	best := uint32(0)
 	found := false
@@ -60,6 +61,8 @@ func Endpoints(assignment *endpointv3.ClusterLoadAssignment) []Endpoint {
 			out = append(out, e)
 		}
 	}
+	// istiod gives those of several EndpointSlices in any order.
+	slices.SortStableFunc(out, func(a, b Endpoint) int { return a.Address.Compare(b.Address) })
 	return out
 }
 

@@ -239,7 +239,7 @@ func (f *finder) at(to netip.AddrPort, authority string) *mtls.Target {
 	host, _, _ := strings.Cut(authority, ":")
 	var first *mtls.Target
 	for _, s := range f.services[to.Addr()] {
-		at := slices.IndexFunc(s.Ports, func(p directory.Port) bool { return p.Target == to.Port() })
+		at := slices.IndexFunc(s.Ports, func(p directory.Port) bool { return s.TargetAt(p, to.Addr()) == to.Port() })
 		if at < 0 {
 			continue
 		}

@@ -81,8 +81,9 @@ func wishes(row *mtls.Row) []wish {
 func Propose(row *mtls.Row, rules *resolve.Resolver, client resolve.Client, service resolve.Service) []Proposal {
 	trace := rules.DestinationRule(client, service)
 	tls := trace.TLS(row.Port, row.Subset)
+	wanted := slices.DeleteFunc(wishes(row), func(w wish) bool { return w == auto && !rules.Decides() })
 	var out []Proposal
-	for _, w := range wishes(row) {
+	for _, w := range wanted {
 		if trace.Rule == nil {
 			out = append(out, fresh(rules, service, service.Namespace, row.Port, w)...)
 			continue
@@ -91,7 +92,7 @@ func Propose(row *mtls.Row, rules *resolve.Resolver, client resolve.Client, serv
 			out = append(out, *edit)
 		}
 	}
-	for _, w := range wishes(row) {
+	for _, w := range wanted {
 		if trace.Rule == nil {
 			out = append(out, fresh(rules, service, client.Namespace, row.Port, w)...)
 			continue

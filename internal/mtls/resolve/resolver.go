@@ -31,6 +31,9 @@ type Input struct {
 	DefaultExportTo []string
 	// Domain is the DNS suffix of Services; empty is cluster.local.
 	Domain string
+	// ManualTLS says that Istio does not decide about TLS where no rule does
+	// (meshConfig.enableAutoMtls is false).
+	ManualTLS bool
 }
 
 // Resolver answers. It is immutable and safe for concurrent use.
@@ -46,6 +49,7 @@ type Resolver struct {
 	rootLocal       *index
 	// defaultPrivate is true where rules without exportTo stay in their namespace.
 	defaultPrivate bool
+	manualTLS      bool
 
 	// policies are by namespace, in the order in which istiod reads them.
 	policies map[string][]*policy
@@ -79,12 +83,15 @@ func New(in Input) *Resolver {
 	r := &Resolver{
 		root: cmp.Or(in.RootNamespace, "istio-system"), domain: cmp.Or(in.Domain, "cluster.local"),
 		// Of the mesh's default only this counts (setDestinationRules).
-		defaultPrivate: slices.Contains(in.DefaultExportTo, private),
+		defaultPrivate: slices.Contains(in.DefaultExportTo, private), manualTLS: in.ManualTLS,
 	}
 	r.addRules(in.DestinationRules)
 	r.addPolicies(in.PeerAuthentications)
 	return r
 }
+
+// Decides reports whether Istio decides about TLS where no rule does.
+func (r *Resolver) Decides() bool { return !r.manualTLS }
 
 // Object is the DestinationRule of a name, as it is written; nil for none. Read only.
 func (r *Resolver) Object(name model.Name) *networkingv1.DestinationRule {

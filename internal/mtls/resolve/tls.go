@@ -62,6 +62,7 @@ type TLSTrace struct {
 	rule   *Rule
 	port   uint16
 	subset string
+	manual bool
 }
 
 // Agree reports whether both readings say the same mode.
@@ -70,7 +71,7 @@ func (t TLSTrace) Agree() bool { return t.Cluster.Mode() == t.Endpoints.Mode() }
 // TLS says what the rule in force says of TLS for a port of the service and a subset,
 // which is empty for none.
 func (t *RuleTrace) TLS(port uint16, subset string) TLSTrace {
-	out := TLSTrace{rule: t.Rule, port: port, subset: subset}
+	out := TLSTrace{rule: t.Rule, port: port, subset: subset, manual: t.resolver.manualTLS}
 	switch {
 	case t.Rule == nil:
 		out.NoCluster = subset != ""
@@ -179,7 +180,7 @@ func (t TLSTrace) Why() string {
 	case t.rule == nil && t.subset != "":
 		return fmt.Sprintf("No DestinationRule is in force, so there is no subset %s.", t.subset)
 	case t.rule == nil:
-		return "No DestinationRule is in force, so Istio decides about TLS by itself."
+		return fmt.Sprintf("No DestinationRule is in force, so %s.", t.otherwise("Istio decides about TLS by itself"))
 	case t.NoCluster:
 		return fmt.Sprintf("DestinationRule %s has no subset %s.", full(t.rule.Name), t.subset)
 	}
@@ -188,7 +189,7 @@ func (t TLSTrace) Why() string {
 	case !t.Agree():
 		why = fmt.Sprintf("For port %d the client's cluster is made with %s, but its endpoints are marked by %s", t.port, t.Cluster.said(), t.Endpoints.said())
 	case t.Cluster.Settings == nil:
-		why = fmt.Sprintf("DestinationRule %s says nothing of TLS for port %d, so Istio decides by itself", full(t.rule.Name), t.port)
+		why = fmt.Sprintf("DestinationRule %s says nothing of TLS for port %d, so %s", full(t.rule.Name), t.port, t.otherwise("Istio decides by itself"))
 	default:
 		why = fmt.Sprintf("For port %d it is %s", t.port, t.Cluster.said())
 	}
@@ -196,6 +197,14 @@ func (t TLSTrace) Why() string {
 		why += "; " + t.Dropped
 	}
 	return why + "."
+}
+
+// otherwise is what follows where no rule speaks of TLS.
+func (t TLSTrace) otherwise(auto string) string {
+	if t.manual {
+		return "plaintext is sent, since the mesh does not have Istio decide (enableAutoMtls is false)"
+	}
+	return auto
 }
 
 // said is the mode and where it is.

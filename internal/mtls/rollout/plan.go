@@ -80,7 +80,11 @@ func stageOf(s *directory.Service, proxies decide.Proxies, policies *resolve.Res
 			}
 			found = true
 			for _, p := range s.Ports {
-				trace := policies.PeerAuthentication(resolve.Workload{Namespace: n.Namespace, Labels: n.Labels}, p.Target)
+				if captured, _ := n.Inbound(s.TargetAt(p, address)); captured == xds.Past {
+					// No PeerAuthentication changes what the application takes.
+					continue
+				}
+				trace := policies.PeerAuthentication(resolve.Workload{Namespace: n.Namespace, Labels: n.Labels}, s.TargetAt(p, address))
 				if weaker(trace.Mode, out.Mode) {
 					out.Mode = trace.Mode
 					out.Object, out.Change = tightened(s, trace)
@@ -138,7 +142,7 @@ func Judge(stages []Stage, before, after []mtls.Row, proxied func(client string)
 	for i := range after {
 		row := &after[i]
 		stage, old := at[row.Host], was[key(row)]
-		if stage == nil || old == nil || old.Status != mtls.OK {
+		if stage == nil || old == nil || old.Status != mtls.OK && !old.Breaks(row) {
 			continue
 		}
 		if row.Status == mtls.OK {

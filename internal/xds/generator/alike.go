@@ -62,7 +62,7 @@ var reach = map[config.GroupVersionKind]struct{ namespace, onTheWay bool }{
 
 func changeBetween(before, after *Generator) *change {
 	c := &change{namespaces: map[string]bool{}}
-	c.anywhere = !proto.Equal(before.input.mesh, after.input.mesh) || !proto.Equal(before.input.networks, after.input.networks) ||
+	c.anywhere = before.input.domain != after.input.domain || !proto.Equal(before.input.mesh, after.input.mesh) || !proto.Equal(before.input.networks, after.input.networks) ||
 		!reflect.DeepEqual(before.nodes, after.nodes) || !reflect.DeepEqual(before.problems, after.problems) ||
 		!sameObjects(before.objects, after.objects)
 	if c.anywhere {

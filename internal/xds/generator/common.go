@@ -134,7 +134,7 @@ func (g *Generator) follow(ctx context.Context, of *leader) (bool, error) {
 // changedPolicies are the kinds of those that differ, if nothing else does. The ambient
 // index is not made from what is read here.
 func changedPolicies(before, after *gathered, changed []config.Config) ([]kind.Kind, bool) {
-	if features.EnableAmbient || !proto.Equal(before.mesh, after.mesh) || !proto.Equal(before.networks, after.networks) ||
+	if features.EnableAmbient || before.domain != after.domain || !proto.Equal(before.mesh, after.mesh) || !proto.Equal(before.networks, after.networks) ||
 		!sameObjects(before.kube, after.kube) {
 		return nil, false
 	}

@@ -4,6 +4,8 @@
 package generator
 
 import (
+	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -27,7 +29,7 @@ import (
 func Complete(objects []client.Object) []client.Object {
 	c := &completion{
 		pods: netip.MustParseAddr("198.18.0.1"), services: netip.MustParseAddr("198.19.0.1"),
-		injected: map[string]bool{}, sliced: map[model.Name]bool{},
+		injected: map[string]bool{}, forbidden: map[string]bool{}, sliced: map[model.Name]bool{},
 	}
 	objects = slices.Clone(objects)
 	slices.SortStableFunc(objects, func(a, b client.Object) int {
@@ -36,6 +38,7 @@ func Complete(objects []client.Object) []client.Object {
 	for _, object := range objects {
 		switch o := object.(type) {
 		case *corev1.Namespace:
+			c.forbidden[o.Name] = o.Labels["istio-injection"] == "disabled"
 			c.injected[o.Name] = o.Labels["istio-injection"] == "enabled" ||
 				o.Labels["istio.io/rev"] != "" && o.Labels["istio-injection"] != "disabled"
 		case *discoveryv1.EndpointSlice:
@@ -62,7 +65,7 @@ func Complete(objects []client.Object) []client.Object {
 	}
 	for _, service := range services {
 		if !c.sliced[model.Name{Namespace: service.Namespace, Name: service.Name}] && len(service.Spec.Selector) > 0 {
-			out = append(out, c.slice(service))
+			out = append(out, c.slices(service)...)
 		}
 	}
 	return out
@@ -73,6 +76,8 @@ type completion struct {
 	pods, services netip.Addr
 	// injected are namespaces whose pods get a sidecar.
 	injected map[string]bool
+	// forbidden are namespaces whose pods get none, whatever they ask for.
+	forbidden map[string]bool
 	// sliced are Services that have an EndpointSlice already.
 	sliced map[model.Name]bool
 	all    []*corev1.Pod
@@ -109,13 +114,18 @@ func (c *completion) podOf(namespace, name string, template *corev1.PodTemplateS
 	return c.pod(pod)
 }
 
-// pod takes the injector's decision (pkg/kube/inject/inject.go, injectRequired):
-// the pod's label over its namespace's.
+// injectName is a label, and was an annotation before.
+const injectName = "sidecar.istio.io/inject"
+
+// pod takes the injector's decision (pkg/kube/inject/inject.go, injectRequired): the
+// pod's label over its annotation, and both over its namespace's label. An annotation
+// alone does not lead a pod to the injector.
 func (c *completion) pod(pod *corev1.Pod) *corev1.Pod {
 	inject := c.injected[pod.Namespace]
-	switch pod.Labels["sidecar.istio.io/inject"] {
+	switch cmp.Or(pod.Labels[injectName], pod.Annotations[injectName]) {
 	case "true":
-		inject = true
+		// It takes a label of the pod or of its namespace to come to the injector.
+		inject = inject || pod.Labels[injectName] == "true" && !c.forbidden[pod.Namespace]
 	case "false":
 		inject = false
 	}
@@ -142,8 +152,21 @@ func (c *completion) pod(pod *corev1.Pod) *corev1.Pod {
 	if pod.Spec.ServiceAccountName == "" {
 		pod.Spec.ServiceAccountName = "default"
 	}
+	nameProtocols(pod)
 	c.all = append(c.all, pod)
 	return pod
+}
+
+// nameProtocols sets what the API server would default: istiod finds a target port by
+// its name and its protocol.
+func nameProtocols(pod *corev1.Pod) {
+	for i := range pod.Spec.Containers {
+		for j := range pod.Spec.Containers[i].Ports {
+			if port := &pod.Spec.Containers[i].Ports[j]; port.Protocol == "" {
+				port.Protocol = corev1.ProtocolTCP
+			}
+		}
+	}
 }
 
 // service sets what the API server would default.
@@ -167,34 +190,52 @@ func (c *completion) service(service *corev1.Service) *corev1.Service {
 	return service
 }
 
-// slice is what the endpoint controller would make. Pods whose named target ports
-// have different numbers would be in different slices; the pods of one Service in
-// files hardly ever do, and those that do not have the first one's are left out.
-func (c *completion) slice(service *corev1.Service) *discoveryv1.EndpointSlice {
-	out := &discoveryv1.EndpointSlice{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: service.Namespace, Name: service.Name,
-			Labels: map[string]string{discoveryv1.LabelServiceName: service.Name},
-		},
-		AddressType: discoveryv1.AddressTypeIPv4,
-	}
-	first := true
+// slices are what the endpoint controller would make: pods whose named target ports
+// have different numbers are in different ones, and so are those that lack a port. Those
+// that have none of the ports are no endpoints.
+func (c *completion) slices(service *corev1.Service) []client.Object {
+	var out []*discoveryv1.EndpointSlice
 	for _, pod := range c.all {
 		if pod.Namespace != service.Namespace || !model.Selects(service.Spec.Selector, pod.Labels) {
 			continue
 		}
 		ports := endpointPorts(service, pod)
-		if first {
-			out.Ports, first = ports, false
-		} else if !slices.EqualFunc(ports, out.Ports, samePort) {
+		if len(ports) == 0 && len(service.Spec.Ports) > 0 {
 			continue
 		}
+		at := slices.IndexFunc(out, func(s *discoveryv1.EndpointSlice) bool { return slices.EqualFunc(ports, s.Ports, samePort) })
+		if at < 0 {
+			at = len(out)
+			out = append(out, newSlice(service, at, ports))
+		}
 		ready := true
-		out.Endpoints = append(out.Endpoints, discoveryv1.Endpoint{
+		out[at].Endpoints = append(out[at].Endpoints, discoveryv1.Endpoint{
 			Addresses:  []string{pod.Status.PodIP},
 			Conditions: discoveryv1.EndpointConditions{Ready: &ready},
 			TargetRef:  &corev1.ObjectReference{Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name},
 		})
+	}
+	if len(out) == 0 {
+		out = append(out, newSlice(service, 0, nil))
+	}
+	objects := make([]client.Object, len(out))
+	for i := range out {
+		objects[i] = out[i]
+	}
+	return objects
+}
+
+// newSlice is the one of this number of a Service, without endpoints.
+func newSlice(service *corev1.Service, number int, ports []discoveryv1.EndpointPort) *discoveryv1.EndpointSlice {
+	out := &discoveryv1.EndpointSlice{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: service.Namespace, Name: service.Name,
+			Labels: map[string]string{discoveryv1.LabelServiceName: service.Name},
+		},
+		AddressType: discoveryv1.AddressTypeIPv4, Ports: ports,
+	}
+	if number > 0 {
+		out.Name = fmt.Sprintf("%s-%d", service.Name, number)
 	}
 	return out
 }

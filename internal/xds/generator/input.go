@@ -4,12 +4,12 @@
 package generator
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -35,6 +35,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/trellis-mesh/trellis/internal/parallel"
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
@@ -49,6 +50,8 @@ type Input struct {
 	MeshConfig string
 	// Cluster is Istio's id of the cluster; default Kubernetes.
 	Cluster string
+	// ClusterDomain is the DNS suffix of Services; default cluster.local.
+	ClusterDomain string
 	// FromFiles says that the objects were written by people and that nothing
 	// runs yet: pods are made from templates, addresses are given to Services and
 	// pods that have none, and EndpointSlices are made, as the controllers of a
@@ -63,11 +66,12 @@ const (
 	defaultCluster = "Kubernetes"
 	// rootNamespace is where the server of Istio's tests looks for what is its own.
 	rootNamespace = "istio-system"
-	clusterDomain = "cluster.local"
 )
 
 // gathered is the input in the forms that Istio's server takes.
 type gathered struct {
+	// domain is the DNS suffix of Services.
+	domain   string
 	mesh     *meshconfig.MeshConfig
 	networks *meshconfig.MeshNetworks
 	// kube are objects that Istio watches as they are.
@@ -86,7 +90,7 @@ var watched = map[string]bool{
 }
 
 func gather(in Input) (*gathered, error) {
-	g := &gathered{}
+	g := &gathered{domain: cmp.Or(in.ClusterDomain, defaultDomain)}
 	objects := make([]client.Object, 0, len(in.Objects))
 	for _, object := range in.Objects {
 		typed, err := g.typed(object)
@@ -139,22 +143,11 @@ func (g *gathered) readMesh(text, networks string) error {
 // which takes most of the time.
 func (g *gathered) addAll(objects []client.Object, common *Common) error {
 	read := make([]*configObject, len(objects))
-	var wait sync.WaitGroup
-	next := make(chan int)
-	for range runtime.GOMAXPROCS(0) {
-		wait.Go(func() {
-			for i := range next {
-				read[i] = readConfig(objects[i], g.newest, common)
-			}
-		})
-	}
-	for i, object := range objects {
-		if strings.HasSuffix(kindOf(object).Group, "istio.io") {
-			next <- i
+	parallel.Each(len(objects), runtime.GOMAXPROCS(0), func(i int) {
+		if strings.HasSuffix(kindOf(objects[i]).Group, "istio.io") {
+			read[i] = readConfig(objects[i], g.newest, g.domain, common)
 		}
-	}
-	close(next)
-	wait.Wait()
+	})
 	for i, object := range objects {
 		if err := g.add(object, read[i]); err != nil {
 			return err
@@ -165,6 +158,7 @@ func (g *gathered) addAll(objects []client.Object, common *Common) error {
 
 func (g *gathered) add(object client.Object, read *configObject) error {
 	kind := kindOf(object)
+	g.doubtDomain(kind.Kind, object.GetNamespace()+"/"+object.GetName())
 	switch {
 	case read != nil:
 		return g.addConfig(read)
@@ -236,7 +230,7 @@ type configObject struct {
 // readConfig takes an object as Istio's webhook would: an invalid one has a problem.
 // What is not created yet will be younger than all that is there, of which newest is
 // the youngest.
-func readConfig(object client.Object, newest time.Time, common *Common) (out *configObject) {
+func readConfig(object client.Object, newest time.Time, domain string, common *Common) (out *configObject) {
 	kind := kindOf(object)
 	where := object.GetNamespace() + "/" + object.GetName()
 	out = &configObject{object: object}
@@ -252,7 +246,7 @@ func readConfig(object client.Object, newest time.Time, common *Common) (out *co
 			TypeURL: kind.GroupVersion().String(), Detail: "this version of Istio does not know this kind"}
 		return out
 	}
-	if out.config, out.err = configOf(out.known, object); out.err != nil {
+	if out.config, out.err = configOf(out.known, object, domain); out.err != nil {
 		out.err = fmt.Errorf("reading %s %s: %w", kind.Kind, where, out.err)
 		return out
 	}
@@ -335,12 +329,12 @@ func (g *gathered) withoutFetching(where string, spec *securityapi.RequestAuthen
 func fetched(rule *securityapi.JWTRule) bool { return rule.GetJwks() == "" }
 
 // configOf shares the specification with the object where their types allow it.
-func configOf(known resource.Schema, object client.Object) (config.Config, error) {
+func configOf(known resource.Schema, object client.Object, domain string) (config.Config, error) {
 	switch object.(type) {
 	case *networkingv1.Gateway, *networkingv1.VirtualService, *networkingv1.DestinationRule, *networkingv1.ServiceEntry,
 		*networkingv1.WorkloadEntry, *networkingv1.Sidecar, *networkingv1alpha3.EnvoyFilter,
 		*securityv1.AuthorizationPolicy, *securityv1.PeerAuthentication, *securityv1.RequestAuthentication:
-		return crdclient.TranslateObject(object, known.GroupVersionKind(), clusterDomain), nil
+		return crdclient.TranslateObject(object, known.GroupVersionKind(), domain), nil
 	}
 	text, err := json.Marshal(object)
 	if err != nil {
@@ -350,7 +344,7 @@ func configOf(known resource.Schema, object client.Object) (config.Config, error
 	if err := json.Unmarshal(text, &read); err != nil {
 		return config.Config{}, err
 	}
-	c, err := crd.ConvertObject(known, &read, clusterDomain)
+	c, err := crd.ConvertObject(known, &read, domain)
 	if err != nil {
 		return config.Config{}, err
 	}

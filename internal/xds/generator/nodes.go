@@ -22,7 +22,7 @@ func nodes(g *gathered, cluster string) []xds.Node {
 		}
 	}
 	return xds.NodesOf(g.pods, entries, xds.Common{
-		TrustDomain: g.mesh.GetTrustDomain(), ClusterDomain: clusterDomain, Cluster: cluster,
+		TrustDomain: g.mesh.GetTrustDomain(), ClusterDomain: g.domain, Cluster: cluster,
 		Interception: xds.Interception(g.mesh.GetDefaultConfig().GetInterceptionMode().String()),
 	})
 }

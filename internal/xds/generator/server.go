@@ -117,6 +117,9 @@ func start(ctx context.Context, in *gathered, id string) (*plane, error) {
 			}
 			options.NetworksWatcher = meshwatcher.NewFixedNetworksWatcher(in.networks)
 			p.server = pilotxds.NewFakeDiscoveryServer(t, options)
+			if in.domain != defaultDomain {
+				inDomain(t, p.server, in, id, p.stop)
+			}
 			settled(ctx, t, p.server, in)
 			p.started = time.Now()
 			close(ready)
