@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -33,7 +34,7 @@ func (r *Reconciler) carryOut(ctx context.Context, rollout *v1alpha1.MutualTLSRo
 		return nil
 	}
 	if err := r.make(ctx, d.Make); err != nil {
-		if !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) && ctx.Err() == nil {
+		if lasting(err) {
 			r.mu.Lock()
 			r.refusals[ref(d.Make.Body.GetNamespace(), d.Make.Body.GetName())] = refusal{err.Error(), r.clock.Now()}
 			r.mu.Unlock()
@@ -59,6 +60,16 @@ func worst(errs []error) error {
 		return races[0]
 	}
 	return errors.Join(others...)
+}
+
+// lasting reports whether an API server would give the same answer again.
+func lasting(err error) bool {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsTooManyRequests(err) {
+		return false
+	}
+	code := status.Status().Code
+	return code >= http.StatusBadRequest && code < http.StatusInternalServerError
 }
 
 // remove deletes an object as it was read, and no other one of its name.
