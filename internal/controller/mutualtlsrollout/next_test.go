@@ -538,3 +538,37 @@ func TestAConditionKeepsTheTimeSinceWhichItHasItsStatus(t *testing.T) {
 		t.Errorf("the condition is %+v", c)
 	}
 }
+
+func TestAnOperatorThatEndsWhileItTakesAStageBackDoesNotMakeItAgain(t *testing.T) {
+	s := newScene(t, "a")
+	s.round()
+	s.pass(2 * time.Second)
+	s.fails("legacy/job", "a")
+	// The object is deleted, and the operator ends before that is written down.
+	s.delete("shop/trellis-rollout-a")
+	seen := s.seen
+	s.seen = nil
+	s.pass(10 * time.Second)
+	s.is(v1alpha1.RolloutWatching, "a Watching", "traffic is not seen")
+	s.has()
+	s.seen = seen
+	s.pass(2 * time.Second)
+	s.is(v1alpha1.RolloutSteppedBack, "a SteppedBack", "legacy/job")
+}
+
+func TestALongerWindowIsNoneOfWhichAPartIsForgotten(t *testing.T) {
+	s := newScene(t, "a")
+	s.rollout.Spec.Paused = true
+	s.plaintext("legacy/job", "a")
+	s.round()
+	s.pass(window + 2*time.Second)
+	s.is(v1alpha1.RolloutPaused, "a Pending")
+	s.seen.Edges, s.seen.From = nil, s.now
+	s.edit(func(spec *v1alpha1.MutualTLSRolloutSpec) {
+		spec.Paused, spec.Observation.Window.Duration = false, 10*time.Minute
+	})
+	s.pass(9 * time.Minute)
+	s.is(v1alpha1.RolloutWaiting, "a Pending")
+	s.pass(time.Minute + 2*time.Second)
+	s.is(v1alpha1.RolloutWatching, "a Watching")
+}

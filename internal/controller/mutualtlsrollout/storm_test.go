@@ -236,7 +236,7 @@ func (s *storm) checkMaking(before v1alpha1.MutualTLSRolloutStatus, d rollout.De
 }
 
 // seeds is how many storms there are.
-const seeds uint64 = 300
+const seeds uint64 = 100
 
 func TestWhateverHappensNoStageIsMadeThatMayShutSomebodyOut(t *testing.T) {
 	made := 0
