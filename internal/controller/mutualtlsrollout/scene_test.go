@@ -11,6 +11,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
@@ -157,9 +158,17 @@ func (s *scene) round() rollout.Decision {
 	s.rollout.Status = s.last.Status
 	s.events = append(s.events, s.last.Events...)
 	if m := s.last.Make; m != nil {
-		s.put(m.Body.GetNamespace()+"/"+m.Body.GetName(), m.Body.Object["spec"].(map[string]any))
+		s.create(m)
 	}
 	return s.last
+}
+
+func (s *scene) create(m *rollout.Making) {
+	spec, _, err := unstructured.NestedMap(m.Body.Object, "spec")
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.put(m.Body.GetNamespace()+"/"+m.Body.GetName(), spec)
 }
 
 func (s *scene) put(object string, spec map[string]any) {

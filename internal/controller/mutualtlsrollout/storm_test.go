@@ -155,7 +155,7 @@ func (s *storm) step() {
 	if m := d.Make; m != nil {
 		s.note("%s is made", m.Stage)
 		s.made++
-		s.put(m.Body.GetNamespace()+"/"+m.Body.GetName(), m.Body.Object["spec"].(map[string]any))
+		s.create(m)
 	}
 }
 

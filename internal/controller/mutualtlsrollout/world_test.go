@@ -72,7 +72,6 @@ type world struct {
 	recorder *events.FakeRecorder
 	registry *prometheus.Registry
 	r        *rollout.Reconciler
-	hear     func(*verdict.Forecasts, error)
 	// edges are what was seen since looking began.
 	edges  []traffic.Edge
 	looks  time.Time
