@@ -104,7 +104,8 @@ type RolloutObservation struct {
 	Source ObservationSource `json:"source"`
 	// Window is how long no plaintext may have been seen at a workload before its stage
 	// is made. It begins when looking begins, and anew after an interruption of more
-	// than a minute. Clients that call less often than this are not seen.
+	// than a minute, or than a quarter of the window where that is less. Clients that
+	// call less often than this are not seen.
 	//
 	// +required
 	// +kubebuilder:validation:Type=string

@@ -153,7 +153,8 @@ const (
 	// time its text changes.
 	RenewAnnotation = "trellis.dev/renew"
 	// RetryAnnotation on a ManagedCertificate lifts every wait but the certificate
-	// authority's own each time its text changes.
+	// authority's own each time its text changes. On a MutualTLSRollout it lets the
+	// stages go on that were taken back, whose window begins anew with that.
 	RetryAnnotation = "trellis.dev/retry"
 	// RotateAccountKeyAnnotation on a ManagedCertificate changes the key of the
 	// account at its authority, which other certificates share, each time its text

@@ -39,6 +39,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/controller"
 	"github.com/trellis-mesh/trellis/internal/controller/managedcertificate"
 	"github.com/trellis-mesh/trellis/internal/controller/managedrecord"
+	"github.com/trellis-mesh/trellis/internal/controller/mutualtlsrollout"
 	"github.com/trellis-mesh/trellis/internal/gather"
 	"github.com/trellis-mesh/trellis/internal/istiod"
 	"github.com/trellis-mesh/trellis/internal/model"
@@ -88,6 +89,12 @@ type Options struct {
 	Programmed controller.ProgrammedSource
 	Prober     controller.Prober
 	TestSource controller.TestSource
+	// Forecasts, AccessLogs and Prometheus are what MutualTLSRollouts go by: what would
+	// become of their stages, and where traffic is seen. Without one of them no stage
+	// is made that needs it, and statuses say so.
+	Forecasts  mutualtlsrollout.Forecasts
+	AccessLogs mutualtlsrollout.Traffic
+	Prometheus func(v1alpha1.PrometheusSource) mutualtlsrollout.Traffic
 	// Client wraps the client that everything is read and written with.
 	Client func(client.WithWatch) client.WithWatch
 }
@@ -212,6 +219,7 @@ func assemble(m ctrl.Manager, direct client.WithWatch, o Options, key string) er
 		m.Add(watched),
 		loop.SetupWithManager(m),
 		outside(m, direct, o),
+		rollouts(m, direct, o),
 		admission(m, direct, watched, o),
 		m.AddHealthzCheck("ping", healthz.Ping),
 		m.AddReadyzCheck("synced", func(*http.Request) error { return watched.Synced() }),
@@ -236,6 +244,18 @@ func outside(m ctrl.Manager, direct client.Client, o Options) error {
 		return err
 	}
 	return errors.Join(records.SetupWithManager(m), certificates.SetupWithManager(m))
+}
+
+// rollouts adds the controller that moves workloads to mutual TLS only.
+func rollouts(m ctrl.Manager, direct client.Client, o Options) error {
+	r, err := mutualtlsrollout.New(mutualtlsrollout.Options{
+		Client: direct, Forecasts: o.Forecasts, AccessLogs: o.AccessLogs, Prometheus: o.Prometheus,
+		Recorder: m.GetEventRecorder(leaseName), Registry: metrics.Registry, Clock: o.Clock, Log: o.Log.With("part", "mutual TLS"),
+	})
+	if err != nil {
+		return err
+	}
+	return r.SetupWithManager(m)
 }
 
 // resolver is nil where nobody can be asked: it only warns.

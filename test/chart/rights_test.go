@@ -27,6 +27,8 @@ var rights = map[string]map[string]string{
 		"secureingresses.trellis.dev":                    read,
 		"applications.trellis.dev/status":                "patch",
 		"secureingresses.trellis.dev/status":             "patch",
+		"mutualtlsrollouts.trellis.dev":                  read,
+		"mutualtlsrollouts.trellis.dev/status":           "patch",
 		"hostclaims.trellis.dev/status":                  "patch",
 		"hostclaims.trellis.dev":                         write,
 		"dnsproviders.trellis.dev":                       "get list patch watch",

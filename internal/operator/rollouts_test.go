@@ -1,0 +1,94 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package operator_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	securityv1 "istio.io/client-go/pkg/apis/security/v1"
+
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/traffic"
+	"github.com/trellis-mesh/trellis/internal/verdict"
+)
+
+// quietMesh foresees one stage, and has seen nothing for as long as anybody asks.
+type quietMesh struct{ rollout, namespace string }
+
+func (q quietMesh) Run(ctx context.Context, report func(*verdict.Forecasts, error)) error {
+	report(&verdict.Forecasts{Rollouts: []verdict.Forecast{{Rollout: q.rollout, Generation: 1, Stages: []verdict.Stage{{
+		Name: q.namespace + "/shop", Namespace: q.namespace, Object: "trellis-rollout-shop",
+		Selector: map[string]string{"app": "shop"}, Services: []string{q.namespace + "/shop"}, Mode: "PERMISSIVE",
+	}}}}}, nil)
+	<-ctx.Done()
+	return nil
+}
+
+func (quietMesh) Seen(_ context.Context, from time.Time) (traffic.Seen, error) {
+	return traffic.Seen{From: from, To: time.Now()}, nil
+}
+
+// rolloutOf makes a MutualTLSRollout of a namespace, which goes when the test ends.
+func (w *world) rolloutOf(namespace string) *v1alpha1.MutualTLSRollout {
+	w.t.Helper()
+	r := &v1alpha1.MutualTLSRollout{
+		ObjectMeta: metav1.ObjectMeta{Name: "of-" + namespace},
+		Spec: v1alpha1.MutualTLSRolloutSpec{
+			Namespaces: v1alpha1.RolloutNamespaces{Names: []string{namespace}},
+			Observation: v1alpha1.RolloutObservation{
+				Source: v1alpha1.ObservationSource{AccessLogs: &v1alpha1.AccessLogSource{}},
+				Window: metav1.Duration{Duration: time.Minute}, Soak: metav1.Duration{Duration: time.Minute},
+			},
+		},
+	}
+	w.create(r)
+	w.t.Cleanup(func() { _ = w.client.Delete(context.Background(), r) })
+	return r
+}
+
+func (w *world) awaitRollout(r *v1alpha1.MutualTLSRollout, phase v1alpha1.RolloutPhase, part string) {
+	w.t.Helper()
+	w.await(fmt.Sprintf("the rollout to be %s", phase), func(ctx context.Context) error {
+		if err := w.client.Get(ctx, client.ObjectKeyFromObject(r), r); err != nil {
+			return err
+		}
+		ready := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionReady)
+		if r.Status.Phase != phase || ready == nil || !strings.Contains(ready.Message, part) {
+			return fmt.Errorf("it is %+v", r.Status)
+		}
+		return nil
+	})
+}
+
+func TestTheOperatorMakesTheStageOfARolloutAndLeavesItAloneOtherwise(t *testing.T) {
+	w := newWorld(t, server)
+	mesh := quietMesh{"of-" + w.shop, w.shop}
+	w.options.Forecasts, w.options.AccessLogs = mesh, mesh
+	w.start()
+	r := w.rolloutOf(w.shop)
+	w.awaitRollout(r, v1alpha1.RolloutWatching, w.shop+"/shop")
+	made := &securityv1.PeerAuthentication{}
+	if err := w.client.Get(t.Context(), client.ObjectKey{Namespace: w.shop, Name: "trellis-rollout-shop"}, made); err != nil {
+		t.Fatal(err)
+	}
+	// The compiler of Applications prunes what is Trellis's own, and this is not.
+	w.published()
+	if err := w.client.Get(t.Context(), client.ObjectKeyFromObject(made), made); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWithoutTheServerARolloutSaysWhatItNeeds(t *testing.T) {
+	w := newWorld(t, server)
+	w.start()
+	w.awaitRollout(w.rolloutOf(w.shop), v1alpha1.RolloutWaiting, "that needs trellis-server")
+}
