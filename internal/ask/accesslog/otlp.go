@@ -100,6 +100,35 @@ func (b *body) UnmarshalJSON(raw []byte) error {
 	return json.Unmarshal(raw, (*plain)(b))
 }
 
+// Record is a LogRecord that was not written as OTLP/JSON.
+type Record struct {
+	// Time is timeUnixNano; 0: it says none.
+	Time uint64
+	// Body is the text of the body; nil: it is none.
+	Body *string
+	// Attributes are the record's own, and Resource those of what sent it, as texts. Key
+	// values of a body are attributes, too.
+	Attributes, Resource map[string]string
+}
+
+// Entry reads a record as ParseAll reads one in OTLP/JSON.
+func (r *Record) Entry() (*Entry, error) {
+	own := record{Attributes: attributesOf(r.Attributes)}
+	own.Body.Text = r.Body
+	if r.Time > 0 {
+		own.Time = value(strconv.FormatUint(r.Time, 10))
+	}
+	return own.entry(attributesOf(r.Resource))
+}
+
+func attributesOf(named map[string]string) attributes {
+	out := make(attributes, len(named))
+	for name, v := range named {
+		out[name] = value(given(v))
+	}
+	return out
+}
+
 // parseRecords reads OpenTelemetry's shapes; nil for all else.
 func parseRecords(line string) *records {
 	out := &records{}
@@ -183,6 +212,12 @@ func (e *Entry) with(more *Entry) *Entry {
 			*pair.own = *pair.other
 		}
 	}
+	if !e.Direct.IsValid() {
+		e.Direct = more.Direct
+	}
+	e.Shows.ServerName = e.Shows.ServerName || more.Shows.ServerName
+	e.Shows.TLSVersion = e.Shows.TLSVersion || more.Shows.TLSVersion
+	e.Shows.Peer = e.Shows.Peer || more.Shows.Peer
 	return e
 }
 
