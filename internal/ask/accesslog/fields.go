@@ -5,7 +5,6 @@ package accesslog
 
 import (
 	"encoding/json"
-	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -56,16 +55,22 @@ func alias(name string) string {
 }
 
 // fieldsOf takes fields by whatever names: one under Istio's own name goes before
-// those under others. One that is there and says nothing is empty.
+// those under others, of which the first goes. One that is there and says nothing is
+// empty.
 func fieldsOf(named map[string]value) fields {
 	out := make(fields, len(named))
-	for _, name := range slices.Sorted(maps.Keys(named)) {
-		own := alias(name)
-		switch v := named[name]; {
-		case v == "":
-			out[own] += v // it is there
-		case own == name || out[own] == "" && named[own] == "":
-			out[own] = v
+	var others []string
+	for name, v := range named {
+		if alias(name) != name {
+			others = append(others, name)
+			continue
+		}
+		out[name] = v
+	}
+	slices.Sort(others)
+	for _, name := range others {
+		if own := alias(name); out[own] == "" {
+			out[own] = named[name]
 		}
 	}
 	return out
