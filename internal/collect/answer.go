@@ -29,7 +29,11 @@ func (c *Collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Seen is what was seen since a time.
+// Seen is what was seen since a time, as far as it has been read.
 func (c *Collector) Seen(from time.Time) traffic.Seen {
-	return c.tally.Seen(from, c.config.Clock.Now())
+	now := c.config.Clock.Now()
+	if read := time.Unix(0, c.reading.Load()); c.queued.Load() > 0 && read.Before(now) {
+		now = read
+	}
+	return c.tally.Seen(from, now)
 }

@@ -63,6 +63,8 @@ type Collector struct {
 	// queued is how many bytes wait, and coming how many exports come in.
 	queued, coming atomic.Int64
 	listening      atomic.Bool
+	// reading is when the export came that is read now, in nanoseconds since 1970.
+	reading atomic.Int64
 }
 
 // export is one that waits.
@@ -176,6 +178,7 @@ func (c *Collector) work(ctx context.Context) {
 // read counts the entries of one export. They are of the time at which it came: clocks of
 // nodes differ, and what is a little late may hold a rollout up, and hide nothing.
 func (c *Collector) read(e export) {
+	c.reading.Store(e.at.UnixNano())
 	who := c.config.Who()
 	results := map[string]int{}
 	lost := 0
