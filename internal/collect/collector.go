@@ -96,7 +96,7 @@ func (c *Collector) Serve(ctx context.Context, listener net.Listener) error {
 	server := grpc.NewServer(
 		grpc.MaxRecvMsgSize(accesslog.MaxBatch), grpc.MaxConcurrentStreams(8), grpc.MaxHeaderListSize(16<<10),
 		grpc.InTapHandle(c.admit), grpc.ConnectionTimeout(receiving),
-		grpc.ReadBufferSize(8<<10), grpc.WriteBufferSize(1<<10), grpc.SharedWriteBuffer(true),
+		grpc.ReadBufferSize(8<<10), grpc.WriteBufferSize(1<<10),
 		// A proxy that is gone without a word frees its place.
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
 	)
