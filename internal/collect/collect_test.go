@@ -94,7 +94,7 @@ func export1(records ...*logsv1.LogRecord) *collectorv1.ExportLogsServiceRequest
 }
 
 // running serves at an address until the test ends.
-func running(t *testing.T, c *Collector) collectorv1.LogsServiceClient {
+func running(t testing.TB, c *Collector) collectorv1.LogsServiceClient {
 	t.Helper()
 	listener, err := net.Listen("tcp4", "127.0.0.1:0")
 	must(t, err)
@@ -119,7 +119,7 @@ func must(t testing.TB, err error) {
 }
 
 // eventually waits until something holds.
-func eventually(t *testing.T, what string, holds func() bool) {
+func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	deadline := time.After(20 * time.Second)
 	ticker := time.NewTicker(5 * time.Millisecond)
@@ -316,6 +316,30 @@ func FuzzRead(f *testing.F) {
 			}
 		}
 	})
+}
+
+// BenchmarkExport sends over gRPC, as several proxies at once.
+func BenchmarkExport(b *testing.B) {
+	c, _ := newCollector(b, shop)
+	client := running(b, c)
+	const records = 100
+	all := make([]*logsv1.LogRecord, 0, records)
+	for range records {
+		all = append(all, plaintext())
+	}
+	r := export1(all...)
+	b.SetParallelism(4)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, err := client.Export(b.Context(), r); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+	eventually(b, "all to be read", func() bool { return c.queued.Load() == 0 })
+	counted := testutil.ToFloat64(c.config.Meters.entries.WithLabelValues(string(sighting.Counted)))
+	b.ReportMetric(counted/b.Elapsed().Seconds(), "entries/s")
+	b.ReportMetric(100*testutil.ToFloat64(c.config.Meters.entries.WithLabelValues(overflow))/float64(b.N*records), "%lost")
 }
 
 func BenchmarkRead(b *testing.B) {

@@ -240,26 +240,30 @@ func many(n int) []*sighting.Sighting {
 	return out
 }
 
-// BenchmarkTallyFull says what a tally takes that has seen all edges in each piece of time
-// for a week.
+// BenchmarkTallyFull says what a tally takes that has seen all edges once, and in each hour
+// of a week.
 func BenchmarkTallyFull(b *testing.B) {
 	all := many(20_000)
-	for b.Loop() {
-		before := heap()
-		tally := sighting.NewTally(sighting.DefaultLimits, began)
-		now := began
-		for range 7 * 24 {
-			for _, s := range all {
-				tally.Add(s, now)
+	for _, hours := range []int{1, 7 * 24} {
+		b.Run(fmt.Sprint("hours=", hours), func(b *testing.B) {
+			for b.Loop() {
+				before := heap()
+				tally := sighting.NewTally(sighting.DefaultLimits, began)
+				now := began
+				for range hours {
+					for _, s := range all {
+						tally.Add(s, now)
+					}
+					now = now.Add(time.Hour)
+				}
+				b.ReportMetric(float64(heap()-before)/(1<<20), "MiB")
+				start := time.Now()
+				got := tally.Seen(began, now)
+				b.ReportMetric(float64(time.Since(start).Milliseconds()), "ms/question")
+				b.ReportMetric(now.Sub(got.From).Hours(), "hours-known")
+				runtime.KeepAlive(tally)
 			}
-			now = now.Add(time.Hour)
-		}
-		b.ReportMetric(float64(heap()-before)/(1<<20), "MiB")
-		start := time.Now()
-		got := tally.Seen(began, now)
-		b.ReportMetric(float64(time.Since(start).Milliseconds()), "ms/question")
-		b.ReportMetric(now.Sub(got.From).Hours(), "hours-known")
-		runtime.KeepAlive(tally)
+		})
 	}
 }
 
