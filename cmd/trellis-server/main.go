@@ -90,6 +90,7 @@ func parse(arguments []string, environment func(string) string, out io.Writer) (
 	f.StringVar(&o.IstiodNamespace, "istiod-namespace", "istio-system", "namespace of istiod")
 	f.StringVar(&o.MeshConfigMap, "mesh-config-map", "istio", "ConfigMap with the mesh's configuration, in istiod's namespace")
 	f.StringVar(&o.Address, "address", ":9444", "where admission requests and the operator are answered")
+	f.StringVar(&o.CollectorAddress, "collector-address", "", "where the mesh's proxies send access logs by OTLP (gRPC); empty: nowhere")
 	f.StringVar(&o.HealthAddress, "health-address", ":8081", "where /healthz and /readyz answer; empty: nowhere")
 	f.StringVar(&o.MetricsAddress, "metrics-address", ":8080", "where /metrics answers; empty: nowhere")
 	if err := f.Parse(arguments); err != nil {

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package server puts trellis-server together: caches of a cluster, the runs of
-// tests, admission, what the operator asks for, health and metrics. It is the one
+// tests, admission, the collector of access logs, what the operator asks for, health and metrics. It is the one
 // constructor that the command and the tests use.
 //
 // The server holds no right to write anything, and whatever it says is put in force
@@ -35,11 +35,14 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
+	"github.com/trellis-mesh/trellis/internal/collect"
 	"github.com/trellis-mesh/trellis/internal/load"
 	"github.com/trellis-mesh/trellis/internal/model"
+	"github.com/trellis-mesh/trellis/internal/mtls/sighting"
 	"github.com/trellis-mesh/trellis/internal/server/admit"
 	"github.com/trellis-mesh/trellis/internal/server/observe"
 	"github.com/trellis-mesh/trellis/internal/server/publish"
+	"github.com/trellis-mesh/trellis/internal/traffic"
 	"github.com/trellis-mesh/trellis/internal/verdict"
 	"github.com/trellis-mesh/trellis/internal/webhook"
 )
@@ -55,6 +58,9 @@ type Options struct {
 	IstiodNamespace, MeshConfigMap string
 	// Address is where HTTPS is answered, HOST:PORT; required.
 	Address string
+	// CollectorAddress is where proxies send access logs by OTLP (gRPC), HOST:PORT; empty
+	// for nowhere.
+	CollectorAddress string
 	// HealthAddress and MetricsAddress; empty or "0" for none.
 	HealthAddress, MetricsAddress string
 	// Log is required.
@@ -134,12 +140,20 @@ func assemble(m ctrl.Manager, direct client.WithWatch, o Options) error {
 	identity := webhook.NewReader(webhook.ReaderConfig{
 		Client: direct, Namespace: o.Namespace, Secret: webhook.ServerSecretName, Clock: o.Clock, Log: o.Log.With("part", "certificate"),
 	})
-	verdicts := publish.NewHandler(publish.Config{
-		Board: board, Client: direct, User: "system:serviceaccount:" + o.Namespace + ":" + o.OperatorAccount, Clock: o.Clock, Log: o.Log.With("part", "verdicts"),
+	guard := publish.NewGuard(publish.GuardConfig{
+		Client: direct, User: "system:serviceaccount:" + o.Namespace + ":" + o.OperatorAccount, Clock: o.Clock, Log: o.Log.With("part", "guard"),
 	})
+	verdicts := publish.NewHandler(publish.Config{Board: board, Guard: guard, Clock: o.Clock, Log: o.Log.With("part", "verdicts")})
 	paths := paths{
 		admission: admit.New(admit.Config{State: observer.State, Settled: runs.last.Load, Clock: o.Clock, Log: o.Log.With("part", "admission")}),
 		verdicts:  verdicts,
+	}
+	if o.CollectorAddress != "" {
+		collector, err := collects(m, observer, o)
+		if err != nil {
+			return err
+		}
+		paths.traffic = guard.Before(collector)
 	}
 	endpoint, err := webhook.NewServer(o.Address, identity, paths)
 	if err != nil {
@@ -154,10 +168,28 @@ func assemble(m ctrl.Manager, direct client.WithWatch, o Options) error {
 	)
 }
 
-// paths are what is answered over HTTPS.
+// collects adds a collector of access logs to the manager.
+func collects(m ctrl.Manager, observer *observe.Observer, o Options) (*collect.Collector, error) {
+	meters, err := collect.NewMeters(metrics.Registry)
+	if err != nil {
+		return nil, err
+	}
+	collector := collect.New(collect.Config{
+		Address: o.CollectorAddress, Who: func() sighting.Who { return observer.Who(o.Clock.Now()) },
+		Limits: sighting.DefaultLimits, Meters: meters, Clock: o.Clock, Log: o.Log.With("part", "collector"),
+	})
+	return collector, errors.Join(m.Add(collector), m.AddReadyzCheck("collector", func(*http.Request) error {
+		if !collector.Listening() {
+			return errors.New("proxies are not answered yet")
+		}
+		return nil
+	}))
+}
+
+// paths are what is answered over HTTPS. Traffic is nil without a collector.
 type paths struct {
-	admission admission.Handler
-	verdicts  http.Handler
+	admission         admission.Handler
+	verdicts, traffic http.Handler
 }
 
 // Register implements webhook.Registrant.
@@ -166,4 +198,7 @@ func (p paths) Register(server webhook.Registrar) {
 		server.Register(path, &admission.Webhook{Handler: p.admission})
 	}
 	server.Register(verdict.Path, p.verdicts)
+	if p.traffic != nil {
+		server.Register(traffic.Path, p.traffic)
+	}
 }

@@ -5,14 +5,11 @@ package verdict
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -98,35 +95,12 @@ func (c *Client) Run(ctx context.Context, report func(*Report, error)) error {
 }
 
 // ask waits for a report that differs from the known one; nil: there is none yet.
-func (c *Client) ask(ctx context.Context, known string) (out *Report, err error) {
+func (c *Client) ask(ctx context.Context, known string) (*Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.config.Address+Path+"?"+After+"="+url.QueryEscape(known), nil)
+	response, err := c.config.get(ctx, c.config.Address+Path+"?"+After+"="+url.QueryEscape(known))
 	if err != nil {
-		return nil, fmt.Errorf("asking trellis-server: %w", err)
-	}
-	token, err := c.config.Token(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("reading the token for trellis-server: %w", err)
-	}
-	request.Header.Set("Authorization", "Bearer "+token)
-	roots, err := c.config.Roots()
-	if err != nil {
-		return nil, fmt.Errorf("reading the authority of trellis-server: %w", err)
-	}
-	// A connection of its own for each question: the authority may have changed, and
-	// the replica that answered may be on its way out.
-	transport := &http.Transport{
-		DisableKeepAlives: true, DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext, TLSHandshakeTimeout: 5 * time.Second,
-		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: c.config.ServerName},
-	}
-	response, err := (&http.Client{Transport: transport}).Do(request)
-	if err != nil {
-		var asked *url.Error
-		if errors.As(err, &asked) {
-			err = asked.Err // without the URL, which is a different one each time
-		}
-		return nil, fmt.Errorf("asking trellis-server: %w", err)
+		return nil, err
 	}
 	defer func() { _ = response.Body.Close() }()
 	switch response.StatusCode {
@@ -134,10 +108,9 @@ func (c *Client) ask(ctx context.Context, known string) (out *Report, err error)
 		return nil, nil
 	case http.StatusOK:
 	default:
-		text, _ := io.ReadAll(io.LimitReader(response.Body, 512))
-		return nil, fmt.Errorf("asking trellis-server: it answers %s: %s", response.Status, strings.TrimSpace(string(text)))
+		return nil, refused(response)
 	}
-	out = &Report{}
+	out := &Report{}
 	if err := json.NewDecoder(io.LimitReader(response.Body, maxReport)).Decode(out); err != nil {
 		return nil, fmt.Errorf("reading what trellis-server says: %w", err)
 	}

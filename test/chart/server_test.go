@@ -179,6 +179,42 @@ func TestAServerOutsideTheClusterIsReachedByURL(t *testing.T) {
 	}
 }
 
+func TestAccessLogsAreTakenWhereSomebodyAskedForIt(t *testing.T) {
+	for _, c := range []struct {
+		values   []string
+		argument string
+		port     int32
+	}{
+		{[]string{withServer}, "", 0},
+		{[]string{withServer, "server.collector.enabled=true"}, "--collector-address=:4317", 4317},
+		{[]string{withServer, "server.collector.enabled=true", "server.collector.port=14317"}, "--collector-address=:14317", 14317},
+	} {
+		objects := render(t, c.values...)
+		argument, ports := "", map[string]int32{}
+		for _, d := range only[*appsv1.Deployment](objects) {
+			for _, a := range d.Spec.Template.Spec.Containers[0].Args {
+				if strings.HasPrefix(a, "--collector") {
+					argument = a
+				}
+			}
+			for _, p := range d.Spec.Template.Spec.Containers[0].Ports {
+				ports[p.Name] = p.ContainerPort
+			}
+		}
+		served := int32(0)
+		for _, s := range only[*corev1.Service](objects) {
+			for _, p := range s.Spec.Ports {
+				if p.Name == "grpc-otlp" && s.Name == "trellis-server" && *p.AppProtocol == "grpc" && p.TargetPort.String() == "grpc-otlp" {
+					served = p.Port
+				}
+			}
+		}
+		if argument != c.argument || ports["grpc-otlp"] != c.port || served != c.port {
+			t.Errorf("%v: argument %q, port %d of the pod and %d of the Service", c.values, argument, ports["grpc-otlp"], served)
+		}
+	}
+}
+
 // rolesOf are those that a binding gives to an account of the chart.
 func rolesOf(t *testing.T, objects []client.Object, account string) map[string][]rbacv1.PolicyRule {
 	t.Helper()

@@ -14,5 +14,6 @@
 //	```yaml        documents; those of Trellis's kinds must have a valid shape
 //	```yaml check  documents that trellis check accepts beside the example platform
 //	```yaml part KIND  a part of that kind's document, from its root down
+//	```yaml mesh   a part of Istio's mesh configuration, which an end-to-end test applies
 //	```text, json  shown as it is: a log, a drawing, what another program says
 package docs

@@ -175,6 +175,10 @@ func TestYAMLOfEveryPageIsValid(t *testing.T) {
 				if _, all, code := shell(t, bin, "trellis check -f "+platform+" -f -", b.text); code != 0 {
 					t.Errorf("%s: trellis check ends with %d:\n%s", where, code, all)
 				}
+			case words[1] == "mesh":
+				if err := yaml.UnmarshalStrict([]byte(b.text), &map[string]any{}); err != nil {
+					t.Errorf("%s: %v", where, err)
+				}
 			case words[1] == "part" && len(words) == 3:
 				for _, problem := range partOf(t, checker, words[2], b.text) {
 					t.Errorf("%s: %s", where, problem)

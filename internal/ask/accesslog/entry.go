@@ -57,6 +57,9 @@ type Entry struct {
 	// Local and Remote are the ends of the connection that it came on; invalid
 	// where they are not known.
 	Local, Remote netip.AddrPort
+	// Direct is the far end of the connection itself, where the format has it
+	// (%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%): Remote may be what a header claims.
+	Direct netip.AddrPort
 	// Upstream is the endpoint that it was sent to, UpstreamLocal the own end of
 	// the connection there: what the server's proxy has as Remote. Invalid where
 	// they are not known: UpstreamLocal is not, of a connection that never stood.
@@ -70,9 +73,15 @@ type Entry struct {
 	// Peer is the SPIFFE ID of the client, where the format has it
 	// (%DOWNSTREAM_PEER_URI_SAN%).
 	Peer string
+	// Shows are those of the last fields that the format has at all: where it has one,
+	// empty means that the connection had none.
+	Shows Shows
 	// Writer is the pod whose proxy wrote the line.
 	Writer Writer
 }
+
+// Shows says which fields the format of a line has.
+type Shows struct{ ServerName, TLSVersion, Peer bool }
 
 // Writer is a pod, as far as a line names who wrote it: empty where it does not.
 type Writer struct{ Namespace, Pod string }

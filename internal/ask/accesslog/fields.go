@@ -5,7 +5,6 @@ package accesslog
 
 import (
 	"encoding/json"
-	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -44,9 +43,11 @@ var aliases = map[string]string{
 	"upstream_cluster_raw": "upstream_cluster",
 }
 
+var underscored = strings.NewReplacer(".", "_", "-", "_")
+
 // alias is Istio's name of a field: without regard to case, dots and dashes.
 func alias(name string) string {
-	name = strings.NewReplacer(".", "_", "-", "_").Replace(strings.ToLower(name))
+	name = underscored.Replace(strings.ToLower(name))
 	if known, ok := aliases[name]; ok {
 		return known
 	}
@@ -54,13 +55,22 @@ func alias(name string) string {
 }
 
 // fieldsOf takes fields by whatever names: one under Istio's own name goes before
-// those under others.
+// those under others, of which the first goes. One that is there and says nothing is
+// empty.
 func fieldsOf(named map[string]value) fields {
-	out := fields{}
-	for _, name := range slices.Sorted(maps.Keys(named)) {
-		own := alias(name)
-		if v := named[name]; v != "" && (own == name || out[own] == "" && named[own] == "") {
-			out[own] = v
+	out := make(fields, len(named))
+	var others []string
+	for name, v := range named {
+		if alias(name) != name {
+			others = append(others, name)
+			continue
+		}
+		out[name] = v
+	}
+	slices.Sort(others)
+	for _, name := range others {
+		if own := alias(name); out[own] == "" {
+			out[own] = named[name]
 		}
 	}
 	return out
@@ -85,11 +95,15 @@ func (f fields) unchecked() *Entry {
 		Termination: text("connection_termination_details"), TransportFailure: text("upstream_transport_failure_reason"),
 		DownstreamFailure: text("downstream_transport_failure_reason"), ForwardedFor: text("x_forwarded_for"), Cluster: text("upstream_cluster"),
 		Local: f.address("downstream_local_address"), Remote: f.address("downstream_remote_address"),
+		Direct:   f.address("downstream_direct_remote_address"),
 		Upstream: f.address("upstream_host"), UpstreamLocal: f.address("upstream_local_address"),
 		ServerName: text("requested_server_name"), Route: text("route_name"), Peer: text("downstream_peer_uri_san"),
 		RequestID: text("request_id"), TLSVersion: text("downstream_tls_version"),
 		Received: f.number("bytes_received", -1), Sent: f.number("bytes_sent", -1), Duration: -1,
 	}
+	_, out.Shows.ServerName = f["requested_server_name"]
+	_, out.Shows.TLSVersion = f["downstream_tls_version"]
+	_, out.Shows.Peer = f["downstream_peer_uri_san"]
 	if ms := f.number("duration", -1); ms >= 0 && ms <= maxDuration.Milliseconds() {
 		out.Duration = time.Duration(ms) * time.Millisecond
 	}

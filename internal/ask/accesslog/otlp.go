@@ -100,6 +100,34 @@ func (b *body) UnmarshalJSON(raw []byte) error {
 	return json.Unmarshal(raw, (*plain)(b))
 }
 
+// Attributes are those of a record that was not written as OTLP/JSON, by their names.
+// Nobody changes them once a record has them.
+type Attributes map[string]value
+
+// Set gives an attribute a text.
+func (a Attributes) Set(name, text string) { a[name] = value(given(text)) }
+
+// Record is a LogRecord that was not written as OTLP/JSON.
+type Record struct {
+	// Time is timeUnixNano; 0: it says none.
+	Time uint64
+	// Body is the text of the body; nil: it is none.
+	Body *string
+	// Attributes are the record's own and the key values of its body, and Resource those of
+	// what sent it.
+	Attributes, Resource Attributes
+}
+
+// Entry reads a record as ParseAll reads one in OTLP/JSON.
+func (r *Record) Entry() (*Entry, error) {
+	own := record{Attributes: attributes(r.Attributes)}
+	own.Body.Text = r.Body
+	if r.Time > 0 {
+		own.Time = value(strconv.FormatUint(r.Time, 10))
+	}
+	return own.entry(attributes(r.Resource))
+}
+
 // parseRecords reads OpenTelemetry's shapes; nil for all else.
 func parseRecords(line string) *records {
 	out := &records{}
@@ -145,9 +173,15 @@ var errNoRecords = errors.New("reading a line of an access log: it is an export 
 
 // entry reads the body, and what only the attributes say.
 func (r *record) entry(resource attributes) (*Entry, error) {
-	named := map[string]value{}
-	maps.Copy(named, r.Attributes)
-	maps.Copy(named, r.Body.List.Values)
+	named := r.Attributes
+	if len(r.Body.List.Values) > 0 {
+		named = maps.Clone(r.Body.List.Values)
+		for name, v := range r.Attributes {
+			if _, ok := named[name]; !ok {
+				named[name] = v
+			}
+		}
+	}
 	f := fieldsOf(named)
 	out, err := f.entry()
 	if r.Body.Text != nil {
@@ -183,6 +217,12 @@ func (e *Entry) with(more *Entry) *Entry {
 			*pair.own = *pair.other
 		}
 	}
+	if !e.Direct.IsValid() {
+		e.Direct = more.Direct
+	}
+	e.Shows.ServerName = e.Shows.ServerName || more.Shows.ServerName
+	e.Shows.TLSVersion = e.Shows.TLSVersion || more.Shows.TLSVersion
+	e.Shows.Peer = e.Shows.Peer || more.Shows.Peer
 	return e
 }
 

@@ -101,9 +101,15 @@ func New(objects []runtime.Object, domain string) *Directory {
 			d.addWorkload(o, objects)
 		}
 	}
+	namespaces := map[string]map[string]string{}
+	for _, object := range objects {
+		if n, ok := object.(*corev1.Namespace); ok {
+			namespaces[n.Name] = n.Labels
+		}
+	}
 	for _, object := range objects {
 		if o, ok := object.(*corev1.Service); ok {
-			d.addAmbient(o, objects)
+			d.addAmbient(o, namespaces[o.Namespace])
 		}
 	}
 	slices.SortFunc(d.order, func(a, b *Service) int {
@@ -143,14 +149,11 @@ func (d *Directory) addService(o *corev1.Service) {
 }
 
 // addAmbient notes the workloads of a Service before which a waypoint or a ztunnel
-// stands (https://istio.io/latest/docs/ambient/usage/waypoint/).
-func (d *Directory) addAmbient(o *corev1.Service, objects []runtime.Object) {
+// stands (https://istio.io/latest/docs/ambient/usage/waypoint/). Labels of the Service go
+// before those of its namespace.
+func (d *Directory) addAmbient(o *corev1.Service, namespace map[string]string) {
 	labels := map[string]string{}
-	for _, object := range objects {
-		if n, ok := object.(*corev1.Namespace); ok && n.Name == o.Namespace {
-			maps.Copy(labels, n.Labels)
-		}
-	}
+	maps.Copy(labels, namespace)
 	maps.Copy(labels, o.Labels)
 	why := ""
 	switch waypoint := labels["istio.io/use-waypoint"]; {

@@ -41,6 +41,8 @@ type Observer struct {
 
 	mu      sync.Mutex
 	watches map[string]*watch
+
+	names naming
 }
 
 // New makes an Observer. The client's scheme needs the kinds of load.AddToScheme.
@@ -95,7 +97,7 @@ func (o *Observer) follow(ctx context.Context) error {
 		if o.watches[name] != nil {
 			continue
 		}
-		w, err := startWatch(ctx, o.client, s, o.signal, o.options.Log)
+		w, err := startWatch(ctx, o.client, s, o.onEvent(name), o.options.Log)
 		if err != nil {
 			return err
 		}

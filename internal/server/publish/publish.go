@@ -8,28 +8,17 @@ package publish
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"log/slog"
 	"net/http"
-	"strings"
 	"sync"
-	"time"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
 	"k8s.io/utils/clock"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/trellis-mesh/trellis/internal/verdict"
 )
 
-const (
-	// believed is how long a token that was reviewed is taken for good.
-	believed = time.Minute
-	// maxWaiting is how many may wait for news at once: replicas of the operator.
-	maxWaiting = 32
-	// maxTokens bounds what is remembered.
-	maxTokens = 64
-)
+// maxWaiting is how many may wait for news at once: replicas of the operator.
+const maxWaiting = 32
 
 // Board holds the last report. It is safe for concurrent use.
 type Board struct {
@@ -63,10 +52,8 @@ func (b *Board) get() (*verdict.Report, <-chan struct{}) {
 // Config is what a Handler works with. All of it is required.
 type Config struct {
 	Board *Board
-	// Client reviews tokens: it needs create on tokenreviews.
-	Client client.Client
-	// User is who may ask: system:serviceaccount:NAMESPACE:NAME.
-	User  string
+	// Guard says who may ask.
+	Guard *Guard
 	Clock clock.Clock
 	Log   *slog.Logger
 }
@@ -77,15 +64,11 @@ type Handler struct {
 	waiting chan struct{}
 	// ended is closed when the server goes: nobody waits for it then.
 	ended chan struct{}
-
-	mu sync.Mutex
-	// tokens are those that were good, until when.
-	tokens map[string]time.Time
 }
 
 // NewHandler makes a Handler for verdict.Path.
 func NewHandler(config Config) *Handler {
-	return &Handler{config: config, waiting: make(chan struct{}, maxWaiting), ended: make(chan struct{}), tokens: map[string]time.Time{}}
+	return &Handler{config: config, waiting: make(chan struct{}, maxWaiting), ended: make(chan struct{})}
 }
 
 // Start lets callers wait for news until ctx ends, and sends them away then.
@@ -105,9 +88,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "only GET is answered here", http.StatusMethodNotAllowed)
 		return
 	}
-	status, why := h.admit(r)
-	if status != http.StatusOK {
-		http.Error(w, why, status)
+	if !h.config.Guard.Admits(w, r) {
 		return
 	}
 	select {
@@ -139,55 +120,4 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-}
-
-// admit says whether a caller is the operator.
-func (h *Handler) admit(r *http.Request) (int, string) {
-	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !ok || token == "" {
-		return http.StatusUnauthorized, "a token of " + h.config.User + " for the audience " + verdict.Audience + " is needed"
-	}
-	now := h.config.Clock.Now()
-	h.mu.Lock()
-	until, known := h.tokens[token]
-	h.mu.Unlock()
-	if known && now.Before(until) {
-		return http.StatusOK, ""
-	}
-	user, err := h.review(r.Context(), token)
-	switch {
-	case err != nil:
-		h.config.Log.Warn("a token cannot be reviewed", "error", err)
-		return http.StatusServiceUnavailable, "the API server does not say whose the token is"
-	case user == "":
-		return http.StatusUnauthorized, "the token is not good for the audience " + verdict.Audience
-	case user != h.config.User:
-		return http.StatusForbidden, user + " may not ask; only " + h.config.User + " may"
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if len(h.tokens) >= maxTokens {
-		clear(h.tokens)
-	}
-	h.tokens[token] = now.Add(believed)
-	return http.StatusOK, ""
-}
-
-// review asks the API server whose token it is; nobody's is no error.
-func (h *Handler) review(ctx context.Context, token string) (string, error) {
-	review := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token, Audiences: []string{verdict.Audience}}}
-	if err := h.config.Client.Create(ctx, review); err != nil {
-		return "", fmt.Errorf("reviewing a token: %w", err)
-	}
-	if !review.Status.Authenticated {
-		return "", nil
-	}
-	// An API server that knows no audiences answers with none: then it has not
-	// looked at them.
-	for _, audience := range review.Status.Audiences {
-		if audience == verdict.Audience {
-			return review.Status.User.Username, nil
-		}
-	}
-	return "", nil
 }

@@ -54,6 +54,7 @@ func TestAChangeComesIntoForceOnlyWithItsTests(t *testing.T) {
 	t.Run("a good one waits, too, and comes into force when the server is back", m.waits)
 	t.Run("a policy that somebody writes by hand makes a test fail and takes nothing out of force", m.interfered)
 	t.Run("nobody but the operator is told what came of tests", m.told)
+	t.Run("nobody but the operator is told what was seen of traffic", m.seen)
 	t.Run("the platform is warned of what it breaks and not held up", m.platform)
 	t.Run("the server has asked for nothing that it may not have and has written nothing", m.audited)
 }
@@ -181,13 +182,46 @@ func (m *mesh) interfered(t *testing.T) {
 	m.await(v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
 }
 
-func (m *mesh) told(t *testing.T) {
-	m.t = t
+const serverName = "trellis-server.trellis-system.svc"
+
+// roots are the authorities of the server's certificate.
+func (m *mesh) roots() *x509.CertPool {
+	m.t.Helper()
 	var secret corev1.Secret
-	must(t, m.client.Get(t.Context(), client.ObjectKey{Namespace: operatorNamespace, Name: "trellis-server"}, &secret))
+	must(m.t, m.client.Get(m.t.Context(), client.ObjectKey{Namespace: operatorNamespace, Name: "trellis-server"}, &secret))
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(secret.Data["ca.crt"])
-	caller := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "trellis-server.trellis-system.svc"}}}
+	return roots
+}
+
+func (m *mesh) seen(t *testing.T) {
+	m.t = t
+	roots, from := m.roots(), time.Now()
+	for account, refusal := range map[string]string{"trellis-operator": "", "trellis-server": "may not ask"} {
+		token := m.token(t.Context(), account, verdict.Audience)
+		asking := &verdict.TrafficClient{
+			Config: verdict.ClientConfig{
+				ServerName: serverName, Roots: func() (*x509.CertPool, error) { return roots, nil },
+				Token: func(context.Context) (string, error) { return token, nil },
+			},
+			Replicas: func(context.Context) ([]verdict.Replica, error) {
+				return []verdict.Replica{{Name: "trellis-server-1", Address: m.address}}, nil
+			},
+		}
+		got, err := asking.Seen(t.Context(), from)
+		switch {
+		case refusal == "" && (err != nil || got.Lost != 0 || !got.From.Equal(from)):
+			t.Errorf("%s is told %+v, %v", account, got, err)
+		case refusal != "" && (err == nil || !strings.Contains(err.Error(), refusal)):
+			t.Errorf("%s is told %+v, %v", account, got, err)
+		}
+	}
+}
+
+func (m *mesh) told(t *testing.T) {
+	m.t = t
+	roots := m.roots()
+	caller := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: serverName}}}
 	for _, c := range []struct {
 		account  string
 		audience []string

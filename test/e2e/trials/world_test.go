@@ -233,7 +233,7 @@ func (m *mesh) serve() {
 	done := make(chan error, 1)
 	options := server.Options{
 		Namespace: operatorNamespace, OperatorAccount: "trellis-operator", Mesh: model.DefaultMesh(),
-		IstiodNamespace: "istio-system", MeshConfigMap: "istio", Address: m.address,
+		IstiodNamespace: "istio-system", MeshConfigMap: "istio", Address: m.address, CollectorAddress: "127.0.0.1:0",
 		Log: slog.New(slog.NewTextHandler(m.t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo})),
 	}
 	go func() { done <- server.Run(running, config, options) }()
