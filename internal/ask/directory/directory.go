@@ -101,15 +101,15 @@ func New(objects []runtime.Object, domain string) *Directory {
 			d.addWorkload(o, objects)
 		}
 	}
-	namespaces := map[string]map[string]string{}
+	ofNamespaces := map[string]map[string]string{}
 	for _, object := range objects {
 		if n, ok := object.(*corev1.Namespace); ok {
-			namespaces[n.Name] = n.Labels
+			ofNamespaces[n.Name] = n.Labels
 		}
 	}
 	for _, object := range objects {
 		if o, ok := object.(*corev1.Service); ok {
-			d.addAmbient(o, namespaces[o.Namespace])
+			d.addAmbient(o, ofNamespaces[o.Namespace])
 		}
 	}
 	slices.SortFunc(d.order, func(a, b *Service) int {
