@@ -110,7 +110,7 @@ func advice(client mtls.Client, target mtls.Target, row *mtls.Row) string {
 
 // try makes the mesh anew with a proposal. Why says what is wrong with it; empty: nothing.
 func (w *workshop) try(ctx context.Context, client mtls.Client, target mtls.Target, row *mtls.Row, p *repair.Proposal) (effect *repair.Effect, why string, err error) {
-	if owner := generatedFor(p.Object); owner != "" && !p.Adds {
+	if owner := owner(p.Object); owner != "" && !p.Adds {
 		return nil, "Trellis made it for " + owner + ", and would put it back", nil
 	}
 	object := p.Object.DeepCopy()

@@ -28,7 +28,7 @@ func Trial(stages []Stage) []*securityv1.PeerAuthentication {
 		if s.Done() {
 			continue
 		}
-		if len(s.Refusals) == 0 {
+		if !slices.ContainsFunc(s.Refusals, func(r Refusal) bool { return r.Instead == nil }) {
 			found[objectOf(s.Object)] = s.Object
 		}
 		for _, r := range s.Refusals {
@@ -104,7 +104,7 @@ func targets(stages []Stage, c *mtls.Checker) []target {
 	for _, t := range c.Targets() {
 		one := target{Target: t}
 		if t.Service.External {
-			one.stages = namespaces[t.Service.Name.Namespace]
+			one.stages = slices.Clone(namespaces[t.Service.Name.Namespace])
 		}
 		for _, address := range t.Service.Endpoints {
 			for _, i := range workloads[address] {

@@ -152,6 +152,9 @@ func tightened(p *securityv1.PeerAuthentication) *securityv1.PeerAuthentication 
 			delete(out.Spec.GetPortLevelMtls(), port)
 		}
 	}
+	if len(out.Spec.GetPortLevelMtls()) == 0 {
+		out.Spec.PortLevelMtls = nil // Istio refuses an empty one
+	}
 	return out
 }
 
