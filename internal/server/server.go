@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -38,6 +39,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/load"
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/server/admit"
+	"github.com/trellis-mesh/trellis/internal/server/forecast"
 	"github.com/trellis-mesh/trellis/internal/server/observe"
 	"github.com/trellis-mesh/trellis/internal/server/publish"
 	"github.com/trellis-mesh/trellis/internal/verdict"
@@ -130,23 +132,32 @@ func assemble(m ctrl.Manager, direct client.WithWatch, o Options) error {
 		return err
 	}
 	board := publish.NewBoard()
-	runs := &runs{observer: observer, board: board, meters: meters, clock: o.Clock, log: o.Log.With("part", "runs")}
+	turn := &sync.Mutex{}
+	runs := &runs{observer: observer, changed: observer.Changed(), turn: turn, board: board, meters: meters, clock: o.Clock, log: o.Log.With("part", "runs")}
+	foreseen := publish.NewBoard()
+	forecaster := forecast.New(forecast.Config{
+		State: observer.State, Changed: observer.Changed(), Board: foreseen, Turn: turn, Clock: o.Clock, Log: o.Log.With("part", "forecast"),
+	})
 	identity := webhook.NewReader(webhook.ReaderConfig{
 		Client: direct, Namespace: o.Namespace, Secret: webhook.ServerSecretName, Clock: o.Clock, Log: o.Log.With("part", "certificate"),
 	})
-	verdicts := publish.NewHandler(publish.Config{
+	published := publish.Config{
 		Board: board, Client: direct, User: "system:serviceaccount:" + o.Namespace + ":" + o.OperatorAccount, Clock: o.Clock, Log: o.Log.With("part", "verdicts"),
-	})
+	}
+	verdicts := publish.NewHandler(published)
+	published.Board, published.Log = foreseen, o.Log.With("part", "forecasts")
+	forecasts := publish.NewHandler(published)
 	paths := paths{
 		admission: admit.New(admit.Config{State: observer.State, Settled: runs.last.Load, Clock: o.Clock, Log: o.Log.With("part", "admission")}),
 		verdicts:  verdicts,
+		forecasts: forecasts,
 	}
 	endpoint, err := webhook.NewServer(o.Address, identity, paths)
 	if err != nil {
 		return err
 	}
 	return errors.Join(
-		m.Add(observer), m.Add(runs), m.Add(verdicts), m.Add(identity), m.Add(endpoint),
+		m.Add(observer), m.Add(runs), m.Add(verdicts), m.Add(forecaster), m.Add(forecasts), m.Add(identity), m.Add(endpoint),
 		m.AddHealthzCheck("ping", healthz.Ping),
 		m.AddReadyzCheck("synced", func(*http.Request) error { return observer.Synced() }),
 		m.AddReadyzCheck("certificate", identity.Check),
@@ -158,6 +169,7 @@ func assemble(m ctrl.Manager, direct client.WithWatch, o Options) error {
 type paths struct {
 	admission admission.Handler
 	verdicts  http.Handler
+	forecasts http.Handler
 }
 
 // Register implements webhook.Registrant.
@@ -166,4 +178,5 @@ func (p paths) Register(server webhook.Registrar) {
 		server.Register(path, &admission.Webhook{Handler: p.admission})
 	}
 	server.Register(verdict.Path, p.verdicts)
+	server.Register(verdict.RolloutPath, p.forecasts)
 }

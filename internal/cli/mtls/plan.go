@@ -14,7 +14,6 @@ import (
 
 	"github.com/spf13/cobra"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -152,7 +151,7 @@ func plan(ctx context.Context, m *mesh.Mesh, scope rollout.Scope, seen *traffic.
 		return nil, mesh.ErrNotGenerated
 	}
 	checker := mtls.New(m.World, rules)
-	stages := rollout.Stages(rollout.Mesh{World: m.World, Checker: checker, Policies: rules, Owner: owner}, scope)
+	stages := rollout.Stages(rollout.Mesh{World: m.World, Checker: checker, Policies: rules, Owner: compile.MadeFor}, scope)
 	stages = slices.DeleteFunc(stages, func(s rollout.Stage) bool { return s.Done() })
 	view = &PlanView{Stages: []PlannedStage{}, Notes: m.Refused(), Source: m.From}
 	if seen != nil && seen.Lost > 0 {
@@ -211,16 +210,6 @@ func (s *PlannedStage) describe() error {
 }
 
 var peerAuthentication = securityv1.SchemeGroupVersion.WithKind("PeerAuthentication")
-
-// owner is the statement that Trellis made an object for, as "Application shop/cart";
-// empty for objects of others.
-func owner(o metav1.Object) string {
-	labels := o.GetLabels()
-	if labels[compile.LabelManagedBy] != compile.ManagedBy {
-		return ""
-	}
-	return fmt.Sprintf("%s %s/%s", labels[compile.LabelOwnerKind], labels[compile.LabelOwnerNamespace], labels[compile.LabelOwnerName])
-}
 
 func (v *PlanView) text(w io.Writer, colour bool) error {
 	var b strings.Builder
