@@ -6,10 +6,7 @@ package compile
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"strings"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/trellis-mesh/trellis/internal/model"
 )
@@ -28,16 +25,6 @@ const (
 	// AnnotationOrigin holds the provenance of every rule.
 	AnnotationOrigin = "trellis.dev/origin"
 )
-
-// MadeFor is the statement that an object was made for, as "Application shop/cart"; empty
-// for objects of others.
-func MadeFor(o metav1.Object) string {
-	labels := o.GetLabels()
-	if labels[LabelManagedBy] != ManagedBy {
-		return ""
-	}
-	return fmt.Sprintf("%s %s/%s", labels[LabelOwnerKind], labels[LabelOwnerNamespace], labels[LabelOwnerName])
-}
 
 // Annotations that ExternalDNS reads, before and since its version 0.22: an object
 // that names another controller is left alone.

@@ -57,11 +57,11 @@ type pointer[D any] interface {
 	Document
 }
 
-// ReportClient and ForecastClient are the clients that there are.
-type (
-	ReportClient   = Client[Report, *Report]
-	ForecastClient = Client[Forecasts, *Forecasts]
-)
+// ReportClient follows what comes of tests.
+type ReportClient = Client[Report, *Report]
+
+// ForecastClient follows the forecasts of MutualTLSRollouts.
+type ForecastClient = Client[Forecasts, *Forecasts]
 
 // NewClient makes a client that follows what comes of tests. It checks the address.
 func NewClient(config ClientConfig) (*ReportClient, error) {

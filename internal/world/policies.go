@@ -4,6 +4,7 @@
 package world
 
 import (
+	"fmt"
 	"slices"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -13,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/trellis-mesh/trellis/internal/compile"
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/mtls/resolve"
 	"github.com/trellis-mesh/trellis/internal/xds"
@@ -35,6 +37,16 @@ func Policies(objects []client.Object, mesh model.Mesh, problems []xds.Problem) 
 		}
 	}
 	return resolve.New(in)
+}
+
+// MadeFor is the statement that Trellis made an object for, as "Application shop/cart";
+// empty for objects of others.
+func MadeFor(o metav1.Object) string {
+	labels := o.GetLabels()
+	if labels[compile.LabelManagedBy] != compile.ManagedBy {
+		return ""
+	}
+	return fmt.Sprintf("%s %s/%s", labels[compile.LabelOwnerKind], labels[compile.LabelOwnerNamespace], labels[compile.LabelOwnerName])
 }
 
 // refused reports whether Istio's generator left an object out.

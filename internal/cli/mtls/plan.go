@@ -25,10 +25,10 @@ import (
 	"github.com/trellis-mesh/trellis/internal/cli/mesh"
 	"github.com/trellis-mesh/trellis/internal/cli/output"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
-	"github.com/trellis-mesh/trellis/internal/compile"
 	"github.com/trellis-mesh/trellis/internal/mtls"
 	"github.com/trellis-mesh/trellis/internal/mtls/rollout"
 	"github.com/trellis-mesh/trellis/internal/traffic"
+	"github.com/trellis-mesh/trellis/internal/world"
 )
 
 // planOptions are the flags.
@@ -151,7 +151,7 @@ func plan(ctx context.Context, m *mesh.Mesh, scope rollout.Scope, seen *traffic.
 		return nil, mesh.ErrNotGenerated
 	}
 	checker := mtls.New(m.World, rules)
-	stages := rollout.Stages(rollout.Mesh{World: m.World, Checker: checker, Policies: rules, Owner: compile.MadeFor}, scope)
+	stages := rollout.Stages(rollout.Mesh{World: m.World, Checker: checker, Policies: rules, Owner: world.MadeFor}, scope)
 	stages = slices.DeleteFunc(stages, func(s rollout.Stage) bool { return s.Done() })
 	view = &PlanView{Stages: []PlannedStage{}, Notes: m.Refused(), Source: m.From}
 	if seen != nil && seen.Lost > 0 {

@@ -12,10 +12,10 @@ import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
 	"github.com/trellis-mesh/trellis/internal/cli/mesh"
-	"github.com/trellis-mesh/trellis/internal/compile"
 	"github.com/trellis-mesh/trellis/internal/mtls"
 	"github.com/trellis-mesh/trellis/internal/mtls/repair"
 	"github.com/trellis-mesh/trellis/internal/mtls/resolve"
+	"github.com/trellis-mesh/trellis/internal/world"
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
@@ -111,7 +111,7 @@ func advice(client mtls.Client, target mtls.Target, row *mtls.Row) string {
 
 // try makes the mesh anew with a proposal. Why says what is wrong with it; empty: nothing.
 func (w *workshop) try(ctx context.Context, client mtls.Client, target mtls.Target, row *mtls.Row, p *repair.Proposal) (effect *repair.Effect, why string, err error) {
-	if owner := compile.MadeFor(p.Object); owner != "" && !p.Adds {
+	if owner := world.MadeFor(p.Object); owner != "" && !p.Adds {
 		return nil, "Trellis made it for " + owner + ", and would put it back", nil
 	}
 	object := p.Object.DeepCopy()

@@ -186,18 +186,18 @@ func (e *effect) add(s *Stage, c mtls.Client, before, after *mtls.Row) {
 		e.then = e.then || was.Status == mtls.OK && is.Status == mtls.OK
 		switch {
 		case s.Done() && was.Status.Fails():
-			e.conflict(s, c, before, was.Why)
+			e.conflict(c, before, was.Why)
 		case s.Done() || was.Status != mtls.OK || is.Status == mtls.OK:
 		case is.Status.Fails():
-			e.conflict(s, c, before, is.Why)
+			e.conflict(c, before, is.Why)
 		default:
-			e.conflict(s, c, before, "it is not known whether it would get on: "+cmp.Or(is.Why, "nothing is known of it with the stage"))
+			e.conflict(c, before, "it is not known whether it would get on: "+cmp.Or(is.Why, "nothing is known of it with the stage"))
 		}
 	}
 }
 
 // conflict is noted once for each port.
-func (e *effect) conflict(s *Stage, c mtls.Client, row *mtls.Row, why string) {
+func (e *effect) conflict(c mtls.Client, row *mtls.Row, why string) {
 	if slices.ContainsFunc(e.conflicts, func(o Conflict) bool { return o.Port == row.Port }) {
 		return
 	}

@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
-	"github.com/trellis-mesh/trellis/internal/compile"
 	"github.com/trellis-mesh/trellis/internal/mtls"
 	"github.com/trellis-mesh/trellis/internal/mtls/resolve"
 	"github.com/trellis-mesh/trellis/internal/mtls/rollout"
@@ -70,7 +69,7 @@ func Run(ctx context.Context, state *observe.State, at time.Time) (found Found, 
 			continue
 		}
 		o.stages = rollout.Stages(
-			rollout.Mesh{World: before.World, Checker: checker, Policies: policies, Owner: compile.MadeFor},
+			rollout.Mesh{World: before.World, Checker: checker, Policies: policies, Owner: world.MadeFor},
 			rollout.Scope{Kind: rollout.KindOf(&o.of.Spec), Rollout: o.of.Name, In: func(n string) bool { return slices.Contains(o.namespaces, n) }})
 	}
 	found.disagree()
