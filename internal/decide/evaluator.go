@@ -93,6 +93,13 @@ func (e *Evaluator) Decide(q *Question) Verdict {
 	return w.pass(p, l, connection, payloadOf(q))
 }
 
+// Forget lets go of what was made of a configuration.
+func (e *Evaluator) Forget(config *xds.Config) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.compiled, config)
+}
+
 // proxy compiles a node's configuration once.
 func (e *Evaluator) proxy(of Proxies, node xds.Node) (*proxy, string) {
 	config, err := of.Config(node)

@@ -51,6 +51,7 @@ type Builder struct {
 	in       model.Input
 	root     string
 	probeKey map[string]string
+	rollouts []*v1alpha1.MutualTLSRollout
 }
 
 // NewBuilder begins with what is known of the mesh. The ConfigMap istio of the
@@ -82,6 +83,8 @@ func (b *Builder) Add(obj runtime.Object) (recognised bool) {
 		b.in.Delegated.Certificates = append(b.in.Delegated.Certificates, o)
 	case *delegation.DNSEndpoint:
 		b.in.Delegated.Endpoints = append(b.in.Delegated.Endpoints, o)
+	case *v1alpha1.MutualTLSRollout:
+		b.rollouts = append(b.rollouts, o)
 	case *v1alpha1.DNSProvider:
 		// Its controller says in the status of entries what it cannot do.
 	case *corev1.Namespace:
@@ -147,6 +150,11 @@ func (b *Builder) addForeign(obj runtime.Object) bool {
 		b.in.Foreign = append(b.in.Foreign, found...)
 	}
 	return true
+}
+
+// MutualTLSRollouts are those that were added, in order: nothing is compiled from them.
+func (b *Builder) MutualTLSRollouts() []*v1alpha1.MutualTLSRollout {
+	return sorted(b.rollouts, byName)
 }
 
 // Input is everything that was added, in a fixed order whatever the order of

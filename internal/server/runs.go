@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,25 +16,19 @@ import (
 
 	"github.com/trellis-mesh/trellis/internal/server/examine"
 	"github.com/trellis-mesh/trellis/internal/server/observe"
+	"github.com/trellis-mesh/trellis/internal/server/pace"
 	"github.com/trellis-mesh/trellis/internal/server/publish"
 	"github.com/trellis-mesh/trellis/internal/verdict"
 )
 
-const (
-	// quiet and longest join changes that come close together.
-	quiet   = 200 * time.Millisecond
-	longest = 2 * time.Second
-	// patience is how long a run may take, and again after what time one that failed
-	// is repeated though nothing has changed.
-	patience = 5 * time.Minute
-	again    = 30 * time.Second
-)
+// patience is how long a run may take.
+const patience = 5 * time.Minute
 
-// runs runs all tests whenever what they read has changed. After a run it rests for
-// as long as the run took, so that a cluster that never rests has half a processor
-// of it at most.
+// runs runs all tests whenever what they read has changed.
 type runs struct {
 	observer *observe.Observer
+	changed  <-chan struct{}
+	turn     *sync.Mutex
 	board    *publish.Board
 	meters   *meters
 	clock    clock.Clock
@@ -49,47 +44,8 @@ func (*runs) NeedLeaderElection() bool { return false }
 
 // Start works until ctx ends.
 func (r *runs) Start(ctx context.Context) error {
-	var retry <-chan time.Time
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-retry:
-		case <-r.observer.Changed():
-			if !r.settle(ctx) {
-				return nil
-			}
-		}
-		retry = nil
-		began := r.clock.Now()
-		ran, err := r.run(ctx)
-		if err != nil {
-			retry = r.clock.After(again)
-		}
-		if ran {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-r.clock.After(r.clock.Now().Sub(began)):
-			}
-		}
-	}
-}
-
-// settle waits until changes have been quiet for a while; false when ctx has ended.
-func (r *runs) settle(ctx context.Context) bool {
-	deadline := r.clock.After(longest)
-	for {
-		select {
-		case <-ctx.Done():
-			return false
-		case <-r.observer.Changed():
-			continue
-		case <-r.clock.After(quiet):
-		case <-deadline:
-		}
-		return true
-	}
+	worker := pace.Worker{Changed: r.changed, Clock: r.clock, Do: r.run, Turn: r.turn}
+	return worker.Run(ctx)
 }
 
 // run runs the tests if something that they read has changed.

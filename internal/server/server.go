@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -40,6 +41,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/mtls/sighting"
 	"github.com/trellis-mesh/trellis/internal/server/admit"
+	"github.com/trellis-mesh/trellis/internal/server/forecast"
 	"github.com/trellis-mesh/trellis/internal/server/observe"
 	"github.com/trellis-mesh/trellis/internal/server/publish"
 	"github.com/trellis-mesh/trellis/internal/traffic"
@@ -126,6 +128,9 @@ func newScheme() (*runtime.Scheme, error) {
 	return scheme, nil
 }
 
+// day is how long back traffic says who depends on whom.
+const day = 24 * time.Hour
+
 // assemble adds the parts to the manager.
 func assemble(m ctrl.Manager, direct client.WithWatch, o Options) error {
 	observer := observe.New(direct, observe.Options{
@@ -136,7 +141,10 @@ func assemble(m ctrl.Manager, direct client.WithWatch, o Options) error {
 		return err
 	}
 	board := publish.NewBoard()
-	runs := &runs{observer: observer, board: board, meters: meters, clock: o.Clock, log: o.Log.With("part", "runs")}
+	turn := &sync.Mutex{}
+	runs := &runs{observer: observer, changed: observer.Changed(), turn: turn, board: board, meters: meters, clock: o.Clock, log: o.Log.With("part", "runs")}
+	foreseen := publish.NewBoard()
+	foresight := forecast.Config{State: observer.State, Changed: observer.Changed(), Board: foreseen, Turn: turn, Clock: o.Clock, Log: o.Log.With("part", "forecast")}
 	identity := webhook.NewReader(webhook.ReaderConfig{
 		Client: direct, Namespace: o.Namespace, Secret: webhook.ServerSecretName, Clock: o.Clock, Log: o.Log.With("part", "certificate"),
 	})
@@ -144,9 +152,11 @@ func assemble(m ctrl.Manager, direct client.WithWatch, o Options) error {
 		Client: direct, User: "system:serviceaccount:" + o.Namespace + ":" + o.OperatorAccount, Clock: o.Clock, Log: o.Log.With("part", "guard"),
 	})
 	verdicts := publish.NewHandler(publish.Config{Board: board, Guard: guard, Clock: o.Clock, Log: o.Log.With("part", "verdicts")})
+	forecasts := publish.NewHandler(publish.Config{Board: foreseen, Guard: guard, Clock: o.Clock, Log: o.Log.With("part", "forecasts")})
 	paths := paths{
 		admission: admit.New(admit.Config{State: observer.State, Settled: runs.last.Load, Clock: o.Clock, Log: o.Log.With("part", "admission")}),
 		verdicts:  verdicts,
+		forecasts: forecasts,
 	}
 	if o.CollectorAddress != "" {
 		collector, err := collects(m, observer, o)
@@ -154,13 +164,18 @@ func assemble(m ctrl.Manager, direct client.WithWatch, o Options) error {
 			return err
 		}
 		paths.traffic = guard.Before(collector)
+		foresight.Seen = func() *traffic.Seen {
+			seen := collector.Seen(o.Clock.Now().Add(-day))
+			return &seen
+		}
 	}
+	forecaster := forecast.New(foresight)
 	endpoint, err := webhook.NewServer(o.Address, identity, paths)
 	if err != nil {
 		return err
 	}
 	return errors.Join(
-		m.Add(observer), m.Add(runs), m.Add(verdicts), m.Add(identity), m.Add(endpoint),
+		m.Add(observer), m.Add(runs), m.Add(verdicts), m.Add(forecaster), m.Add(forecasts), m.Add(identity), m.Add(endpoint),
 		m.AddHealthzCheck("ping", healthz.Ping),
 		m.AddReadyzCheck("synced", func(*http.Request) error { return observer.Synced() }),
 		m.AddReadyzCheck("certificate", identity.Check),
@@ -188,8 +203,8 @@ func collects(m ctrl.Manager, observer *observe.Observer, o Options) (*collect.C
 
 // paths are what is answered over HTTPS. Traffic is nil without a collector.
 type paths struct {
-	admission         admission.Handler
-	verdicts, traffic http.Handler
+	admission                    admission.Handler
+	verdicts, forecasts, traffic http.Handler
 }
 
 // Register implements webhook.Registrant.
@@ -198,6 +213,7 @@ func (p paths) Register(server webhook.Registrar) {
 		server.Register(path, &admission.Webhook{Handler: p.admission})
 	}
 	server.Register(verdict.Path, p.verdicts)
+	server.Register(verdict.RolloutPath, p.forecasts)
 	if p.traffic != nil {
 		server.Register(traffic.Path, p.traffic)
 	}

@@ -42,23 +42,47 @@ type ClientConfig struct {
 	Log   *slog.Logger
 }
 
-// Client follows what the server says.
-type Client struct{ config ClientConfig }
+// Client follows a document of the server's.
+type Client[D any, P pointer[D]] struct {
+	config ClientConfig
+	path   string
+}
 
-// NewClient checks the address.
-func NewClient(config ClientConfig) (*Client, error) {
+// pointer is to a Document.
+type pointer[D any] interface {
+	*D
+	Document
+}
+
+// ReportClient follows what comes of tests.
+type ReportClient = Client[Report, *Report]
+
+// ForecastClient follows the forecasts of MutualTLSRollouts.
+type ForecastClient = Client[Forecasts, *Forecasts]
+
+// NewClient makes a client that follows what comes of tests. It checks the address.
+func NewClient(config ClientConfig) (*ReportClient, error) {
+	return newClient[Report](config, Path)
+}
+
+// NewForecastClient makes one that follows the forecasts of MutualTLSRollouts.
+func NewForecastClient(config ClientConfig) (*ForecastClient, error) {
+	return newClient[Forecasts](config, RolloutPath)
+}
+
+func newClient[D any, P pointer[D]](config ClientConfig, path string) (*Client[D, P], error) {
 	u, err := url.Parse(config.Address)
 	if err != nil || u.Scheme != "https" || u.Host == "" {
 		return nil, fmt.Errorf("reading the address of trellis-server: %q is no https URL with a host", config.Address)
 	}
 	config.Address = strings.TrimSuffix(config.Address, "/")
-	return &Client{config}, nil
+	return &Client[D, P]{config, path}, nil
 }
 
-// Run asks until ctx ends. It calls report with each new report, and with an error
+// Run asks until ctx ends. It calls report with each new document, and with an error
 // once the server has been away for longer than a restart takes; from one
-// goroutine. After an error the next report is told whatever it says.
-func (c *Client) Run(ctx context.Context, report func(*Report, error)) error {
+// goroutine. After an error the next document is told whatever it says.
+func (c *Client[D, P]) Run(ctx context.Context, report func(P, error)) error {
 	known, away := "", false
 	var since time.Time
 	for ctx.Err() == nil {
@@ -82,9 +106,9 @@ func (c *Client) Run(ctx context.Context, report func(*Report, error)) error {
 			case <-c.config.Clock.After(again):
 			}
 			continue
-		case got != nil && (away || got.Revision != known):
+		case got != nil && (away || got.Name() != known):
 			report(got, nil)
-			known = got.Revision
+			known = got.Name()
 		}
 		if !since.IsZero() {
 			c.config.Log.Info("trellis-server answers")
@@ -94,11 +118,11 @@ func (c *Client) Run(ctx context.Context, report func(*Report, error)) error {
 	return nil
 }
 
-// ask waits for a report that differs from the known one; nil: there is none yet.
-func (c *Client) ask(ctx context.Context, known string) (*Report, error) {
+// ask waits for a document that differs from the known one; nil: there is none yet.
+func (c *Client[D, P]) ask(ctx context.Context, known string) (P, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	response, err := c.config.get(ctx, c.config.Address+Path+"?"+After+"="+url.QueryEscape(known))
+	response, err := c.config.get(ctx, c.config.Address+c.path+"?"+After+"="+url.QueryEscape(known))
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +134,7 @@ func (c *Client) ask(ctx context.Context, known string) (*Report, error) {
 	default:
 		return nil, refused(response)
 	}
-	out := &Report{}
+	out := P(new(D))
 	if err := json.NewDecoder(io.LimitReader(response.Body, maxReport)).Decode(out); err != nil {
 		return nil, fmt.Errorf("reading what trellis-server says: %w", err)
 	}

@@ -122,14 +122,40 @@ func Digest(spec *v1alpha1.ApplicationSpec) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// Document is what is told as soon as there is another one: a Report or Forecasts.
+type Document interface {
+	// Name is its revision: two documents that say the same have the same one.
+	Name() string
+}
+
+// Name implements Document.
+func (r *Report) Name() string { return r.Revision }
+
+// Name implements Document.
+func (f *Forecasts) Name() string { return f.Revision }
+
 // Seal makes a report with its revision.
 func Seal(applications []Application, problem string) (*Report, error) {
 	out := &Report{Applications: applications, Problem: problem}
-	raw, err := json.Marshal(out)
+	var err error
+	out.Revision, err = revision(out)
+	return out, err
+}
+
+// SealForecasts does for forecasts what Seal does for a report.
+func SealForecasts(rollouts []Forecast, problem string) (*Forecasts, error) {
+	out := &Forecasts{Rollouts: rollouts, Problem: problem}
+	var err error
+	out.Revision, err = revision(out)
+	return out, err
+}
+
+// revision is that of a document which has none yet.
+func revision(of Document) (string, error) {
+	raw, err := json.Marshal(of)
 	if err != nil {
-		return nil, fmt.Errorf("writing what came of tests: %w", err)
+		return "", fmt.Errorf("writing what is told: %w", err)
 	}
 	sum := sha256.Sum256(raw)
-	out.Revision = hex.EncodeToString(sum[:8])
-	return out, nil
+	return hex.EncodeToString(sum[:8]), nil
 }

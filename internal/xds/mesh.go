@@ -135,6 +135,14 @@ func (m *Mesh) Config(ctx context.Context, node Node) (*Config, error) {
 	}
 }
 
+// Forget lets go of what a proxy was sent: whoever asks again asks the source. It is for
+// questions about all proxies of a large mesh, one after the other.
+func (m *Mesh) Forget(node Node) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.configs, node.Key())
+}
+
 func (m *Mesh) fetch(ctx context.Context, key Key, node Node, r *remembered) (*Config, error) {
 	defer close(r.done)
 	r.config, r.err = m.source.Config(ctx, node)

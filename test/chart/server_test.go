@@ -32,6 +32,7 @@ var serverRights = map[string]map[string]string{
 		"secureingresses.trellis.dev":               read,
 		"hostclaims.trellis.dev":                    read,
 		"managedcertificates.trellis.dev":           read,
+		"mutualtlsrollouts.trellis.dev":             read,
 		"controllerrevisions.apps":                  read,
 		"gateways.networking.istio.io":              read,
 		"virtualservices.networking.istio.io":       read,

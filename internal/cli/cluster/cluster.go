@@ -163,6 +163,7 @@ func mapper() meta.RESTMapper {
 		m.Add(kind, meta.RESTScopeNamespace)
 	}
 	m.Add(corev1.SchemeGroupVersion.WithKind("Namespace"), meta.RESTScopeRoot)
+	m.Add(v1alpha1.GroupVersion.WithKind("MutualTLSRollout"), meta.RESTScopeRoot)
 	return m
 }
 

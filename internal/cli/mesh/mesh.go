@@ -145,10 +145,7 @@ func (m *Mesh) With(ctx context.Context, changed ...client.Object) (*Mesh, error
 		return nil, ErrNotGenerated
 	}
 	in := m.input
-	in.Objects = slices.DeleteFunc(slices.Clone(in.Objects), func(o client.Object) bool {
-		return slices.ContainsFunc(changed, func(c client.Object) bool { return sameName(o, c) })
-	})
-	in.Objects = append(in.Objects, changed...)
+	in.Objects = world.Replaced(in.Objects, changed...)
 	out := &Mesh{Files: m.Files, Report: m.Report, About: m.About, From: m.From, Rights: m.Rights}
 	if err := out.generate(ctx, in); err != nil {
 		return nil, err
@@ -158,11 +155,6 @@ func (m *Mesh) With(ctx context.Context, changed ...client.Object) (*Mesh, error
 
 // Changeable reports whether With can be asked.
 func (m *Mesh) Changeable() bool { return m.generated != nil }
-
-func sameName(a, b client.Object) bool {
-	one, other := a.GetObjectKind().GroupVersionKind(), b.GetObjectKind().GroupVersionKind()
-	return one.Group == other.Group && one.Kind == other.Kind && a.GetNamespace() == b.GetNamespace() && a.GetName() == b.GetName()
-}
 
 // position finds an object by the text that provenance names it by.
 func position(files *source.Mesh) func(object, field string) model.Position {

@@ -19,32 +19,46 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/cli/exit"
 	"github.com/trellis-mesh/trellis/internal/cli/live"
 	"github.com/trellis-mesh/trellis/internal/cli/mesh"
 	"github.com/trellis-mesh/trellis/internal/cli/output"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
-	"github.com/trellis-mesh/trellis/internal/compile"
 	"github.com/trellis-mesh/trellis/internal/mtls"
 	"github.com/trellis-mesh/trellis/internal/mtls/rollout"
+	"github.com/trellis-mesh/trellis/internal/traffic"
+	"github.com/trellis-mesh/trellis/internal/world"
 )
 
 // planOptions are the flags.
 type planOptions struct {
 	live.Options
 	Output string
+	// By is what a stage is about; empty: a service.
+	By string
+	// Rollout is a MutualTLSRollout whose stages they are; empty: nobody's.
+	Rollout string
 }
 
 // PlannedStage is a stage with what it applies.
 type PlannedStage struct {
 	rollout.Stage
+	// Change says what the stage does, or what is to be done before it can be.
+	Change string `json:"change"`
+	// Blocks are clients that would fail, or that were seen to send plaintext, and Could
+	// those that could fail and were not seen, where somebody looked.
+	Blocks []rollout.Block    `json:"blocks,omitempty"`
+	Could  []rollout.Conflict `json:"could,omitempty"`
 	// Object is to be applied; absent where the change is one of an Application.
 	Object map[string]any `json:"object,omitempty"`
 }
 
+func (s *PlannedStage) blocked() bool { return len(s.Blocks) > 0 || len(s.Refusals) > 0 }
+
 // PlanView is the answer as JSON and YAML have it.
 type PlanView struct {
-	// Stages are in order: those that nothing blocks come first.
+	// Stages are those that are not done, in the order in which they are to be taken.
 	Stages []PlannedStage `json:"stages"`
 	Notes  []string       `json:"notes,omitempty"`
 	// Source is where the configuration of the proxies came from; empty: from files.
@@ -57,18 +71,25 @@ func newPlan(s *streams.Streams) *cobra.Command {
 		Use:   "plan [NAMESPACE]...",
 		Short: "Say by which stages a mesh comes to take mutual TLS only, and what blocks each",
 		Long: `plan looks at every service whose workloads take plaintext today, in some namespaces or
-in all, and says what would make them take mutual TLS only: one stage for each service.
+in all, and says what would make them take mutual TLS only: one stage for each service,
+or with --by namespace for each namespace. A MutualTLSRollout goes by the same stages;
+--rollout NAME shows those of one, of the files or of the cluster.
 
 All stages are tried: Istio's generator makes the mesh anew with them, and every client
 is compared with every service before and after. A client that gets on today and would
 not then blocks the stage: one without a proxy, or one whose DestinationRule sends it
-plaintext (trellis mtls fix finds out what to do about that). Stages that nothing blocks
-come first, and of these the ones with the fewest clients.
+plaintext (trellis mtls fix finds out what to do about that). So does a
+PeerAuthentication of somebody else that decides before the stage's own could: of two
+for one workload the older one counts.
 
-What clients could do counts, and not what they do: nobody's access log is read here.
-The exit code is 2 where a stage is blocked.`,
+Stages are in order: callers come before those that they call, as far as that was seen,
+and otherwise those come first that the fewest clients could call. What blocks a stage
+does not change the order. The exit code is 2 where a stage is blocked.`,
 		Example: `  # Everything takes mutual TLS only already
   trellis mtls plan -f examples/bookinfo bookinfo
+
+  # One stage for each namespace
+  trellis mtls plan -f examples/bookinfo --by namespace
 
   # In the running mesh: what is left to do?
   trellis mtls plan --context prod -o yaml`,
@@ -76,64 +97,80 @@ The exit code is 2 where a stage is blocked.`,
 	}
 	o.AddFlags(cmd)
 	output.AddFlag(cmd, &o.Output)
+	flags := cmd.Flags()
+	flags.StringVar(&o.By, "by", "", "what a stage is about: service or namespace (default service)")
+	flags.StringVar(&o.Rollout, "rollout", "", "a MutualTLSRollout: its namespaces, and what its stages are about")
+	// Cobra's registration fails only for a flag that is not there.
+	_ = cmd.RegisterFlagCompletionFunc("by", cobra.FixedCompletions(slices.Sorted(maps.Keys(kinds)), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
+
+// kinds are the values of --by.
+var kinds = map[string]v1alpha1.RolloutStageKind{"service": v1alpha1.StageService, "namespace": v1alpha1.StageNamespace}
 
 func (o *planOptions) run(cmd *cobra.Command, s *streams.Streams, namespaces []string) error {
 	if err := output.CheckFormat(o.Output); err != nil {
 		return err
 	}
+	if err := o.check(namespaces); err != nil {
+		return err
+	}
 	changeable(&o.Options)
-	view, err := asked(cmd, s, &o.Options, o.Output, func(m *mesh.Mesh) (*PlanView, error) { return plan(cmd.Context(), m, namespaces) },
-		func(v *PlanView, w io.Writer) error { return v.text(w, s.OutColour) })
+	view, err := asked(cmd, s, &o.Options, o.Output, func(m *mesh.Mesh) (*PlanView, error) {
+		scope, err := o.scope(cmd.Context(), m, namespaces)
+		if err != nil {
+			return nil, err
+		}
+		return plan(cmd.Context(), m, scope, nil)
+	}, func(v *PlanView, w io.Writer) error { return v.text(w, s.OutColour) })
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(view.Stages, func(s PlannedStage) bool { return len(s.Blocks) > 0 }) {
+	if slices.ContainsFunc(view.Stages, func(s PlannedStage) bool { return s.blocked() }) {
 		return exit.ErrFindings
 	}
 	return nil
 }
 
-func plan(ctx context.Context, m *mesh.Mesh, namespaces []string) (view *PlanView, err error) {
-	w, known := newWorkshop(m)
-	if !known {
+// check says which flags contradict each other.
+func (o *planOptions) check(namespaces []string) error {
+	switch {
+	case o.By != "" && kinds[o.By] == "":
+		return fmt.Errorf("reading --by: %q is neither service nor namespace", o.By)
+	case o.Rollout != "" && (o.By != "" || len(namespaces) > 0):
+		return errors.New("choosing stages: a MutualTLSRollout says itself what its namespaces and its stages are: leave out --by and NAMESPACE, or --rollout")
+	}
+	return nil
+}
+
+// plan says which stages there are, what blocks each, and in which order they are to be
+// taken. What was seen of traffic may be nil: then all that could fail block.
+func plan(ctx context.Context, m *mesh.Mesh, scope rollout.Scope, seen *traffic.Seen) (view *PlanView, err error) {
+	rules, known := m.Policies()
+	if !known || !m.Changeable() {
 		return nil, mesh.ErrNotGenerated
 	}
-	for _, n := range namespaces {
-		if n == "" || len(w.checker.TargetsIn(n)) == 0 {
-			return nil, fmt.Errorf("reading NAMESPACE: there is no service in namespace %s", n)
-		}
-	}
-	stages := rollout.Stages(w.checker, m.Proxies, w.rules, namespaces)
+	checker := mtls.New(m.World, rules)
+	stages := rollout.Stages(rollout.Mesh{World: m.World, Checker: checker, Policies: rules, Owner: world.MadeFor}, scope)
+	stages = slices.DeleteFunc(stages, func(s rollout.Stage) bool { return s.Done() })
 	view = &PlanView{Stages: []PlannedStage{}, Notes: m.Refused(), Source: m.From}
+	if seen != nil && seen.Lost > 0 {
+		view.Notes = append(view.Notes, fmt.Sprintf("%d records of traffic could not be read or kept: clients may be missing", seen.Lost))
+	}
 	if len(stages) == 0 {
 		return view, nil
 	}
-	objects := make([]client.Object, 0, len(stages))
-	for _, s := range stages {
-		o := s.Object.DeepCopy()
-		o.SetGroupVersionKind(peerAuthentication)
-		objects = append(objects, o)
-	}
-	after, err := m.With(ctx, objects...)
+	after, err := m.With(ctx, objects(rollout.Trial(stages))...)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, after.Close()) }()
-	rules, _ := after.Policies()
-	checker := mtls.New(after.World, rules)
-	proxied := map[string]bool{}
-	for _, c := range w.clients {
-		proxied[c.String()] = c.Node != nil
-	}
-	stages = rollout.Judge(stages, w.checker.CheckAll(w.clients, w.checker.Targets()), checker.CheckAll(checker.Clients(), checker.Targets()),
-		func(client string) bool { return proxied[client] })
-	for _, s := range stages {
+	changed, _ := after.Policies()
+	rollout.Judge(stages, checker, mtls.New(after.World, changed))
+	for _, s := range rollout.Order(stages, seen) {
 		one := PlannedStage{Stage: s}
-		if owner := generatedFor(s.Object); owner != "" {
-			one.Change = "set access.mutualTLS of " + owner + " to Strict"
-		} else if one.Object, err = written(s.Object, peerAuthentication); err != nil {
+		one.Blocks, one.Could = rollout.Blocks(&s, seen)
+		if err := one.describe(); err != nil {
 			return nil, err
 		}
 		view.Stages = append(view.Stages, one)
@@ -141,32 +178,53 @@ func plan(ctx context.Context, m *mesh.Mesh, namespaces []string) (view *PlanVie
 	return view, nil
 }
 
-var peerAuthentication = securityv1.SchemeGroupVersion.WithKind("PeerAuthentication")
-
-// generatedFor is the statement that Trellis made an object for, as "Application
-// shop/cart"; empty for objects of others.
-func generatedFor(o client.Object) string {
-	labels := o.GetLabels()
-	if labels[compile.LabelManagedBy] != compile.ManagedBy {
-		return ""
+func objects(policies []*securityv1.PeerAuthentication) []client.Object {
+	out := make([]client.Object, 0, len(policies))
+	for _, p := range policies {
+		out = append(out, p)
 	}
-	return fmt.Sprintf("%s %s/%s", labels[compile.LabelOwnerKind], labels[compile.LabelOwnerNamespace], labels[compile.LabelOwnerName])
+	return out
 }
+
+// describe says what the stage changes, or what stands in its way.
+func (s *PlannedStage) describe() error {
+	apply := s.Stage.Object
+	s.Change = fmt.Sprintf("add PeerAuthentication %s/%s, STRICT for %s", apply.Namespace, apply.Name, rollout.Labels(apply.Spec.GetSelector().GetMatchLabels()))
+	if len(s.Refusals) > 0 {
+		apply = nil
+		var fixes []string
+		for _, r := range s.Refusals {
+			fixes = append(fixes, r.Fix)
+			if len(s.Refusals) == 1 && !r.Generated {
+				apply = r.Instead
+			}
+		}
+		s.Change = strings.Join(fixes, "; ")
+	}
+	if apply == nil {
+		return nil
+	}
+	var err error
+	s.Object, err = written(apply, peerAuthentication)
+	return err
+}
+
+var peerAuthentication = securityv1.SchemeGroupVersion.WithKind("PeerAuthentication")
 
 func (v *PlanView) text(w io.Writer, colour bool) error {
 	var b strings.Builder
 	var rows []output.Row
 	for i := range v.Stages {
 		s := &v.Stages[i]
-		row := output.Row{Cells: []string{fmt.Sprint(i + 1), s.Namespace + "/" + s.Name, string(s.Mode), fmt.Sprint(s.Clients), s.blocks(), s.Change}}
-		if len(s.Blocks) > 0 {
+		row := output.Row{Cells: []string{fmt.Sprint(i + 1), s.Name, string(s.Mode), fmt.Sprint(s.Clients), s.blocks(), s.Change}}
+		if s.blocked() {
 			row.Mood = output.Waiting
 		}
 		rows = append(rows, row)
 	}
 	if len(rows) == 0 {
 		b.WriteString("everything takes mutual TLS only\n")
-	} else if err := output.Table(&b, []string{"STAGE", "SERVICE", "TODAY", "CLIENTS", "BLOCKED BY", "CHANGE"}, rows, colour); err != nil {
+	} else if err := output.Table(&b, []string{"STAGE", "WORKLOADS", "TODAY", "CLIENTS", "BLOCKED BY", "CHANGE"}, rows, colour); err != nil {
 		return err
 	}
 	output.Notes(&b, v.Notes)
@@ -175,20 +233,32 @@ func (v *PlanView) text(w io.Writer, colour bool) error {
 	return err
 }
 
-// blocks are the clients that are shut out, in short.
+// blocks are the policies that decide and the clients that are shut out, in short.
 func (s *PlannedStage) blocks() string {
 	var out []string
+	for _, r := range s.Refusals {
+		out = append(out, r.Object)
+	}
 	for _, b := range s.Blocks {
 		name := b.Client
-		if !b.Proxy {
+		switch {
+		case b.Reason == v1alpha1.BlockPlaintextSeen:
+			name += " (plaintext seen)"
+		case !b.Proxied:
 			name += " (no proxy)"
 		}
 		if !slices.Contains(out, name) {
 			out = append(out, name)
 		}
 	}
-	return output.Short(out, 3)
+	for i := range out[:max(0, min(len(out), shown)-1)] {
+		out[i] += ","
+	}
+	return output.Short(out, shown)
 }
+
+// shown is how many of them there are in a line.
+const shown = 3
 
 // written is an object as it is to be applied: its name, what people said of it, and what
 // it says. The rest is the cluster's.

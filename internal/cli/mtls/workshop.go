@@ -16,6 +16,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/mtls"
 	"github.com/trellis-mesh/trellis/internal/mtls/repair"
 	"github.com/trellis-mesh/trellis/internal/mtls/resolve"
+	"github.com/trellis-mesh/trellis/internal/world"
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
@@ -120,7 +121,7 @@ func advice(client mtls.Client, target mtls.Target, row *mtls.Row) string {
 // try makes the mesh anew with a proposal. Why says what is wrong with it; empty: nothing,
 // and the caller closes the mesh.
 func (w *workshop) try(ctx context.Context, client mtls.Client, target mtls.Target, row *mtls.Row, p *repair.Proposal) (after *mesh.Mesh, effect *repair.Effect, why string, err error) {
-	if owner := generatedFor(p.Object); owner != "" && !p.Adds {
+	if owner := world.MadeFor(p.Object); owner != "" && !p.Adds {
 		return nil, nil, "Trellis made it for " + owner + ", and would put it back", nil
 	}
 	object := p.Object.DeepCopy()

@@ -60,6 +60,8 @@ type Compiled struct {
 	Outcome *compile.Outcome
 	// Applications are those that the compiler saw.
 	Applications []*v1alpha1.Application
+	// MutualTLSRollouts are those of the files.
+	MutualTLSRollouts []*v1alpha1.MutualTLSRollout
 	// Report has all findings, those of the outcome included, in order.
 	Report *report.Report
 }
@@ -106,7 +108,7 @@ func (o *Options) compile(ctx context.Context, checker *schema.Checker, set *doc
 	}
 	findings := slices.Concat(set.Findings, refused, becauseOf(refusedObjects(set, objects), outcome.Findings))
 	return &Compiled{
-		Outcome: outcome, Applications: in.Applications, Report: summarise(set, model.SortFindings(findings)),
+		Outcome: outcome, Applications: in.Applications, MutualTLSRollouts: builder.MutualTLSRollouts(), Report: summarise(set, model.SortFindings(findings)),
 	}, in.Mesh, nil
 }
 

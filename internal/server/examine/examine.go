@@ -44,21 +44,30 @@ func Run(ctx context.Context, state *observe.State, choice Choice, at time.Time,
 			results, findings, err = nil, nil, fmt.Errorf("running tests: these objects are too odd for Istio's generator: %v\n%s", p, debug.Stack())
 		}
 	}()
-	in := state.Input
-	in.Applications = choice
-	outcome := compile.Compile(model.NewSnapshot(in))
-	if outcome.Err != nil {
-		return nil, nil, fmt.Errorf("compiling: %w", outcome.Err)
+	in, outcome, err := Compile(state, choice, at)
+	if err != nil {
+		return nil, nil, err
 	}
-	w, err := world.Open(ctx, world.Input{
-		Objects: objects(state, outcome), MeshConfig: state.MeshConfig, Mesh: in.Mesh, Applications: choice, At: at,
-	})
+	w, err := world.Open(ctx, in)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
 	results, err = examine(ctx, w, in.Mesh, outcome, wanted)
 	return results, outcome.Findings, err
+}
+
+// Compile compiles a choice. The input has all that Istio would find then.
+func Compile(state *observe.State, choice Choice, at time.Time) (world.Input, *compile.Outcome, error) {
+	in := state.Input
+	in.Applications = choice
+	outcome := compile.Compile(model.NewSnapshot(in))
+	if outcome.Err != nil {
+		return world.Input{}, nil, fmt.Errorf("compiling: %w", outcome.Err)
+	}
+	return world.Input{
+		Objects: objects(state, outcome), MeshConfig: state.MeshConfig, Mesh: in.Mesh, Applications: choice, At: at,
+	}, outcome, nil
 }
 
 // objects are all that Istio would find. A generated object that is there already

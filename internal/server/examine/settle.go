@@ -48,14 +48,7 @@ type settling struct {
 // world that will be, and nobody waits for another one's mistake.
 func Settle(ctx context.Context, state *observe.State, at time.Time) (*Settled, error) {
 	s := &settling{state: state, at: at, out: map[types.UID]bool{}, results: map[model.Name]verdict.Application{}}
-	newest := inforce.Newest(state.Records)
-	for _, a := range state.Input.Applications {
-		var last *inforce.Record
-		if r, ok := newest[a.UID]; ok {
-			last = &r
-		}
-		s.standing = append(s.standing, inforce.Settle(a, last, nil))
-	}
+	s.standing = standing(state)
 	failing, err := s.run(ctx)
 	if err != nil {
 		return nil, err
@@ -79,6 +72,32 @@ func Settle(ctx context.Context, state *observe.State, at time.Time) (*Settled, 
 		}
 	}
 	return out, nil
+}
+
+// standing is how it stands with all Applications before anybody has run their tests.
+func standing(state *observe.State) []inforce.Standing {
+	newest := inforce.Newest(state.Records)
+	var out []inforce.Standing
+	for _, a := range state.Input.Applications {
+		var last *inforce.Record
+		if r, ok := newest[a.UID]; ok {
+			last = &r
+		}
+		out = append(out, inforce.Settle(a, last, nil))
+	}
+	return out
+}
+
+// InForce are the statements that are in force at this moment: those that wait for their
+// tests are not.
+func InForce(state *observe.State) Choice {
+	var out Choice
+	for _, s := range standing(state) {
+		if s.InForce != nil {
+			out = append(out, s.InForce)
+		}
+	}
+	return out
 }
 
 // alone tries each that failed in a world without the others that did.

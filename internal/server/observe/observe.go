@@ -36,25 +36,34 @@ type Options struct {
 type Observer struct {
 	client  client.WithWatch
 	options Options
-	changed chan struct{}
 	rewatch chan struct{}
 
 	mu      sync.Mutex
 	watches map[string]*watch
 
 	names naming
+	// followers get a signal after each change.
+	listening sync.Mutex
+	followers []chan struct{}
 }
 
 // New makes an Observer. The client's scheme needs the kinds of load.AddToScheme.
 func New(c client.WithWatch, options Options) *Observer {
 	return &Observer{
 		client: c, options: options, watches: map[string]*watch{},
-		changed: make(chan struct{}, 1), rewatch: make(chan struct{}, 1),
+		rewatch: make(chan struct{}, 1),
 	}
 }
 
-// Changed receives after a change; several may be one signal.
-func (o *Observer) Changed() <-chan struct{} { return o.changed }
+// Changed makes a channel that receives after each change from now on; several may be
+// one signal. Each follower needs its own.
+func (o *Observer) Changed() <-chan struct{} {
+	o.listening.Lock()
+	defer o.listening.Unlock()
+	out := make(chan struct{}, 1)
+	o.followers = append(o.followers, out)
+	return out
+}
 
 // Start watches until the context ends.
 func (o *Observer) Start(ctx context.Context) error {
@@ -118,7 +127,9 @@ func (o *Observer) installed() map[string]bool {
 }
 
 func (o *Observer) signal() {
-	for _, c := range []chan struct{}{o.rewatch, o.changed} {
+	o.listening.Lock()
+	defer o.listening.Unlock()
+	for _, c := range append([]chan struct{}{o.rewatch}, o.followers...) {
 		select {
 		case c <- struct{}{}:
 		default:

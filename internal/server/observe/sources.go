@@ -89,6 +89,7 @@ func custom() []source {
 		{name: "secureingresses.trellis.dev", object: &v1alpha1.SecureIngress{}, list: func() client.ObjectList { return &v1alpha1.SecureIngressList{} }},
 		{name: "hostclaims.trellis.dev", object: &v1alpha1.HostClaim{}, list: func() client.ObjectList { return &v1alpha1.HostClaimList{} }},
 		{name: "managedcertificates.trellis.dev", object: &v1alpha1.ManagedCertificate{}, list: func() client.ObjectList { return &v1alpha1.ManagedCertificateList{} }},
+		{name: "mutualtlsrollouts.trellis.dev", object: &v1alpha1.MutualTLSRollout{}, list: func() client.ObjectList { return &v1alpha1.MutualTLSRolloutList{} }},
 	}
 	for _, k := range []struct{ group, version, kind, resource string }{
 		{"networking.istio.io", "v1", "Gateway", "gateways"},

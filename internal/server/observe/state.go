@@ -27,7 +27,10 @@ type State struct {
 	// Input is what the compiler reads, with all Applications as they are stated
 	// now.
 	Input model.Input
-	// Objects are what Istio reads and Trellis did not make.
+	// Rollouts are the MutualTLSRollouts, in order.
+	Rollouts []*v1alpha1.MutualTLSRollout
+	// Objects are what Istio reads and Trellis did not make, the PeerAuthentications of
+	// MutualTLSRollouts among them.
 	Objects []client.Object
 	// MeshConfig is Istio's mesh configuration as YAML.
 	MeshConfig string
@@ -36,7 +39,8 @@ type State struct {
 	// Created is when generated objects were made: Istio goes by age where objects
 	// contradict each other.
 	Created map[model.Reference]metav1.Time
-	// Digest is the same for two states in which every test ends alike.
+	// Digest is the same for two states in which every test ends alike, and in which the
+	// stages of every MutualTLSRollout are the same.
 	Digest string
 }
 
@@ -74,7 +78,7 @@ func NewState(o Options, all []client.Object) (*State, error) {
 	slices.SortFunc(s.Records, func(a, b inforce.Record) int {
 		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
 	})
-	s.Input = builder.Input()
+	s.Input, s.Rollouts = builder.Input(), builder.MutualTLSRollouts()
 	s.Input.Certificates = Assumed(&s.Input)
 	return s, s.sum()
 }
@@ -87,7 +91,7 @@ func (s *State) add(builder *load.Builder, object client.Object) {
 		}
 	}
 	switch object := object.(type) {
-	case *v1alpha1.Application, *v1alpha1.SecureIngress:
+	case *v1alpha1.Application, *v1alpha1.SecureIngress, *v1alpha1.MutualTLSRollout:
 		// One that is being deleted states nothing any more.
 		if object.GetDeletionTimestamp() == nil {
 			builder.Add(object)
@@ -195,6 +199,9 @@ func (s *State) sum() error {
 	}
 	for _, c := range s.Input.ManagedCertificates {
 		write(statement{"ManagedCertificate", c.Namespace, c.Name, "", nil, nil, []any{c.Spec.DNSNames, c.Status.NotAfter != nil, c.Status.Challenges}})
+	}
+	for _, r := range s.Rollouts {
+		write([]any{"MutualTLSRollout", r.Name, r.UID, r.Generation, r.Spec})
 	}
 	for _, r := range s.Records {
 		write([]any{r.Owner, r.Generation, r.Digest})

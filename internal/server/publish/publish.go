@@ -1,7 +1,8 @@
 // Copyright The Trellis Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package publish tells the operator what came of tests: over HTTPS, to nobody who
+// Package publish tells the operator what came of tests, and what would become of the
+// stages of MutualTLSRollouts: over HTTPS, to nobody who
 // cannot prove to be the operator's ServiceAccount, and as soon as there is news.
 package publish
 
@@ -20,33 +21,33 @@ import (
 // maxWaiting is how many may wait for news at once: replicas of the operator.
 const maxWaiting = 32
 
-// Board holds the last report. It is safe for concurrent use.
+// Board holds the last document of one kind. It is safe for concurrent use.
 type Board struct {
-	mu     sync.Mutex
-	report *verdict.Report
-	// news is closed when there is another report.
+	mu   sync.Mutex
+	last verdict.Document
+	// news is closed when there is another document.
 	news chan struct{}
 }
 
-// NewBoard makes a Board without a report.
+// NewBoard makes a Board without a document.
 func NewBoard() *Board { return &Board{news: make(chan struct{})} }
 
-// Put replaces the report.
-func (b *Board) Put(r *verdict.Report) {
+// Put replaces the document.
+func (b *Board) Put(d verdict.Document) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.report != nil && b.report.Revision == r.Revision {
+	if b.last != nil && b.last.Name() == d.Name() {
 		return
 	}
-	b.report = r
+	b.last = d
 	close(b.news)
 	b.news = make(chan struct{})
 }
 
-func (b *Board) get() (*verdict.Report, <-chan struct{}) {
+func (b *Board) get() (verdict.Document, <-chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.report, b.news
+	return b.last, b.news
 }
 
 // Config is what a Handler works with. All of it is required.
@@ -66,7 +67,7 @@ type Handler struct {
 	ended chan struct{}
 }
 
-// NewHandler makes a Handler for verdict.Path.
+// NewHandler makes a Handler for verdict.Path or verdict.RolloutPath.
 func NewHandler(config Config) *Handler {
 	return &Handler{config: config, waiting: make(chan struct{}, maxWaiting), ended: make(chan struct{})}
 }
@@ -81,7 +82,7 @@ func (h *Handler) Start(ctx context.Context) error {
 // NeedLeaderElection is false: every replica answers.
 func (*Handler) NeedLeaderElection() bool { return false }
 
-// ServeHTTP answers with the report as soon as it is another one than the caller
+// ServeHTTP answers with the document as soon as it is another one than the caller
 // knows, and with 304 when there was no other one for a while.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet {
@@ -100,10 +101,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	deadline := h.config.Clock.After(verdict.Hold)
 	for known := r.URL.Query().Get(verdict.After); ; {
-		report, news := h.config.Board.get()
-		if report != nil && report.Revision != known {
+		last, news := h.config.Board.get()
+		if last != nil && last.Name() != known {
 			w.Header().Set("Content-Type", "application/json")
-			if err := json.NewEncoder(w).Encode(report); err != nil {
+			if err := json.NewEncoder(w).Encode(last); err != nil {
 				h.config.Log.Debug("a caller went away", "error", err)
 			}
 			return
