@@ -38,6 +38,9 @@ type Link struct {
 	Address netip.AddrPort
 	// Host is the name of an endpoint that is found by DNS.
 	Host string
+	// Cluster is the one that the connection goes through where that is not the one that
+	// was asked about; else empty.
+	Cluster string
 	// Server is the proxy that takes the connection; nil where none is known.
 	Server *xds.Key
 	// Sends is what the client's proxy does; empty where nobody can tell.
@@ -97,8 +100,7 @@ func (e *Evaluator) Ways(client xds.Node, name string, c Conversation) (*Ways, e
 		out.Why = "it sends where a connection meant to go, and nobody says where that may be"
 	case u.proto.GetType() == clusterv3.Cluster_ORIGINAL_DST:
 		for _, at := range c.Originals {
-			to := cluster.Endpoint{Address: at, Port: uint32(at.Port()), Share: 1 / float64(len(c.Originals))}
-			out.Links = append(out.Links, w.link(p, u, &endpoint{to, endpointName(to), u.original}, f))
+			out.Links = append(out.Links, w.original(p, u, at, 1/float64(len(c.Originals)), f))
 		}
 	case u.proto.GetClusterType() != nil:
 		out.Why = "its endpoints are found by the extension " + u.proto.GetClusterType().GetName()

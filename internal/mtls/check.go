@@ -196,11 +196,16 @@ func (p *pair) conversation() decide.Conversation {
 	return out
 }
 
-// originals are the addresses of the endpoints.
+// originals are the addresses of the endpoints, as clients find them. Before a headless
+// Service nothing makes the target port of its own.
 func (p *pair) originals() []netip.AddrPort {
+	port := p.port.Target
+	if p.service.Headless {
+		port = p.port.Number
+	}
 	var out []netip.AddrPort
 	for _, address := range p.service.Endpoints {
-		out = append(out, netip.AddrPortFrom(address, p.port.Target))
+		out = append(out, netip.AddrPortFrom(address, port))
 	}
 	return out
 }

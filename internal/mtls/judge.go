@@ -97,6 +97,9 @@ func (p *pair) endpoint(l *decide.Link) Endpoint {
 	default:
 		out.Status, out.Why = Unknown, v.Why
 	}
+	if out.Status != Unknown && l.Cluster != "" {
+		out.Why = strings.TrimSuffix("the client's proxy takes connections there for those of "+l.Cluster+"; "+out.Why, "; ")
+	}
 	return out
 }
 

@@ -50,6 +50,7 @@ type Stack struct {
 	processes *processes
 	authority *pki.Authority // of the API server's certificate
 
+	etcd       string // its URL
 	apiServer  string // host:port
 	adminToken string
 	config     *rest.Config

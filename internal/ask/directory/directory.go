@@ -48,6 +48,9 @@ type Service struct {
 	Endpoints []netip.Addr
 	// External is true for hosts of ServiceEntries.
 	External bool
+	// Headless Services have no address of their own: clients find those of their
+	// workloads by their name.
+	Headless bool
 }
 
 // Port is a port of a Service.
@@ -96,7 +99,7 @@ func (d *Directory) addService(o *corev1.Service) {
 	if o.Spec.Type == corev1.ServiceTypeExternalName {
 		return
 	}
-	s := &Service{Name: model.Name{Namespace: o.Namespace, Name: o.Name}, Selector: o.Spec.Selector}
+	s := &Service{Name: model.Name{Namespace: o.Namespace, Name: o.Name}, Selector: o.Spec.Selector, Headless: o.Spec.ClusterIP == corev1.ClusterIPNone}
 	s.Host = o.Name + "." + o.Namespace + ".svc." + d.domain
 	for _, ip := range append([]string{o.Spec.ClusterIP}, o.Spec.ClusterIPs...) {
 		if address, err := netip.ParseAddr(ip); err == nil && !slices.Contains(s.Addresses, address) {
@@ -194,6 +197,7 @@ func (d *Directory) addEndpoints(o *discoveryv1.EndpointSlice) {
 
 // addWorkload notes a WorkloadEntry as an endpoint of the Services that select it
 // (pilot/pkg/serviceregistry/kube/controller, PILOT_ENABLE_K8S_SELECT_WORKLOAD_ENTRIES).
+// It is none of a headless one's (collectWorkloadInstanceEndpoints).
 func (d *Directory) addWorkload(entry *networkingv1.WorkloadEntry, objects []runtime.Object) {
 	address, err := netip.ParseAddr(entry.Spec.GetAddress())
 	if err != nil {
@@ -210,7 +214,7 @@ func (d *Directory) addWorkload(entry *networkingv1.WorkloadEntry, objects []run
 			continue
 		}
 		s := d.services[model.Name{Namespace: o.Namespace, Name: o.Name}]
-		if s == nil || slices.Contains(s.Endpoints, address) {
+		if s == nil || s.Headless || slices.Contains(s.Endpoints, address) {
 			continue
 		}
 		s.Endpoints = append(s.Endpoints, address)
