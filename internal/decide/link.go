@@ -27,6 +27,10 @@ const (
 	// OtherTLS is TLS without a certificate of the client, or with one that is not of the
 	// mesh.
 	OtherTLS Transport = "TLS"
+	// HBONE is HTTP/2 over mutual TLS with workloads' certificates of the mesh, through which
+	// connections are tunnelled (https://istio.io/latest/docs/ambient/architecture/hbone/).
+	// What takes it is not followed: Direct and Ways say no more than that it is sent.
+	HBONE Transport = "HBONE"
 )
 
 // Link is the connection of a client's proxy to one endpoint of a cluster, as far as
@@ -77,6 +81,8 @@ type Conversation struct {
 	// Originals are the addresses that clients may mean where the cluster sends
 	// connections to where they meant to go (ORIGINAL_DST).
 	Originals []netip.AddrPort
+	// Headless: these are what clients find by the service's name, and connect to.
+	Headless bool
 }
 
 // Ways finds the connections that a client's proxy makes for one of its clusters. An
@@ -100,7 +106,7 @@ func (e *Evaluator) Ways(client xds.Node, name string, c Conversation) (*Ways, e
 		out.Why = "it sends where a connection meant to go, and nobody says where that may be"
 	case u.proto.GetType() == clusterv3.Cluster_ORIGINAL_DST:
 		for _, at := range c.Originals {
-			out.Links = append(out.Links, w.original(p, u, at, 1/float64(len(c.Originals)), f))
+			out.Links = append(out.Links, w.original(p, u, at, c, f))
 		}
 	case u.proto.GetClusterType() != nil:
 		out.Why = "its endpoints are found by the extension " + u.proto.GetClusterType().GetName()
@@ -154,6 +160,9 @@ func (e *Evaluator) Direct(from, to netip.AddrPort, c Conversation) Link {
 // link is the connection to one endpoint.
 func (w *walk) link(p *proxy, u *upstream, e *endpoint, f forwarding) Link {
 	out := Link{Share: e.Share, Address: e.Address, Host: e.Host, Sends: sends(&e.security)}
+	if e.Tunnel && cluster.Tunnels(u.proto, e.Metadata) {
+		out.Sends = HBONE
+	}
 	out.Verdict = w.fork().send(p, u, e, f)
 	if nodes := w.proxies.At(e.Address.Addr()); len(nodes) > 0 {
 		key := nodes[0].Key()

@@ -17,7 +17,15 @@ import (
 // go. A listener for exactly that address may lead through another cluster: of two
 // headless Services before one pod that have the same TCP port Istio gives the listener
 // to the older one (pilot/pkg/networking/core/listener.go, buildSidecarOutboundListeners).
-func (w *walk) original(p *proxy, u *upstream, at netip.AddrPort, share float64, f forwarding) Link {
+func (w *walk) original(p *proxy, u *upstream, at netip.AddrPort, c Conversation, f forwarding) Link {
+	share := 1 / float64(len(c.Originals))
+	if c.Headless && slices.Contains(p.node.Addresses, at.Addr()) {
+		// What a workload sends to its own address is not redirected
+		// (tools/istio-iptables/pkg/capture/run.go).
+		own := w.fork()
+		own.add(Step{Proxy: p.name, Stage: StageEndpoint, Says: "is the workload itself, past its proxy"})
+		return Link{Share: share, Address: at, Sends: Plaintext, Verdict: own.reached(&Destination{Address: at}, "reaches the workload itself")}
+	}
 	to := cluster.Endpoint{Address: at, Port: uint32(at.Port()), Share: share}
 	name := p.tunnel(at)
 	if name == "" || sameService(name, u.name) {

@@ -56,6 +56,9 @@ type Row struct {
 	DestinationRule string `json:"destinationRule,omitempty"`
 	// Why says what is wrong, or not known.
 	Why string `json:"why,omitempty"`
+	// Unproven says why Status is computed and not proven: no test has held it to what real
+	// proxies do. Empty: tests do.
+	Unproven string `json:"unproven,omitempty"`
 	// Code and Flags are what the client gets and what its proxy logs where it fails.
 	Code  int      `json:"code,omitempty"`
 	Flags []string `json:"flags,omitempty"`
@@ -79,8 +82,10 @@ type Endpoint struct {
 	Accepts   []decide.Transport `json:"accepts"`
 	Sends     decide.Transport   `json:"sends,omitempty"`
 	Why       string             `json:"why,omitempty"`
-	Code      int                `json:"code,omitempty"`
-	Flags     []string           `json:"flags,omitempty"`
+	// Unproven as in Row.
+	Unproven string   `json:"unproven,omitempty"`
+	Code     int      `json:"code,omitempty"`
+	Flags    []string `json:"flags,omitempty"`
 }
 
 // Checker answers for one moment of a mesh. It is safe for concurrent use.
@@ -177,7 +182,7 @@ func (p *pair) rows() []Row {
 
 // direct is a client without a proxy, which sends plaintext to any endpoint.
 func (p *pair) direct() Row {
-	if why := p.world.Directory.Unfollowed(p.client.Address); why != "" {
+	if why := p.world.Directory.Unfollowed(p.client.Address); why != "" && !p.captured() {
 		return p.unknown("", "what the client's ztunnel sends is not followed: %s", why)
 	}
 	ways := &decide.Ways{Why: "it has no endpoint that is known"}
@@ -189,7 +194,7 @@ func (p *pair) direct() Row {
 
 func (p *pair) conversation() decide.Conversation {
 	protocol := strings.ToLower(p.port.Protocol)
-	out := decide.Conversation{HTTP: speaksHTTP(protocol), TLS: OwnTLS(protocol), Version: hcm.HTTP11, Originals: p.originals()}
+	out := decide.Conversation{HTTP: speaksHTTP(protocol), TLS: OwnTLS(protocol), Version: hcm.HTTP11, Originals: p.originals(), Headless: p.service.Headless}
 	if protocol == "grpc" || protocol == "http2" || protocol == "kubernetes.io/h2c" {
 		out.Version = hcm.HTTP2
 	}

@@ -127,21 +127,29 @@ func (p *pair) explainModes() []ModeExplanation {
 	var out []ModeExplanation
 	seen := map[string]bool{}
 	for _, address := range p.service.Endpoints {
+		if pod := p.world.Directory.Pod(address); pod != nil && pod.Captured && len(p.world.Proxies.At(address)) == 0 {
+			workload := resolve.Workload{Namespace: pod.Namespace, Labels: pod.Labels}
+			out = append(out, p.explainMode(pod.Namespace+"/"+pod.Name, p.policies.PeerAuthentication(workload, p.port.Target)))
+		}
 		for _, n := range p.world.Proxies.At(address) {
 			if n.Type != xds.Sidecar || seen[alike(n)] {
 				continue
 			}
 			seen[alike(n)] = true
 			trace := p.policies.PeerAuthentication(resolve.Workload{Namespace: n.Namespace, Labels: n.Labels}, p.port.Target)
-			one := ModeExplanation{Workload: n.Namespace + "/" + n.Name, Port: p.port.Target, Mode: trace.Mode, Level: string(trace.Level), Why: trace.Why()}
-			if trace.Policy != nil {
-				one.Name = trace.Policy.Namespace + "/" + trace.Policy.Name
-			}
-			for _, c := range trace.Candidates() {
-				one.Candidates = append(one.Candidates, Candidate{whole(c.Name), string(c.Level), string(c.Reason), c.Why})
-			}
-			out = append(out, one)
+			out = append(out, p.explainMode(n.Namespace+"/"+n.Name, trace))
 		}
 	}
 	return slices.Clip(out)
+}
+
+func (p *pair) explainMode(workload string, trace *resolve.ModeTrace) ModeExplanation {
+	out := ModeExplanation{Workload: workload, Port: p.port.Target, Mode: trace.Mode, Level: string(trace.Level), Why: trace.Why()}
+	if trace.Policy != nil {
+		out.Name = trace.Policy.Namespace + "/" + trace.Policy.Name
+	}
+	for _, c := range trace.Candidates() {
+		out.Candidates = append(out.Candidates, Candidate{whole(c.Name), string(c.Level), string(c.Reason), c.Why})
+	}
+	return out
 }

@@ -7,7 +7,6 @@ package directory
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -27,10 +26,9 @@ type Directory struct {
 	domain   string
 	services map[model.Name]*Service
 	// hosts are those of ServiceEntries.
-	hosts map[string]*Service
-	order []*Service
-	// unfollowed as in Unfollowed.
-	unfollowed map[netip.Addr]string
+	hosts   map[string]*Service
+	order   []*Service
+	ambient ambient
 }
 
 // Service is a Kubernetes Service or one host of a ServiceEntry.
@@ -64,10 +62,11 @@ type Port struct {
 	Protocol string
 }
 
-// New reads Services, EndpointSlices, ServiceEntries and WorkloadEntries; other objects
-// are left out. Domain is the DNS suffix of Services; empty is cluster.local.
+// New reads Services, EndpointSlices, ServiceEntries and WorkloadEntries, and Namespaces and
+// Pods for ambient mode; other objects are left out. Domain is the DNS suffix of Services;
+// empty is cluster.local.
 func New(objects []runtime.Object, domain string) *Directory {
-	d := &Directory{domain: cmp.Or(domain, "cluster.local"), services: map[model.Name]*Service{}, hosts: map[string]*Service{}, unfollowed: map[netip.Addr]string{}}
+	d := &Directory{domain: cmp.Or(domain, "cluster.local"), services: map[model.Name]*Service{}, hosts: map[string]*Service{}}
 	for _, object := range objects {
 		switch o := object.(type) {
 		case *corev1.Service:
@@ -84,11 +83,7 @@ func New(objects []runtime.Object, domain string) *Directory {
 			d.addWorkload(o, objects)
 		}
 	}
-	for _, object := range objects {
-		if o, ok := object.(*corev1.Service); ok {
-			d.addAmbient(o, objects)
-		}
-	}
+	d.addAmbient(objects)
 	slices.SortFunc(d.order, func(a, b *Service) int {
 		return cmp.Or(strings.Compare(a.Name.Namespace, b.Name.Namespace), strings.Compare(a.Host, b.Host))
 	})
@@ -123,30 +118,6 @@ func (d *Directory) addService(o *corev1.Service) {
 	}
 	d.services[s.Name] = s
 	d.order = append(d.order, s)
-}
-
-// addAmbient notes the workloads of a Service before which a waypoint or a ztunnel
-// stands (https://istio.io/latest/docs/ambient/usage/waypoint/).
-func (d *Directory) addAmbient(o *corev1.Service, objects []runtime.Object) {
-	labels := map[string]string{}
-	for _, object := range objects {
-		if n, ok := object.(*corev1.Namespace); ok && n.Name == o.Namespace {
-			maps.Copy(labels, n.Labels)
-		}
-	}
-	maps.Copy(labels, o.Labels)
-	why := ""
-	switch waypoint := labels["istio.io/use-waypoint"]; {
-	case waypoint != "" && waypoint != "none":
-		why = fmt.Sprintf("Service %s/%s is behind the waypoint %s, whose rules are not followed", o.Namespace, o.Name, waypoint)
-	case labels["istio.io/dataplane-mode"] == "ambient":
-		why = fmt.Sprintf("Service %s/%s is in ambient mode, and what ztunnel lets in is not followed", o.Namespace, o.Name)
-	}
-	if s := d.services[model.Name{Namespace: o.Namespace, Name: o.Name}]; s != nil && why != "" {
-		for _, address := range s.Endpoints {
-			d.unfollowed[address] = why
-		}
-	}
 }
 
 func (d *Directory) addEntry(o *networkingv1.ServiceEntry) {
@@ -241,10 +212,6 @@ func (d *Directory) Service(name model.Name) (*Service, bool) {
 	s, ok := d.services[name]
 	return s, ok
 }
-
-// Unfollowed says why nothing is known of the rules before a workload without a
-// sidecar: a proxy of ambient mode stands there. Empty for others.
-func (d *Directory) Unfollowed(address netip.Addr) string { return d.unfollowed[address] }
 
 // Services are all, in order of namespace and host. Read only.
 func (d *Directory) Services() []*Service { return d.order }
