@@ -21,6 +21,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/trellis-mesh/trellis/test/stack/redirect"
 )
 
 // ApplicationOptions describe a workload of one pod. Its namespace must exist.
@@ -37,7 +39,7 @@ type ApplicationOptions struct {
 	NoSidecar bool
 	// Redirected gives the sidecar what it has where connections are redirected to it:
 	// virtual listeners, one for each pod of a headless Service, and ORIGINAL_DST. A
-	// connection comes to RedirectAddress, and Do and Client have no way in.
+	// connection comes to RedirectAddress with a redirect.Header; Do and Client have no way in.
 	Redirected bool
 }
 
@@ -108,6 +110,14 @@ func (o ApplicationOptions) withDefaults() ApplicationOptions {
 	return o
 }
 
+// interception is INTERCEPTION_MODE of a sidecar.
+func (o ApplicationOptions) interception() string {
+	if o.Redirected {
+		return "REDIRECT"
+	}
+	return "NONE"
+}
+
 func (s *Stack) startApplication(ctx context.Context, options ApplicationOptions) (*Application, error) {
 	address, err := s.network.nextAddress()
 	if err != nil {
@@ -145,7 +155,7 @@ func (s *Stack) startApplication(ctx context.Context, options ApplicationOptions
 		return a, s.runningPod(ctx, pod, address, true)
 	}
 	if options.Redirected {
-		if err := s.takeRedirected(ctx, a, options.Labels); err != nil {
+		if err := s.Apply(ctx, redirect.Filters(a.Namespace, a.Name, a.Address, options.Labels)); err != nil {
 			return nil, err
 		}
 	}
@@ -287,6 +297,10 @@ func (a *Application) EgressAddress(port int) string {
 	}
 	return endpoint(a.egress, port)
 }
+
+// RedirectAddress returns host:port where the sidecar of an application that is
+// Redirected takes connections.
+func (a *Application) RedirectAddress() string { return endpoint(a.Address, redirect.OutboundPort) }
 
 // Do sends a request as the application does, through its sidecar and so with
 // its identity. r.Host is the Host of another application.

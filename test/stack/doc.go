@@ -13,7 +13,7 @@
 //
 // There is no controller manager, scheduler or kubelet: Pod objects are written
 // as a kubelet would report them, Services get no EndpointSlices (those may not
-// hold loopback addresses, see Stack.Headless for an exception), and a deleted namespace stays Terminating.
+// hold loopback addresses, see package headless for an exception), and a deleted namespace stays Terminating.
 // Applications are WorkloadEntries that the Service selects. Sidecars intercept
 // nothing: a workload calls others through its sidecar's HTTP proxy port, see
 // Application.Do. One that is Redirected has the sidecar of a cluster, and says by the

@@ -65,6 +65,9 @@ type Stack struct {
 	stop     sync.Once
 }
 
+// Etcd returns the URL of the API server's storage.
+func (s *Stack) Etcd() string { return s.etcd }
+
 // Start starts etcd, an API server and, unless asked otherwise, istiod, and
 // returns when all are ready. ctx bounds only the start; the stack runs until
 // Stop or the end of this process, however that ends. When something fails,

@@ -7,7 +7,7 @@ import (
 	"context"
 
 	"github.com/trellis-mesh/trellis/internal/model"
-	"github.com/trellis-mesh/trellis/test/stack"
+	front "github.com/trellis-mesh/trellis/test/stack/headless"
 )
 
 const (
@@ -37,7 +37,7 @@ func (h headlessService) host() string { return h.name + "." + h.namespace + ".s
 // openHeadless makes them, once the workloads are there.
 func (s *stage) openHeadless(ctx context.Context) error {
 	for _, h := range headless {
-		options := stack.HeadlessOptions{Namespace: h.namespace, Name: h.name, Selector: h.selector, Ports: []stack.HeadlessPort{
+		options := front.Options{Namespace: h.namespace, Name: h.name, Selector: h.selector, Ports: []front.Port{
 			{Name: "web", Port: 8080, Target: 8080, Protocol: "http"},
 			{Name: "spare", Port: sparePort, Target: sparePort, Protocol: "tcp"},
 			{Name: "elsewhere", Port: elsewherePort, Target: 8080, Protocol: "http"},
@@ -47,7 +47,7 @@ func (s *stage) openHeadless(ctx context.Context) error {
 				options.Applications = append(options.Applications, s.apps[p.name])
 			}
 		}
-		if err := s.Headless(ctx, options); err != nil {
+		if err := front.Create(ctx, s.Stack, options); err != nil {
 			return err
 		}
 	}

@@ -24,6 +24,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 
 	"github.com/trellis-mesh/trellis/internal/decide/hcm"
+	"github.com/trellis-mesh/trellis/test/stack/redirect"
 )
 
 // seen is what became of a request. Without an answer, failure says why.
@@ -94,7 +95,7 @@ func (c *clients) send(ctx context.Context, q *ask) *seen {
 		way.tls, way.safe = *q.tls, true
 	}
 	if q.meant.IsValid() {
-		way.redirection = play.apps[q.through].Redirection(q.meant)
+		way.redirection = redirect.Header(play.apps[q.through].Address, q.meant)
 	}
 	reuse := !q.alone && !q.raw && q.version == hcm.HTTP11
 	for {

@@ -1,7 +1,8 @@
 // Copyright The Trellis Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package stack
+// Package headless makes headless Services for the workloads of a stack.
+package headless
 
 import (
 	"bytes"
@@ -17,31 +18,33 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/uuid"
+
+	"github.com/trellis-mesh/trellis/test/stack"
 )
 
-// HeadlessOptions describe a Service without an address of its own, before workloads
+// Options describe a Service without an address of its own, before workloads
 // that have others.
-type HeadlessOptions struct {
+type Options struct {
 	Namespace, Name string
 	Selector        map[string]string
-	Ports           []HeadlessPort
+	Ports           []Port
 	// Applications are the workloads that Selector selects.
-	Applications []*Application
+	Applications []*stack.Application
 }
 
-// HeadlessPort is a port of a headless Service. Clients use Port at the address of a
+// Port is a port of a headless Service. Clients use Port at the address of a
 // pod, and only what finds endpoints by itself, such as a gateway, uses Target.
-type HeadlessPort struct {
+type Port struct {
 	Name     string
 	Port     int
 	Target   int
 	Protocol string // appProtocol
 }
 
-// Headless makes a headless Service with its EndpointSlice: WorkloadEntries, which are
+// Create makes a headless Service with its EndpointSlice: WorkloadEntries, which are
 // the endpoints of the stack's other Services, are none of a headless one's
 // (pilot/pkg/serviceregistry/kube/controller, collectWorkloadInstanceEndpoints).
-func (s *Stack) Headless(ctx context.Context, options HeadlessOptions) error {
+func Create(ctx context.Context, s *stack.Stack, options Options) error {
 	meta := metav1.ObjectMeta{Namespace: options.Namespace, Name: options.Name}
 	service := &corev1.Service{ObjectMeta: meta, Spec: corev1.ServiceSpec{Selector: options.Selector, ClusterIP: corev1.ClusterIPNone}}
 	slice := &discoveryv1.EndpointSlice{
@@ -64,16 +67,16 @@ func (s *Stack) Headless(ctx context.Context, options HeadlessOptions) error {
 			TargetRef: &corev1.ObjectReference{Kind: "Pod", Namespace: a.Namespace, Name: a.Name},
 		})
 	}
-	if err := s.client.Create(ctx, service); err != nil {
+	if err := s.Client().Create(ctx, service); err != nil {
 		return fmt.Errorf("making the headless Service %s/%s: %w", options.Namespace, options.Name, err)
 	}
-	return s.store(ctx, types.NamespacedName{Namespace: meta.Namespace, Name: meta.Name}, slice)
+	return store(ctx, s, types.NamespacedName{Namespace: meta.Namespace, Name: meta.Name}, slice)
 }
 
 // store writes a new EndpointSlice where the API server keeps them, since it takes
 // none with loopback addresses (pkg/apis/core/validation, ValidateNonSpecialIP). What
 // it has stored it serves. etcd speaks JSON at /v3.
-func (s *Stack) store(ctx context.Context, name types.NamespacedName, slice *discoveryv1.EndpointSlice) error {
+func store(ctx context.Context, s *stack.Stack, name types.NamespacedName, slice *discoveryv1.EndpointSlice) error {
 	value, err := json.Marshal(slice)
 	if err != nil {
 		return fmt.Errorf("storing the EndpointSlice %s: %w", name, err)
@@ -82,7 +85,7 @@ func (s *Stack) store(ctx context.Context, name types.NamespacedName, slice *dis
 	if err != nil {
 		return fmt.Errorf("storing the EndpointSlice %s: %w", name, err)
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.etcd+"/v3/kv/put", bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.Etcd()+"/v3/kv/put", bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("storing the EndpointSlice %s: %w", name, err)
 	}

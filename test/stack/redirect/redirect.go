@@ -1,41 +1,36 @@
 // Copyright The Trellis Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package stack
+// Package redirect has connections come to a sidecar as iptables would bring them, on a
+// machine where nobody may redirect any.
+package redirect
 
 import (
-	"context"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 )
 
-// interception is INTERCEPTION_MODE of a sidecar.
-func (o ApplicationOptions) interception() string {
-	if o.Redirected {
-		return "REDIRECT"
-	}
-	return "NONE"
-}
-
-// outboundPort and inboundPort are those of Istio's virtual listeners.
+// OutboundPort and InboundPort are those of Istio's virtual listeners.
 const (
-	outboundPort = 15001
-	inboundPort  = 15006
+	OutboundPort = 15001
+	InboundPort  = 15006
 )
 
-// takeRedirected changes two things of the virtual listeners of a sidecar. They bind the
-// pod's address, since all pods share the machine's. And the outbound one reads where a
+// Filters change two things of the virtual listeners of a sidecar. They bind the pod's
+// address, since all pods share the machine's. And the outbound one reads where a
 // connection meant to go from the PROXY protocol, where iptables would have the kernel
 // tell: both listener filters call the same function of Envoy, after which nothing tells
 // the two apart (restoreLocalAddress in source/extensions/filters/listener/proxy_protocol
 // and .../original_dst). It is the deprecated field that puts the filter behind
 // original_dst, which on a machine with conntrack finds the listener's own address.
-func (s *Stack) takeRedirected(ctx context.Context, a *Application, labels map[string]string) error {
+func Filters(namespace, name, address string, labels map[string]string) []byte {
 	selected := ""
-	for name, value := range labels {
-		selected += fmt.Sprintf("%s: %q, ", name, value)
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		selected += fmt.Sprintf("%s: %q, ", key, labels[key])
 	}
-	return s.Apply(ctx, fmt.Appendf(nil, `
+	return fmt.Appendf(nil, `
 apiVersion: networking.istio.io/v1alpha3
 kind: EnvoyFilter
 metadata: {name: %[1]s-redirected, namespace: %[2]s}
@@ -51,16 +46,12 @@ spec:
   - applyTo: FILTER_CHAIN
     match: {context: SIDECAR_OUTBOUND, listener: {name: virtualOutbound}}
     patch: {operation: MERGE, value: {use_proxy_proto: true}}
-`, a.Name, a.Namespace, selected, a.Address, outboundPort, inboundPort))
+`, name, namespace, selected, address, OutboundPort, InboundPort)
 }
 
-// RedirectAddress returns host:port where the sidecar of an application that is
-// Redirected takes connections, each of which begins with a Redirection.
-func (a *Application) RedirectAddress() string { return endpoint(a.Address, outboundPort) }
-
-// Redirection is what a connection to RedirectAddress begins with: it meant to go to an
-// address, as one of the application's (PROXY protocol, version 1).
-func (a *Application) Redirection(to netip.AddrPort) string {
+// Header is what a connection to the outbound listener of a pod begins with: it meant to
+// go to an address, as one of the pod's (PROXY protocol, version 1).
+func Header(pod string, to netip.AddrPort) string {
 	const source = 40000 // any port: nothing looks at it
-	return fmt.Sprintf("PROXY TCP4 %s %s %d %d\r\n", a.Address, to.Addr(), source, to.Port())
+	return fmt.Sprintf("PROXY TCP4 %s %s %d %d\r\n", pod, to.Addr(), source, to.Port())
 }
