@@ -27,6 +27,10 @@ const (
 	// OtherTLS is TLS without a certificate of the client, or with one that is not of the
 	// mesh.
 	OtherTLS Transport = "TLS"
+	// HBONE is HTTP/2 over mutual TLS with workloads' certificates of the mesh, through which
+	// connections are tunnelled (https://istio.io/latest/docs/ambient/architecture/hbone/).
+	// What takes it is not followed: Direct and Ways say no more than that it is sent.
+	HBONE Transport = "HBONE"
 )
 
 // Link is the connection of a client's proxy to one endpoint of a cluster, as far as
@@ -38,6 +42,9 @@ type Link struct {
 	Address netip.AddrPort
 	// Host is the name of an endpoint that is found by DNS.
 	Host string
+	// Cluster is the one that the connection goes through where that is not the one that
+	// was asked about; else empty.
+	Cluster string
 	// Server is the proxy that takes the connection; nil where none is known.
 	Server *xds.Key
 	// Past says why connections to this address go past the proxy of the workload there,
@@ -77,6 +84,8 @@ type Conversation struct {
 	// Originals are the addresses that clients may mean where the cluster sends
 	// connections to where they meant to go (ORIGINAL_DST).
 	Originals []netip.AddrPort
+	// Headless: these are what clients find by the service's name, and connect to.
+	Headless bool
 }
 
 // Ways finds the connections that a client's proxy makes for one of its clusters. An
@@ -100,8 +109,7 @@ func (e *Evaluator) Ways(client xds.Node, name string, c Conversation) (*Ways, e
 		out.Why = "it sends where a connection meant to go, and nobody says where that may be"
 	case u.proto.GetType() == clusterv3.Cluster_ORIGINAL_DST:
 		for _, at := range c.Originals {
-			to := cluster.Endpoint{Address: at, Port: uint32(at.Port()), Share: 1 / float64(len(c.Originals))}
-			out.Links = append(out.Links, w.link(p, u, &endpoint{to, endpointName(to), u.original}, f))
+			out.Links = append(out.Links, w.original(p, u, at, c, f))
 		}
 	case u.proto.GetClusterType() != nil:
 		out.Why = "its endpoints are found by the extension " + u.proto.GetClusterType().GetName()
@@ -157,6 +165,9 @@ func (e *Evaluator) Direct(from, to netip.AddrPort, c Conversation) Link {
 // link is the connection to one endpoint.
 func (w *walk) link(p *proxy, u *upstream, e *endpoint, f forwarding) Link {
 	out := Link{Share: e.Share, Address: e.Address, Host: e.Host, Sends: sends(&e.security)}
+	if e.Tunnel && cluster.Tunnels(u.proto, e.Metadata) {
+		out.Sends = HBONE
+	}
 	out.Verdict = w.fork().send(p, u, e, f)
 	nodes, why := w.takers(e.Address)
 	out.Past = why

@@ -57,6 +57,9 @@ type Row struct {
 	DestinationRule string `json:"destinationRule,omitempty"`
 	// Why says what is wrong, or not known.
 	Why string `json:"why,omitempty"`
+	// Unproven says why Status is computed and not proven: no test has held it to what real
+	// proxies do. Empty: tests do.
+	Unproven string `json:"unproven,omitempty"`
 	// Code and Flags are what the client gets and what its proxy logs where it fails.
 	Code  int      `json:"code,omitempty"`
 	Flags []string `json:"flags,omitempty"`
@@ -82,8 +85,10 @@ type Endpoint struct {
 	Accepts   []decide.Transport `json:"accepts"`
 	Sends     decide.Transport   `json:"sends,omitempty"`
 	Why       string             `json:"why,omitempty"`
-	Code      int                `json:"code,omitempty"`
-	Flags     []string           `json:"flags,omitempty"`
+	// Unproven as in Row.
+	Unproven string   `json:"unproven,omitempty"`
+	Code     int      `json:"code,omitempty"`
+	Flags    []string `json:"flags,omitempty"`
 }
 
 // Checker answers for one moment of a mesh. It is safe for concurrent use.
@@ -217,10 +222,11 @@ func (p *pair) captured() (captured xds.Captured, why string) {
 	return captured, why
 }
 
-// withoutProxy is a client that sends plaintext to any endpoint, since no proxy does.
+// withoutProxy is a client that sends plaintext to any endpoint, since no proxy of its own
+// sends.
 func (p *pair) withoutProxy() Row {
 	p.direct = true
-	if why := p.world.Directory.Unfollowed(p.client.Address); why != "" {
+	if why := p.world.Directory.Unfollowed(p.client.Address); why != "" && !p.ambientClient() {
 		return p.unknown("", "what the client's ztunnel sends is not followed: %s", why)
 	}
 	ways := &decide.Ways{Why: "it has no endpoint that is known"}
@@ -232,18 +238,23 @@ func (p *pair) withoutProxy() Row {
 
 func (p *pair) conversation() decide.Conversation {
 	protocol := strings.ToLower(p.port.Protocol)
-	out := decide.Conversation{HTTP: speaksHTTP(protocol), TLS: OwnTLS(protocol), Version: hcm.HTTP11, Originals: p.originals()}
+	out := decide.Conversation{HTTP: speaksHTTP(protocol), TLS: OwnTLS(protocol), Version: hcm.HTTP11, Originals: p.originals(), Headless: p.service.Headless}
 	if protocol == "grpc" || protocol == "http2" || protocol == "kubernetes.io/h2c" {
 		out.Version = hcm.HTTP2
 	}
 	return out
 }
 
-// originals are the addresses of the endpoints that have the port.
+// originals are the addresses of the endpoints that have the port, as clients find them. Before a headless
+// Service nothing makes the target port of its own.
 func (p *pair) originals() []netip.AddrPort {
 	var out []netip.AddrPort
 	for _, address := range p.service.Endpoints {
-		if number := p.service.TargetAt(p.port, address); number != 0 {
+		number := p.service.TargetAt(p.port, address)
+		if p.service.Headless {
+			number = p.port.Number
+		}
+		if number != 0 {
 			out = append(out, netip.AddrPortFrom(address, number))
 		}
 	}

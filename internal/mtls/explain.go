@@ -143,6 +143,10 @@ func (p *pair) explainModes() []ModeExplanation {
 	}
 	seen := map[kind]bool{}
 	for _, at := range p.originals() {
+		if pod := p.world.Directory.Ambient(at.Addr()); pod != nil && pod.Captured && len(p.world.Proxies.At(at.Addr())) == 0 {
+			workload := resolve.Workload{Namespace: pod.Namespace, Labels: pod.Labels}
+			out = append(out, explainMode(pod.Namespace+"/"+pod.Name, at.Port(), p.policies.PeerAuthentication(workload, at.Port())))
+		}
 		for _, n := range p.world.Proxies.At(at.Addr()) {
 			this := kind{alike(n), at.Port()}
 			if n.Type != xds.Sidecar || seen[this] {
@@ -154,15 +158,19 @@ func (p *pair) explainModes() []ModeExplanation {
 				continue
 			}
 			trace := p.policies.PeerAuthentication(resolve.Workload{Namespace: n.Namespace, Labels: n.Labels}, at.Port())
-			one := ModeExplanation{Workload: n.Namespace + "/" + n.Name, Port: at.Port(), Mode: trace.Mode, Level: string(trace.Level), Why: trace.Why()}
-			if trace.Policy != nil {
-				one.Name = trace.Policy.Namespace + "/" + trace.Policy.Name
-			}
-			for _, c := range trace.Candidates() {
-				one.Candidates = append(one.Candidates, Candidate{whole(c.Name), string(c.Level), string(c.Reason), c.Why})
-			}
-			out = append(out, one)
+			out = append(out, explainMode(n.Namespace+"/"+n.Name, at.Port(), trace))
 		}
 	}
 	return slices.Clip(out)
+}
+
+func explainMode(workload string, port uint16, trace *resolve.ModeTrace) ModeExplanation {
+	out := ModeExplanation{Workload: workload, Port: port, Mode: trace.Mode, Level: string(trace.Level), Why: trace.Why()}
+	if trace.Policy != nil {
+		out.Name = trace.Policy.Namespace + "/" + trace.Policy.Name
+	}
+	for _, c := range trace.Candidates() {
+		out.Candidates = append(out.Candidates, Candidate{whole(c.Name), string(c.Level), string(c.Reason), c.Why})
+	}
+	return out
 }

@@ -4,6 +4,7 @@
 package mtls
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -36,8 +37,8 @@ func (p *pair) judge(subset string, ways *decide.Ways) Row {
 		e := p.endpoint(l)
 		groups = join(groups, e)
 		out.states[addressOf(l)] = e.Status
-		out.Sends = with(out.Sends, l.Sends)
-		for _, t := range p.accepts(l) {
+		out.Sends = with(out.Sends, e.Sends)
+		for _, t := range e.Accepts {
 			out.Accepts = with(out.Accepts, t)
 		}
 		if name := p.authentication(l); name != "" && !slices.Contains(out.PeerAuthentications, name) {
@@ -64,6 +65,11 @@ func (r *Row) settle(groups []Endpoint) {
 		r.Status = Partial
 	}
 	r.Why, r.Code, r.Flags = worst.Why, worst.Code, worst.Flags
+	for _, g := range groups {
+		if r.Status != Unknown {
+			r.Unproven = cmp.Or(r.Unproven, g.Unproven)
+		}
+	}
 	if len(groups) > 1 {
 		r.Endpoints = groups
 	}
@@ -74,6 +80,14 @@ var rank = map[Status]int{OK: 0, Unknown: 1, Conflict: 2}
 
 // endpoint is what becomes of one connection.
 func (p *pair) endpoint(l *decide.Link) Endpoint {
+	if out, ok := p.ambient(l); ok {
+		return out
+	}
+	return p.followed(l)
+}
+
+// followed is the same where the proxies of both ends are Envoys, or not there.
+func (p *pair) followed(l *decide.Link) Endpoint {
 	out := Endpoint{Sends: l.Sends, Accepts: p.accepts(l), Addresses: []string{addressOf(l)}}
 	if l.Server != nil {
 		out.Workloads = []string{l.Server.Namespace + "/" + l.Server.Name}
@@ -81,7 +95,7 @@ func (p *pair) endpoint(l *decide.Link) Endpoint {
 	switch v := &l.Verdict; v.Outcome {
 	case decide.Allow:
 		out.Status = OK
-		if why := p.beyond(l); why != "" {
+		if why := cmp.Or(p.beyond(l), p.unnamed(l)); why != "" {
 			out.Status, out.Why = Unknown, why
 		}
 	case decide.Fails:
@@ -103,6 +117,9 @@ func (p *pair) endpoint(l *decide.Link) Endpoint {
 	default:
 		out.Status, out.Why = Unknown, v.Why
 	}
+	if out.Status != Unknown && l.Cluster != "" {
+		out.Why = strings.TrimSuffix("the client's proxy takes connections there for those of "+l.Cluster+"; "+out.Why, "; ")
+	}
 	return out
 }
 
@@ -117,6 +134,16 @@ func (p *pair) beyond(l *decide.Link) string {
 	return p.world.Directory.Unfollowed(l.Address.Addr())
 }
 
+// unnamed says why an application may not listen where a connection goes: the port is a
+// headless Service's, and the Service says another one of its workloads.
+func (p *pair) unnamed(l *decide.Link) string {
+	at := l.Address.Port()
+	if !p.service.Headless || at != p.port.Number || at == p.port.Target {
+		return ""
+	}
+	return fmt.Sprintf("the Service is headless, so that nothing makes its target port %d of port %d, and whether the workloads listen there is not known", p.port.Target, at)
+}
+
 // accepts is what an endpoint takes: an application without a proxy takes plaintext.
 func (p *pair) accepts(l *decide.Link) []decide.Transport {
 	if l.Server == nil && p.beyond(l) == "" && l.Verdict.Outcome != decide.Unknown {
@@ -127,18 +154,28 @@ func (p *pair) accepts(l *decide.Link) []decide.Transport {
 
 // authentication is the policy that decided what an endpoint takes.
 func (p *pair) authentication(l *decide.Link) string {
-	if l.Server == nil || p.policies == nil {
+	workload, ok := p.judged(l)
+	if !ok || p.policies == nil {
 		return ""
 	}
-	node, ok := p.world.Proxies.Node(*l.Server)
-	if !ok || node.Type != xds.Sidecar {
-		return ""
-	}
-	trace := p.policies.PeerAuthentication(resolve.Workload{Namespace: node.Namespace, Labels: node.Labels}, l.Address.Port())
+	trace := p.policies.PeerAuthentication(workload, l.Address.Port())
 	if trace.Policy == nil {
 		return ""
 	}
 	return trace.Policy.Name + "/" + trace.Policy.Namespace
+}
+
+// judged is the workload at an endpoint, if PeerAuthentications concern it.
+func (p *pair) judged(l *decide.Link) (resolve.Workload, bool) {
+	if l.Server == nil {
+		pod := p.world.Directory.Ambient(l.Address.Addr())
+		if pod == nil || !pod.Captured {
+			return resolve.Workload{}, false
+		}
+		return resolve.Workload{Namespace: pod.Namespace, Labels: pod.Labels}, true
+	}
+	node, ok := p.world.Proxies.Node(*l.Server)
+	return resolve.Workload{Namespace: node.Namespace, Labels: node.Labels}, ok && node.Type == xds.Sidecar
 }
 
 func addressOf(l *decide.Link) string {
@@ -172,8 +209,11 @@ func with(all []decide.Transport, t decide.Transport) []decide.Transport {
 
 // order puts mutual TLS first, as people read it.
 func order(t decide.Transport) string {
-	if t == decide.MutualTLS {
+	switch t {
+	case decide.MutualTLS:
 		return ""
+	case decide.HBONE:
+		return " "
 	}
 	return string(t)
 }
@@ -181,7 +221,7 @@ func order(t decide.Transport) string {
 // join adds an endpoint to those of its kind.
 func join(groups []Endpoint, e Endpoint) []Endpoint {
 	at := slices.IndexFunc(groups, func(g Endpoint) bool {
-		return g.Status == e.Status && g.Sends == e.Sends && slices.Equal(g.Accepts, e.Accepts) && g.Why == e.Why && slices.Equal(g.Flags, e.Flags)
+		return g.Status == e.Status && g.Sends == e.Sends && slices.Equal(g.Accepts, e.Accepts) && g.Why == e.Why && g.Unproven == e.Unproven && slices.Equal(g.Flags, e.Flags)
 	})
 	if at < 0 {
 		return append(groups, e)
@@ -211,8 +251,8 @@ func (r *Row) words(transports []decide.Transport) string {
 		switch {
 		case t == decide.MutualTLS:
 			out = append(out, "mTLS")
-		case t == decide.OtherTLS:
-			out = append(out, "TLS")
+		case t == decide.OtherTLS, t == decide.HBONE:
+			out = append(out, string(t))
 		case r.HTTP:
 			out = append(out, "HTTP")
 		default:

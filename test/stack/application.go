@@ -21,6 +21,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/trellis-mesh/trellis/test/stack/redirect"
 )
 
 // ApplicationOptions describe a workload of one pod. Its namespace must exist.
@@ -35,6 +37,10 @@ type ApplicationOptions struct {
 	// NoSidecar leaves the workload outside the mesh: no proxy, no identity; the
 	// handlers listen on the pod's address themselves.
 	NoSidecar bool
+	// Redirected gives the sidecar what it has where connections are redirected to it:
+	// virtual listeners, one for each pod of a headless Service, and ORIGINAL_DST. A
+	// connection comes to RedirectAddress with a redirect.Header; Do and Client have no way in.
+	Redirected bool
 }
 
 // Port is one port of a Service with what answers on it in this process.
@@ -104,6 +110,14 @@ func (o ApplicationOptions) withDefaults() ApplicationOptions {
 	return o
 }
 
+// interception is INTERCEPTION_MODE of a sidecar.
+func (o ApplicationOptions) interception() string {
+	if o.Redirected {
+		return "REDIRECT"
+	}
+	return "NONE"
+}
+
 func (s *Stack) startApplication(ctx context.Context, options ApplicationOptions) (*Application, error) {
 	address, err := s.network.nextAddress()
 	if err != nil {
@@ -127,7 +141,7 @@ func (s *Stack) startApplication(ctx context.Context, options ApplicationOptions
 	}
 	if !options.NoSidecar {
 		pod.Labels = meshLabels(options.Labels)
-		pod.Annotations = map[string]string{"sidecar.istio.io/interceptionMode": "NONE"}
+		pod.Annotations = map[string]string{"sidecar.istio.io/interceptionMode": options.interception()}
 	}
 	if err := s.serviceAccount(ctx, a.Namespace, a.ServiceAccount); err != nil {
 		return nil, err
@@ -140,6 +154,11 @@ func (s *Stack) startApplication(ctx context.Context, options ApplicationOptions
 	if options.NoSidecar {
 		return a, s.runningPod(ctx, pod, address, true)
 	}
+	if options.Redirected {
+		if err := s.Apply(ctx, redirect.Filters(a.Namespace, a.Name, a.Address, options.Labels)); err != nil {
+			return nil, err
+		}
+	}
 	if err := s.runningPod(ctx, pod, address, false); err != nil {
 		return nil, err
 	}
@@ -147,7 +166,7 @@ func (s *Stack) startApplication(ctx context.Context, options ApplicationOptions
 		kind: "sidecar", namespace: a.Namespace, name: a.Name, serviceAccount: a.ServiceAccount,
 		address: address, labels: pod.Labels,
 		// Unprivileged: no listeners for ports under 1024, which would be refused.
-		metadata: map[string]string{"INTERCEPTION_MODE": "NONE", "UNPRIVILEGED_POD": "true"},
+		metadata: map[string]string{"INTERCEPTION_MODE": options.interception(), "UNPRIVILEGED_POD": "true"},
 	})
 	if err != nil {
 		return nil, err
@@ -177,7 +196,7 @@ func (s *Stack) serve(a *Application, options ApplicationOptions) ([]*networking
 		go port.answer(listener)
 		ingress = append(ingress, &networkingapi.IstioIngressListener{
 			Port: &networkingapi.SidecarPort{Number: uint32(target), Protocol: istioProtocol(port.Protocol), Name: port.Name},
-			Bind: a.Address, DefaultEndpoint: listener.Addr().String(),
+			Bind: a.Address, DefaultEndpoint: listener.Addr().String(), CaptureMode: networkingapi.CaptureMode_NONE,
 		})
 	}
 	return ingress, nil
@@ -234,7 +253,11 @@ func applicationObjects(a *Application, options ApplicationOptions, labels map[s
 	sidecar := &networkingv1.Sidecar{ObjectMeta: meta, Spec: networkingapi.Sidecar{
 		WorkloadSelector: &networkingapi.WorkloadSelector{Labels: options.Labels},
 		Ingress:          ingress,
-		Egress: []*networkingapi.IstioEgressListener{
+	}}
+	if options.Redirected {
+		sidecar.Spec.Egress = []*networkingapi.IstioEgressListener{{Hosts: []string{"*/*"}}}
+	} else {
+		sidecar.Spec.Egress = []*networkingapi.IstioEgressListener{
 			// Routes of an HTTP_PROXY listener name host and port, but Istio lets Envoy
 			// match the host alone: in effect only services on port 80 are found.
 			{
@@ -243,8 +266,8 @@ func applicationObjects(a *Application, options ApplicationOptions, labels map[s
 			},
 			// One listener for every other port number that any service has.
 			{Bind: a.egress, Hosts: []string{"*/*"}},
-		},
-	}}
+		}
+	}
 	return []client.Object{service, entry, sidecar}
 }
 
@@ -274,6 +297,10 @@ func (a *Application) EgressAddress(port int) string {
 	}
 	return endpoint(a.egress, port)
 }
+
+// RedirectAddress returns host:port where the sidecar of an application that is
+// Redirected takes connections.
+func (a *Application) RedirectAddress() string { return endpoint(a.Address, redirect.OutboundPort) }
 
 // Do sends a request as the application does, through its sidecar and so with
 // its identity. r.Host is the Host of another application.

@@ -13,10 +13,12 @@
 //
 // There is no controller manager, scheduler or kubelet: Pod objects are written
 // as a kubelet would report them, Services get no EndpointSlices (those may not
-// hold loopback addresses), and a deleted namespace stays Terminating.
+// hold loopback addresses, see package headless for an exception), and a deleted namespace stays Terminating.
 // Applications are WorkloadEntries that the Service selects. Sidecars intercept
 // nothing: a workload calls others through its sidecar's HTTP proxy port, see
-// Application.Do. istiod runs with two of its filters off that upstream Envoy
+// Application.Do. One that is Redirected has the sidecar of a cluster, and says by the
+// PROXY protocol where a connection meant to go, as the kernel does where it
+// redirects. istiod runs with two of its filters off that upstream Envoy
 // does not have, so that every Service port must declare its appProtocol.
 //
 // # istiod's debug endpoints

@@ -48,6 +48,7 @@ func (s *Stack) startKubernetes(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.etcd = etcdURL
 	if err := s.writeAPIServerFiles(); err != nil {
 		return err
 	}

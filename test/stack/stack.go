@@ -54,6 +54,7 @@ type Stack struct {
 	processes *processes
 	authority *pki.Authority // of the API server's certificate
 
+	etcd       string // its URL
 	apiServer  string // host:port
 	adminToken string
 	config     *rest.Config
@@ -67,6 +68,9 @@ type Stack struct {
 	closers  []io.Closer // in-process listeners
 	stop     sync.Once
 }
+
+// Etcd returns the URL of the API server's storage.
+func (s *Stack) Etcd() string { return s.etcd }
 
 // Start starts etcd, an API server and, unless asked otherwise, istiod, and
 // returns when all are ready. ctx bounds only the start; the stack runs until

@@ -7,7 +7,6 @@ package directory
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -28,11 +27,10 @@ type Directory struct {
 	domain   string
 	services map[model.Name]*Service
 	// hosts are those of ServiceEntries.
-	hosts map[string]*Service
-	order []*Service
-	pods  []Pod
-	// unfollowed as in Unfollowed.
-	unfollowed map[netip.Addr]string
+	hosts   map[string]*Service
+	order   []*Service
+	pods    []Pod
+	ambient ambient
 }
 
 // Service is a Kubernetes Service or one host of a ServiceEntry.
@@ -52,6 +50,9 @@ type Service struct {
 	External bool
 	// Outside is true for those of them that are said to be outside of the mesh.
 	Outside bool
+	// Headless Services have no address of their own: clients find those of their
+	// workloads by their name.
+	Headless bool
 
 	// numbers are those of ports that the Service has by name.
 	numbers map[endpointPort]uint16
@@ -78,10 +79,11 @@ type Port struct {
 	Protocol string
 }
 
-// New reads Services, EndpointSlices, ServiceEntries and WorkloadEntries; other objects
-// are left out. Domain is the DNS suffix of Services; empty is cluster.local.
+// New reads Services, EndpointSlices, ServiceEntries and WorkloadEntries, and Namespaces and
+// Pods for ambient mode; other objects are left out. Domain is the DNS suffix of Services;
+// empty is cluster.local.
 func New(objects []runtime.Object, domain string) *Directory {
-	d := &Directory{domain: cmp.Or(domain, "cluster.local"), services: map[model.Name]*Service{}, hosts: map[string]*Service{}, unfollowed: map[netip.Addr]string{}}
+	d := &Directory{domain: cmp.Or(domain, "cluster.local"), services: map[model.Name]*Service{}, hosts: map[string]*Service{}}
 	namespaces := slices.DeleteFunc(slices.Clone(objects), func(o runtime.Object) bool { _, is := o.(*corev1.Namespace); return !is })
 	for _, object := range objects {
 		switch o := object.(type) {
@@ -101,17 +103,7 @@ func New(objects []runtime.Object, domain string) *Directory {
 			d.addWorkload(o, objects)
 		}
 	}
-	ofNamespaces := map[string]map[string]string{}
-	for _, object := range objects {
-		if n, ok := object.(*corev1.Namespace); ok {
-			ofNamespaces[n.Name] = n.Labels
-		}
-	}
-	for _, object := range objects {
-		if o, ok := object.(*corev1.Service); ok {
-			d.addAmbient(o, ofNamespaces[o.Namespace])
-		}
-	}
+	d.addAmbient(objects)
 	slices.SortFunc(d.order, func(a, b *Service) int {
 		return cmp.Or(strings.Compare(a.Name.Namespace, b.Name.Namespace), strings.Compare(a.Host, b.Host))
 	})
@@ -122,7 +114,7 @@ func (d *Directory) addService(o *corev1.Service) {
 	if o.Spec.Type == corev1.ServiceTypeExternalName {
 		return
 	}
-	s := &Service{Name: model.Name{Namespace: o.Namespace, Name: o.Name}, Selector: o.Spec.Selector}
+	s := &Service{Name: model.Name{Namespace: o.Namespace, Name: o.Name}, Selector: o.Spec.Selector, Headless: o.Spec.ClusterIP == corev1.ClusterIPNone}
 	s.Host = o.Name + "." + o.Namespace + ".svc." + d.domain
 	for _, ip := range append([]string{o.Spec.ClusterIP}, o.Spec.ClusterIPs...) {
 		if address, err := netip.ParseAddr(ip); err == nil && !slices.Contains(s.Addresses, address) {
@@ -146,27 +138,6 @@ func (d *Directory) addService(o *corev1.Service) {
 	}
 	d.services[s.Name] = s
 	d.order = append(d.order, s)
-}
-
-// addAmbient notes the workloads of a Service before which a waypoint or a ztunnel
-// stands (https://istio.io/latest/docs/ambient/usage/waypoint/). Labels of the Service go
-// before those of its namespace.
-func (d *Directory) addAmbient(o *corev1.Service, namespace map[string]string) {
-	labels := map[string]string{}
-	maps.Copy(labels, namespace)
-	maps.Copy(labels, o.Labels)
-	why := ""
-	switch waypoint := labels["istio.io/use-waypoint"]; {
-	case waypoint != "" && waypoint != "none":
-		why = fmt.Sprintf("Service %s/%s is behind the waypoint %s, whose rules are not followed", o.Namespace, o.Name, waypoint)
-	case labels["istio.io/dataplane-mode"] == "ambient":
-		why = fmt.Sprintf("Service %s/%s is in ambient mode, and what ztunnel lets in is not followed", o.Namespace, o.Name)
-	}
-	if s := d.services[model.Name{Namespace: o.Namespace, Name: o.Name}]; s != nil && why != "" {
-		for _, address := range s.Endpoints {
-			d.unfollowed[address] = why
-		}
-	}
 }
 
 func (d *Directory) addEntry(o *networkingv1.ServiceEntry) {
@@ -263,6 +234,7 @@ func (s *Service) Targets(p Port) []uint16 {
 
 // addWorkload notes a WorkloadEntry as an endpoint of the Services that select it
 // (pilot/pkg/serviceregistry/kube/controller, PILOT_ENABLE_K8S_SELECT_WORKLOAD_ENTRIES).
+// It is none of a headless one's (collectWorkloadInstanceEndpoints).
 func (d *Directory) addWorkload(entry *networkingv1.WorkloadEntry, objects []runtime.Object) {
 	address, err := netip.ParseAddr(entry.Spec.GetAddress())
 	if err != nil {
@@ -279,7 +251,7 @@ func (d *Directory) addWorkload(entry *networkingv1.WorkloadEntry, objects []run
 			continue
 		}
 		s := d.services[model.Name{Namespace: o.Namespace, Name: o.Name}]
-		if s == nil {
+		if s == nil || s.Headless {
 			continue
 		}
 		s.addEndpoint(address, nil)
@@ -310,10 +282,6 @@ func (d *Directory) Service(name model.Name) (*Service, bool) {
 	s, ok := d.services[name]
 	return s, ok
 }
-
-// Unfollowed says why nothing is known of the rules before a workload without a
-// sidecar: a proxy of ambient mode stands there. Empty for others.
-func (d *Directory) Unfollowed(address netip.Addr) string { return d.unfollowed[address] }
 
 // Services are all, in order of namespace and host. Read only.
 func (d *Directory) Services() []*Service { return d.order }

@@ -53,6 +53,9 @@ and whether that goes together (STATUS):
   PARTIAL   some endpoints do and others do not
   UNKNOWN   it depends on something that is not known, and -v says on what
 
+A star (OK*) marks what is computed and not proven: a ztunnel, or HBONE, has part in it,
+and no test holds that to what real ones do.
+
 AUTHN POLICY is the PeerAuthentication that decides what the server takes, and
 DESTINATION RULE the one that shapes what the client sends, both as NAME/NAMESPACE.
 
@@ -62,7 +65,7 @@ host. Without them every client is compared with every service; "-" in the place
 CLIENT is every client.
 
 The exit code is 2 where there is a CONFLICT or PARTIAL, 3 where nothing worse than
-UNKNOWN is, and 0 where all is OK. Hosts outside of the mesh do not count: nobody knows
+UNKNOWN is, and 0 where all is OK; a star changes none of them. Hosts outside of the mesh do not count: nobody knows
 what they take.`,
 		Example: `  # Who gets on with whom?
   trellis mtls check -f examples/bookinfo
@@ -237,7 +240,7 @@ func (o *checkOptions) text(w io.Writer, v *View, colour bool) error {
 	var rows []output.Row
 	for i := range v.Rows {
 		r := &v.Rows[i]
-		cells := []string{r.Address(), string(r.Status), r.Server(), r.Sent(), strings.Join(r.PeerAuthentications, ","), r.DestinationRule}
+		cells := []string{r.Address(), r.Mark(), r.Server(), r.Sent(), strings.Join(r.PeerAuthentications, ","), r.DestinationRule}
 		if several {
 			cells = append([]string{r.Client}, cells...)
 		}
@@ -257,10 +260,18 @@ func (o *checkOptions) text(w io.Writer, v *View, colour bool) error {
 			long(&b, &v.Rows[i])
 		}
 	}
+	starred(&b, v.Rows)
 	output.Notes(&b, v.Notes)
 	output.Source(&b, v.Source)
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// starred says what a mark means, where there is one.
+func starred(b *strings.Builder, rows []mtls.Row) {
+	if mtls.AnyUnproven(rows) {
+		b.WriteString(mtls.Starred + "\n")
+	}
 }
 
 // long says why, where there is something to say.
@@ -268,14 +279,14 @@ func long(b *strings.Builder, r *mtls.Row) {
 	if r.Why == "" && len(r.Endpoints) == 0 {
 		return
 	}
-	fmt.Fprintf(b, "\n%s to %s: %s\n", r.Client, r.Address(), r.Status)
+	fmt.Fprintf(b, "\n%s to %s: %s\n", r.Client, r.Address(), r.Mark())
 	if len(r.Endpoints) == 0 {
 		fmt.Fprintf(b, "  %s%s\n", r.Why, got(r.Code, r.Flags))
 		return
 	}
 	for i := range r.Endpoints {
 		e := &r.Endpoints[i]
-		fmt.Fprintf(b, "  %s %s", e.Status, output.Short(e.Addresses, 3))
+		fmt.Fprintf(b, "  %s %s", e.Mark(), output.Short(e.Addresses, 3))
 		if len(e.Workloads) > 0 {
 			fmt.Fprintf(b, " (%s)", output.Short(e.Workloads, 3))
 		}

@@ -124,10 +124,13 @@ func (v *ExplainView) text(w io.Writer) error {
 }
 
 func explained(b *strings.Builder, e *Explained) {
-	fmt.Fprintf(b, "%s to %s: %s\n", e.Client, e.Address(), e.Status)
+	fmt.Fprintf(b, "%s to %s: %s\n", e.Client, e.Address(), e.Mark())
 	fmt.Fprintf(b, "  the client sends %s, the server takes %s\n", e.Sent(), e.Server())
 	if e.Why != "" {
 		fmt.Fprintf(b, "  %s%s\n", e.Why, got(e.Code, e.Flags))
+	}
+	if e.Unproven != "" {
+		fmt.Fprintf(b, "  %s\n", mtls.Starred)
 	}
 	if r := e.Rule; r != nil {
 		fmt.Fprintf(b, "  what the client sends\n    %s\n", r.Why)

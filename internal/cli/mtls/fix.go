@@ -203,7 +203,7 @@ func (v *FixView) text(w io.Writer) error {
 func (f *Fix) text(b *strings.Builder) error {
 	b.WriteString("---\n")
 	say := func(format string, arguments ...any) { fmt.Fprintf(b, "# "+format+"\n", arguments...) }
-	say("%s to %s: %s", f.Row.Client, f.Row.Address(), f.Row.Status)
+	say("%s to %s: %s", f.Row.Client, f.Row.Address(), f.Row.Mark())
 	say("%s%s", f.Row.Why, got(f.Row.Code, f.Row.Flags))
 	for _, tried := range f.Tried {
 		say("not: %s", tried)

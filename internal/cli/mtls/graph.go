@@ -128,7 +128,7 @@ func (o *graphOptions) text(w io.Writer, v *GraphView, colour bool) error {
 	for i := range v.Edges {
 		e := &v.Edges[i]
 		rows = append(rows, output.Row{Mood: moods[e.Status], Cells: []string{
-			nodes[e.From].String(), nodes[e.To].String(), portsOf(e), string(e.Status), string(e.Security), string(e.Reason), whyOf(e),
+			nodes[e.From].String(), nodes[e.To].String(), portsOf(e), markOf(e), string(e.Security), string(e.Reason), whyOf(e),
 		}})
 	}
 	if len(rows) > 0 {
@@ -139,6 +139,9 @@ func (o *graphOptions) text(w io.Writer, v *GraphView, colour bool) error {
 		b.WriteString("nothing is in conflict\n")
 	} else {
 		b.WriteString("there is nobody who may use a service\n")
+	}
+	if slices.ContainsFunc(v.Edges, func(e graph.Edge) bool { return strings.HasSuffix(markOf(&e), mtls.Star) }) {
+		b.WriteString(mtls.Starred + "\n")
 	}
 	output.Notes(&b, v.Notes)
 	output.Source(&b, v.Source)
@@ -152,6 +155,14 @@ func (v *GraphView) byID() map[string]*graph.Node {
 		out[v.Nodes[i].ID] = &v.Nodes[i]
 	}
 	return out
+}
+
+// markOf is the status of an edge, with a star where that of a port is not proven.
+func markOf(e *graph.Edge) string {
+	if e.Status != mtls.Unknown && slices.ContainsFunc(e.Ports, func(p graph.Port) bool { return p.Unproven != "" }) {
+		return string(e.Status) + mtls.Star
+	}
+	return string(e.Status)
 }
 
 // portsOf are an edge's ports, each once.

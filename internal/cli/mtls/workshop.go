@@ -69,6 +69,10 @@ func (w *workshop) resolve(ctx context.Context, client mtls.Client, target mtls.
 }
 
 func (w *workshop) propose(client mtls.Client, target mtls.Target, row *mtls.Row) []repair.Proposal {
+	if row.Unproven != "" {
+		// What is not proven is nothing to try a change by.
+		return nil
+	}
 	return repair.Propose(row, w.rules,
 		resolve.Client{Namespace: client.Node.Namespace, Labels: client.Node.Labels, Gateway: client.Node.Type == xds.Router},
 		resolve.Service{Host: target.Service.Host, Namespace: target.Service.Name.Namespace})
@@ -110,9 +114,12 @@ func advice(client mtls.Client, target mtls.Target, row *mtls.Row) string {
 	if row.Past != "" {
 		return fmt.Sprintf("the connections of %s go past its proxy (%s), which no DestinationRule changes: take that away, or let the workloads take plaintext", client, row.Past)
 	}
-	if client.Node == nil {
-		port, _ := target.Service.Port(row.Port)
-		numbers := strings.ReplaceAll(strings.Trim(fmt.Sprint(target.Service.Targets(port)), "[]"), " ", ", ")
+	port, _ := target.Service.Port(row.Port)
+	numbers := strings.ReplaceAll(strings.Trim(fmt.Sprint(target.Service.Targets(port)), "[]"), " ", ", ")
+	switch {
+	case row.Unproven != "":
+		return fmt.Sprintf("a ztunnel, or HBONE, has part in it, for which no change is tried: have both ends speak HBONE (label istio.io/dataplane-mode=ambient, or ISTIO_META_ENABLE_HBONE for sidecars), or let port %s of the workloads take plaintext until they do (PeerAuthentication, portLevelMtls PERMISSIVE)", numbers)
+	case client.Node == nil:
 		return fmt.Sprintf("%s has no proxy: give it one (label sidecar.istio.io/inject=true on its pods, or istio-injection=enabled on its namespace), or let port %s of the workloads take plaintext until it has (PeerAuthentication, portLevelMtls PERMISSIVE)", client, numbers)
 	}
 	return "none of the changes of DestinationRules that were tried resolves it without another effect: see trellis mtls explain for what decides"

@@ -27,12 +27,20 @@ type Endpoint struct {
 	// Metadata is what transport sockets are matched by
 	// (envoy.transport_socket_match).
 	Metadata *structpb.Struct
+	// Tunnel: it is reached by HBONE, through an internal listener of the proxy's. Address is
+	// the workload's, and Unknown says that no more is followed of it.
+	Tunnel bool
 	// Unknown says why nobody can tell where this endpoint is, such as an internal
 	// listener.
 	Unknown string
 }
 
-const transportMatch = "envoy.transport_socket_match"
+const (
+	transportMatch = "envoy.transport_socket_match"
+	// originalDst has in "local" where a tunnel leads to
+	// (pilot/pkg/networking/util/util.go, BuildTunnelMetadataStruct).
+	originalDst = "envoy.filters.listener.original_dst"
+)
 
 // Endpoints are those of the best priority that has a healthy one, with the
 // shares that localities and endpoints are weighted by, in order of their addresses.
@@ -101,6 +109,12 @@ func read(h *endpointv3.LbEndpoint) Endpoint {
 		return out
 	}
 	socket := address.GetSocketAddress()
+	tunnel := h.GetMetadata().GetFilterMetadata()[originalDst].GetFields()
+	if at, err := netip.ParseAddrPort(tunnel["local"].GetStringValue()); err == nil && socket == nil && tunnel["waypoint"] == nil {
+		out.Address, out.Port, out.Tunnel = at, uint32(at.Port()), true
+		out.Unknown = "an endpoint that is reached by HBONE, which is not followed"
+		return out
+	}
 	if socket == nil {
 		out.Unknown = "an endpoint that is no IP address and port: an internal listener or a pipe"
 		return out

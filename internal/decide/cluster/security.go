@@ -9,6 +9,7 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	internalv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/internal_upstream/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	upstreamhttpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/proto"
@@ -80,6 +81,18 @@ func ReadSocket(c *clusterv3.Cluster, socket *corev3.TransportSocket) Security {
 		return Security{TLS: context}
 	}
 	return Security{Unknown: "cluster " + c.GetName() + " has the transport socket " + socket.GetName() + ", which is not one that is known here"}
+}
+
+// Tunnels reports whether a cluster sends an endpoint by HBONE what it would send in
+// plaintext (pilot/pkg/networking/core/cluster_tls.go, hboneTransportSocket).
+func Tunnels(c *clusterv3.Cluster, metadata *structpb.Struct) bool {
+	socket, _ := SocketTo(c, metadata)
+	tunnel := &internalv3.InternalUpstreamTransport{}
+	if config := socket.GetTypedConfig(); !config.MessageIs(tunnel) || config.UnmarshalTo(tunnel) != nil {
+		return false
+	}
+	inner := ReadSocket(c, tunnel.GetTransportSocket())
+	return inner.TLS == nil && inner.Unknown == ""
 }
 
 // Protocol is which HTTP a cluster speaks to its endpoints.

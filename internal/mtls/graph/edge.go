@@ -117,6 +117,7 @@ func (p *Port) take(r *mtls.Row) {
 		p.Status = r.Status
 	}
 	p.fine = p.fine || r.Status == mtls.OK
+	p.Unproven = cmp.Or(p.Unproven, r.Unproven)
 	p.Accepts = union(p.Accepts, r.Accepts)
 	p.Sends = union(p.Sends, r.Sends)
 	for _, name := range r.PeerAuthentications {
@@ -136,7 +137,7 @@ func union(all, more []decide.Transport) []decide.Transport {
 			all = append(all, t)
 		}
 	}
-	order := []decide.Transport{decide.MutualTLS, decide.Plaintext, decide.OtherTLS}
+	order := []decide.Transport{decide.MutualTLS, decide.HBONE, decide.Plaintext, decide.OtherTLS}
 	slices.SortFunc(all, func(a, b decide.Transport) int { return cmp.Compare(slices.Index(order, a), slices.Index(order, b)) })
 	return all
 }
@@ -145,11 +146,14 @@ func union(all, more []decide.Transport) []decide.Transport {
 func (p *Port) secured() []decide.Transport {
 	out := slices.Clone(p.Sends)
 	for i, t := range out {
-		if t == decide.Plaintext && p.wrapped {
+		switch {
+		case t == decide.Plaintext && p.wrapped:
 			out[i] = decide.OtherTLS
+		case t == decide.HBONE:
+			out[i] = decide.MutualTLS
 		}
 	}
-	return out
+	return slices.Compact(out)
 }
 
 // settle says of an edge what follows from its ports.

@@ -112,6 +112,8 @@ type Port struct {
 	DestinationRule     string   `json:"destinationRule,omitempty"`
 	// Why says what is wrong, or not known.
 	Why string `json:"why,omitempty"`
+	// Unproven says why Status is computed and not proven, as in mtls.Row.
+	Unproven string `json:"unproven,omitempty"`
 
 	// fine: some client gets on with it.
 	fine bool

@@ -27,7 +27,9 @@ type ask struct {
 	to   netip.AddrPort
 	// through is the workload whose proxy it is sent through; empty for none.
 	through string
-	tls     *handshake
+	// meant is where the connection meant to go before it was redirected to that proxy.
+	meant netip.AddrPort
+	tls   *handshake
 	// raw sends bytes that are no HTTP.
 	raw            bool
 	version        hcm.Version

@@ -82,6 +82,7 @@ type author struct {
 	*rand.Rand
 	stage *stage
 	n     map[string]int // objects by kind, for their names
+	more  []string       // hosts for DestinationRules, beside those of all tests
 	out   []object
 }
 

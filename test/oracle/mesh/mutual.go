@@ -22,7 +22,7 @@ var versions = []string{"v1", "v2"}
 // composeMutual writes a configuration of what decides about mutual TLS, at all levels,
 // and of routes to every service and subset.
 func composeMutual(seed uint64, s *stage) []object {
-	a := &author{Rand: rand.New(rand.NewPCG(seed, 2)), stage: s, n: map[string]int{}}
+	a := &author{Rand: rand.New(rand.NewPCG(seed, 2)), stage: s, n: map[string]int{}, more: headlessHosts()}
 	for range pick(a.Rand, 0, 1, 1, 2, 2, 3, 4) {
 		a.peerAuthentication()
 	}
@@ -45,7 +45,7 @@ func composeMutual(seed uint64, s *stage) []object {
 
 // toSubsets has the sidecars send requests to the subset that they name.
 func (a *author) toSubsets() {
-	for _, host := range meshHosts {
+	for _, host := range slices.Concat(meshHosts, headlessHosts()) {
 		var routes []fields
 		for _, version := range versions {
 			routes = append(routes, fields{
@@ -63,16 +63,25 @@ type target struct {
 	host string
 	port int
 	raw  bool
+	// headless: the client finds the addresses of workloads by the name.
+	headless bool
 }
 
 func (t target) String() string { return fmt.Sprintf("%s:%d", t.host, t.port) }
 
 // targets are those of the stage.
 func targets() []target {
-	out := []target{{host: meshHosts[0], port: 8081}, {meshHosts[0], 9001, true}, {meshHosts[1], 9002, true}, {meshHosts[2], 9003, true}}
+	out := []target{
+		{host: meshHosts[0], port: 8081}, {host: meshHosts[0], port: 9001, raw: true},
+		{host: meshHosts[1], port: 9002, raw: true}, {host: meshHosts[2], port: 9003, raw: true},
+	}
 	for _, host := range meshHosts {
 		out = append(out, target{host: host, port: 8080})
 	}
+	for _, host := range headlessHosts() {
+		out = append(out, target{host: host, port: 8080, headless: true}, target{host: host, port: sparePort, raw: true, headless: true})
+	}
+	out = append(out, target{host: headless[0].host(), port: elsewherePort, headless: true})
 	return out
 }
 

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -76,7 +77,19 @@ func (m *mutual) String() string {
 }
 
 // pairClients of the stage send requests through their proxies; the last one has none.
-var pairClients = []string{"visitor", "cart-1", "cart-2", "ledger", "door", "mainframe"}
+var pairClients = []string{"visitor", "courier", "cart-1", "cart-2", "ledger", "door", "mainframe"}
+
+// asksFor reports whether a client asks for a target. Of those that nothing redirects to
+// their proxies one is enough to see that these have no way to a headless Service.
+func asksFor(from string, to target) bool {
+	switch from {
+	case "courier", "door", "mainframe":
+		return true
+	case "visitor":
+		return !to.headless || !to.raw
+	}
+	return !to.headless
+}
 
 // configuration checks all pairs of a configuration and sends requests of each.
 func (m *mutual) configuration(t *testing.T, number uint64, objects []object) {
@@ -121,6 +134,9 @@ func (m *mutual) sendAll(ctx context.Context, c *mtls.Checker, d *dumps, prefix 
 	var tasks []func() error
 	for _, from := range pairClients {
 		for _, to := range targets() {
+			if !asksFor(from, to) {
+				continue
+			}
 			asks, err := play.asksOf(c, d, from, to)
 			if err != nil {
 				return nil, err
@@ -164,11 +180,12 @@ func (s *stage) asksOf(c *mtls.Checker, d *dumps, from string, to target) ([]*tr
 		case row.Subset != "" && !leads(d.configs[client.Node.Key()], xds.OutboundCluster(row.Port, row.Subset, row.Host)):
 			// A Sidecar may leave out the VirtualService that leads to subsets.
 		case client.Node == nil:
-			one.row.Endpoints = nil
-			for _, p := range places() {
-				if p.service+"."+p.namespace+".svc.cluster.local" == to.host {
-					one.add(s.pastProxies(p.name, to))
-				}
+			for _, at := range s.workloads(about.Service, to) {
+				one.add(s.pastProxies(at, to))
+			}
+		case from == "courier":
+			for _, meant := range s.meant(about.Service, to, d.configs[client.Node.Key()], row.Subset) {
+				one.add(s.redirected(from, to, row.Subset, meant))
 			}
 		default:
 			for range 1 + 3*min(1, len(row.Endpoints)) {
@@ -177,6 +194,38 @@ func (s *stage) asksOf(c *mtls.Checker, d *dumps, from string, to target) ([]*tr
 		}
 	}
 	return out, nil
+}
+
+// workloads are where a client finds those of a service without its proxy's help: at a
+// headless Service's port on each pod, where nothing translates it.
+func (s *stage) workloads(service *directory.Service, to target) []netip.AddrPort {
+	var out []netip.AddrPort
+	port, _ := service.Port(uint16(to.port))
+	number := port.Target
+	if to.headless {
+		number = port.Number
+	}
+	for _, address := range service.Endpoints {
+		out = append(out, netip.AddrPortFrom(address, number))
+	}
+	return out
+}
+
+// meant are the addresses that a client's connections mean to go to: those of pods
+// where the Service is headless, or else its own.
+func (s *stage) meant(service *directory.Service, to target, config *xds.Config, subset string) []netip.AddrPort {
+	cluster, _ := config.Cluster(xds.OutboundCluster(uint16(to.port), subset, to.host))
+	switch {
+	case to.headless:
+		return s.workloads(service, to)
+	case cluster.GetType() != clusterv3.Cluster_ORIGINAL_DST:
+		return []netip.AddrPort{netip.AddrPortFrom(service.Addresses[0], uint16(to.port))}
+	case to.raw:
+		// Only for the Service's own address is there a listener, and nothing here makes
+		// of that a pod's, as kube-proxy would behind the client's proxy.
+		return nil
+	}
+	return s.workloads(service, to)
 }
 
 // leads reports whether a proxy has a route to a cluster.
@@ -194,15 +243,17 @@ func leads(config *xds.Config, cluster string) bool {
 func (o *tried) add(q *ask) { o.asks, o.seen = append(o.asks, q), append(o.seen, nil) }
 
 // pastProxies is a request of a client without a proxy to a workload.
-func (s *stage) pastProxies(name string, to target) *ask {
+func (s *stage) pastProxies(at netip.AddrPort, to target) *ask {
+	return get(func(q *ask) { q.raw, q.host, q.alone, q.to = to.raw, to.String(), true, at })
+}
+
+// redirected is a request of a client whose connections are redirected.
+func (s *stage) redirected(from string, to target, subset string, meant netip.AddrPort) *ask {
 	return get(func(q *ask) {
-		q.raw, q.host, q.alone = to.raw, to.String(), true
-		for _, p := range places() {
-			for _, port := range p.ports {
-				if p.name == name && port.Port == to.port {
-					q.to = netip.MustParseAddrPort(s.apps[name].PortAddress(port.Name))
-				}
-			}
+		q.raw, q.through, q.host, q.meant = to.raw, from, to.String(), meant
+		q.to = netip.MustParseAddrPort(s.apps[from].RedirectAddress())
+		if subset != "" {
+			q.fields = append(q.fields, [2]string{headerSubset, subset})
 		}
 	})
 }
@@ -237,9 +288,10 @@ func (o *tried) differsFrom(i int) string {
 	s, q := o.seen[i], o.asks[i]
 	// Without a proxy of the client's, and without HTTP, nobody answers in the server's place.
 	silent := q.raw || q.through == "" && o.from != "door"
-	switch o.row.Status {
+	status, code := o.predicted(q)
+	switch status {
 	case mtls.Unknown:
-		if o.row.Code == 0 {
+		if code == 0 {
 			return ""
 		}
 	case mtls.Partial:
@@ -260,10 +312,25 @@ func (o *tried) differsFrom(i int) string {
 		return ""
 	case s.failure != nil:
 		return "no answer: " + s.failure.Error()
-	case s.status != o.row.Code:
-		return fmt.Sprintf("predicted status %d; and it was %s", o.row.Code, s)
+	case s.status != code:
+		return fmt.Sprintf("predicted status %d; and it was %s", code, s)
 	}
 	return ""
+}
+
+// predicted is what the row says of a request: of the endpoint that it goes to, where
+// the client chose that.
+func (o *tried) predicted(q *ask) (mtls.Status, int) {
+	at := q.meant
+	if q.through == "" && o.from != "door" {
+		at = q.to
+	}
+	for _, e := range o.row.Endpoints {
+		if slices.Contains(e.Addresses, at.String()) {
+			return e.Status, e.Code
+		}
+	}
+	return o.row.Status, o.row.Code
 }
 
 // add counts rows and reports those that are wrong.

@@ -24,6 +24,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 
 	"github.com/trellis-mesh/trellis/internal/decide/hcm"
+	"github.com/trellis-mesh/trellis/test/stack/redirect"
 )
 
 // seen is what became of a request. Without an answer, failure says why.
@@ -50,6 +51,8 @@ type wayTo struct {
 	to   netip.AddrPort
 	tls  handshake
 	safe bool
+	// redirection is what the connection begins with.
+	redirection string
 }
 
 // clients send requests and keep connections. It is safe for concurrent use.
@@ -91,6 +94,9 @@ func (c *clients) send(ctx context.Context, q *ask) *seen {
 	if q.tls != nil {
 		way.tls, way.safe = *q.tls, true
 	}
+	if q.meant.IsValid() {
+		way.redirection = redirect.Header(play.apps[q.through].Address, q.meant)
+	}
 	reuse := !q.alone && !q.raw && q.version == hcm.HTTP11
 	for {
 		conn, err := c.connect(ctx, way, reuse)
@@ -130,6 +136,10 @@ func (c *clients) connect(ctx context.Context, way wayTo, reuse bool) (*connecti
 	dialer := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(way.from, 0))}
 	conn, err := dialer.DialContext(ctx, "tcp4", way.to.String())
 	if err != nil {
+		return nil, err
+	}
+	if _, err := io.WriteString(conn, way.redirection); err != nil {
+		_ = conn.Close()
 		return nil, err
 	}
 	if !way.safe {

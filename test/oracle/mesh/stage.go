@@ -41,6 +41,8 @@ type place struct {
 	labels                            map[string]string
 	ports                             []stack.Port
 	plain                             bool
+	// redirected: its connections come to its proxy as they do in a cluster.
+	redirected bool
 }
 
 func (p place) selector() map[string]string { return map[string]string{"app": p.labels["app"]} }
@@ -51,22 +53,28 @@ var namespaces = map[string]map[string]string{
 }
 
 // places are the workloads: one Service over two versions, one of another
-// namespace, one that mostly calls, and one without a proxy.
+// namespace, two that mostly call, and two without a proxy. Headless Services stand
+// before them at ports that are those of the workloads: nothing translates there.
 func places() []place {
 	web := stack.Port{Name: "web", Port: 8080, Protocol: "http"}
+	spare := stack.Port{Name: "spare", Port: sparePort, Protocol: "tcp"}
 	return []place{
 		{namespace: "shop", name: "cart-1", service: "cart", account: "cart", labels: map[string]string{"app": "cart", "version": "v1"}, ports: []stack.Port{
-			web, {Name: "api", Port: 8081, Protocol: "http2"}, {Name: "raw", Port: 9001, Protocol: "tcp"},
+			web, {Name: "api", Port: 8081, Protocol: "http2"}, {Name: "raw", Port: 9001, Protocol: "tcp"}, spare,
 		}},
-		{namespace: "shop", name: "cart-2", service: "cart", account: "cart-canary", labels: map[string]string{"app": "cart", "version": "v2"}, ports: []stack.Port{
-			web, {Name: "api", Port: 8081, Protocol: "http2"}, {Name: "raw", Port: 9001, Protocol: "tcp"},
+		{namespace: "shop", name: "cart-2", service: "cart", account: "cart-canary", labels: map[string]string{"app": "cart", "version": "v2", "shelf": "mixed"}, ports: []stack.Port{
+			web, {Name: "api", Port: 8081, Protocol: "http2"}, {Name: "raw", Port: 9001, Protocol: "tcp"}, spare,
 		}},
 		{namespace: "bank", name: "ledger", service: "ledger", account: "ledger", labels: map[string]string{"app": "ledger", "version": "v1"}, ports: []stack.Port{
 			web, {Name: "raw", Port: 9002, Protocol: "tcp"},
 		}},
 		{namespace: "people", name: "visitor", service: "visitor", account: "visitor", labels: map[string]string{"app": "visitor"}, ports: []stack.Port{web}},
 		{namespace: "legacy", name: "mainframe", service: "mainframe", account: "mainframe", labels: map[string]string{"app": "mainframe"}, ports: []stack.Port{
-			web, {Name: "raw", Port: 9003, Protocol: "tcp"},
+			web, {Name: "raw", Port: 9003, Protocol: "tcp"}, spare,
+		}, plain: true},
+		{namespace: "people", name: "courier", service: "courier", account: "courier", labels: map[string]string{"app": "courier"}, ports: []stack.Port{web}, redirected: true},
+		{namespace: "shop", name: "stall", service: "stall", account: "stall", labels: map[string]string{"app": "stall", "shelf": "mixed"}, ports: []stack.Port{
+			web, spare,
 		}, plain: true},
 	}
 }
@@ -131,7 +139,7 @@ func openStage(ctx context.Context) (*stage, error) {
 	if err := errors.Join(s.openGateway(ctx), s.openPlaces(ctx)); err != nil {
 		return s, err
 	}
-	if err := s.readAuthority(ctx); err != nil {
+	if err := errors.Join(s.openHeadless(ctx), s.readAuthority(ctx)); err != nil {
 		return s, err
 	}
 	for name, p := range s.proxies {
@@ -203,7 +211,7 @@ func (s *stage) openPlaces(ctx context.Context) error {
 		wait.Go(func() {
 			a, err := s.Application(ctx, stack.ApplicationOptions{
 				Namespace: p.namespace, Name: p.name, Service: p.service, ServiceAccount: p.account, Labels: p.labels,
-				Selector: p.selector(), Ports: p.ports, NoSidecar: p.plain,
+				Selector: p.selector(), Ports: p.ports, NoSidecar: p.plain, Redirected: p.redirected,
 			})
 			mu.Lock()
 			defer mu.Unlock()

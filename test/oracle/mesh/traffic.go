@@ -39,7 +39,7 @@ func (a *author) trafficPolicy(deep bool) fields {
 
 func (a *author) destinationRule() {
 	namespace := pick(a.Rand, "shop", "bank", "people", "edge", "legacy", rootNamespace)
-	spec := fields{"host": one(a, append(slices.Clone(meshHosts), "cart.shop.svc.cluster.local", "*.svc.cluster.local", "*.shop.svc.cluster.local", "*.local", "*.partner.test"))}
+	spec := fields{"host": one(a, append(slices.Concat(meshHosts, a.more), "cart.shop.svc.cluster.local", "*.svc.cluster.local", "*.shop.svc.cluster.local", "*.local", "*.partner.test"))}
 	if namespace == "shop" && a.chance(25) {
 		spec["host"] = "cart"
 	}
