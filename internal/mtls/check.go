@@ -225,7 +225,7 @@ func (p *pair) captured() (captured xds.Captured, why string) {
 // withoutProxy is a client that sends plaintext to any endpoint, since no proxy of its own
 // sends.
 func (p *pair) withoutProxy() Row {
-	p.direct = true
+	p.direct = !p.ambientClient()
 	if why := p.world.Directory.Unfollowed(p.client.Address); why != "" && !p.ambientClient() {
 		return p.unknown("", "what the client's ztunnel sends is not followed: %s", why)
 	}
