@@ -103,7 +103,7 @@ func list(text string) []string {
 func parse(arguments []string, environment func(string) string, out io.Writer) (operator.Options, logging, error) {
 	o := operator.Options{Mesh: model.DefaultMesh()}
 	var l logging
-	var gateways, identity, selector, token, roots, serverToken string
+	var gateways, identity, selector, token, roots, serverToken, serverSelector string
 	var port int
 	f := flag.NewFlagSet("trellis-operator", flag.ContinueOnError)
 	f.SetOutput(out)
@@ -129,6 +129,7 @@ func parse(arguments []string, environment func(string) string, out io.Writer) (
 	f.StringVar(&o.WebhookAddress, "webhook-address", ":9443", "where admission requests are answered; empty: nowhere")
 	f.StringVar(&o.WebhookURL, "webhook-url", "", "https://HOST:PORT where API servers reach an operator outside the cluster")
 	f.StringVar(&o.Tests.Address, "server-address", "", "https://HOST:PORT of trellis-server, for whose tests changes of Applications wait; empty: they do not wait")
+	f.StringVar(&serverSelector, "server-selector", "", "labels of trellis-server's pods, in the operator's namespace, all of which are asked what they have seen of traffic; empty: --server-address is its only replica")
 	f.StringVar(&serverToken, "server-token", "", "file with a token for trellis-server (audience trellis-server)")
 	if err := f.Parse(arguments); err != nil {
 		return o, l, err
@@ -139,6 +140,9 @@ func parse(arguments []string, environment func(string) string, out io.Writer) (
 	var err error
 	if o.Istiod.Selector, err = labels.ConvertSelectorToLabelsMap(selector); err != nil {
 		return o, l, fmt.Errorf("reading --istiod-selector: %w", err)
+	}
+	if o.Tests.Selector, err = labels.ConvertSelectorToLabelsMap(serverSelector); err != nil {
+		return o, l, fmt.Errorf("reading --server-selector: %w", err)
 	}
 	if port < 1 || port > 65535 {
 		return o, l, fmt.Errorf("reading --istiod-port: %d is not a port", port)

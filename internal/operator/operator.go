@@ -44,7 +44,6 @@ import (
 	"github.com/trellis-mesh/trellis/internal/istiod"
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/probe"
-	"github.com/trellis-mesh/trellis/internal/verdict"
 	"github.com/trellis-mesh/trellis/internal/version"
 	"github.com/trellis-mesh/trellis/internal/webhook"
 )
@@ -99,13 +98,17 @@ type Options struct {
 	Client func(client.WithWatch) client.WithWatch
 }
 
-// Tests say how trellis-server is asked what came of tests.
+// Tests say how trellis-server is asked what came of tests, what would become of rollouts,
+// and what it has seen of traffic.
 type Tests struct {
 	// Address is https://HOST:PORT of trellis-server; empty: changes do not wait for
 	// tests.
 	Address string
 	// Token proves who asks, for the audience verdict.Audience.
 	Token func(context.Context) (string, error)
+	// Selector selects the server's pods in the operator's namespace. Where it is empty,
+	// the server runs outside of the cluster, and Address is its only replica.
+	Selector map[string]string
 }
 
 // Istiod says where the control plane is and how to prove who asks.
@@ -202,13 +205,12 @@ func assemble(m ctrl.Manager, direct client.WithWatch, o Options, key string) er
 		Mesh: o.Mesh, IstiodNamespace: o.Istiod.Namespace, MeshConfigMap: o.Istiod.MeshConfigMap,
 		GatewayNamespaces: o.GatewayNamespaces, ProbeKey: key, Records: o.Tests.Address != "" || o.TestSource != nil, Log: o.Log.With("part", "gather"),
 	})
-	tests, err := tests(m, direct, o)
-	if err != nil {
+	if err := askServer(m, direct, &o); err != nil {
 		return err
 	}
 	loop, err := controller.New(controller.Options{
 		Cluster: watched, Client: direct, Ledger: ledger, ClusterID: o.Mesh.Cluster,
-		Programmed: programmed(direct, o), Prober: prober(o), Tests: tests,
+		Programmed: programmed(direct, o), Prober: prober(o), Tests: o.TestSource,
 		Recorder: m.GetEventRecorder(leaseName), Registry: metrics.Registry,
 		Clock: o.Clock, Log: o.Log.With("part", "controller"),
 	})
@@ -309,31 +311,6 @@ func admission(m ctrl.Manager, direct client.Client, watched *gather.Gatherer, o
 		m.AddReadyzCheck("certificate", identity.Check),
 		m.AddReadyzCheck("webhook", server.StartedChecker()),
 	)
-}
-
-// serverRegistration is the name of trellis-server's registration.
-const serverRegistration = "trellis-server"
-
-// tests adds the keeper of trellis-server's certificate and registration, which the
-// server may only read, and is the source of what came of tests; nil where nobody
-// waits for them.
-func tests(m ctrl.Manager, direct client.Client, o Options) (controller.TestSource, error) {
-	if o.TestSource != nil || o.Tests.Address == "" {
-		return o.TestSource, nil
-	}
-	log := o.Log.With("part", "tests")
-	names := webhook.ServerNames(o.Namespace)
-	identity := webhook.NewIdentity(webhook.IdentityConfig{
-		Client: direct, Namespace: o.Namespace, Secret: webhook.ServerSecretName, Registration: serverRegistration, Names: names,
-		Clock: o.Clock, Random: rand.Reader, Log: log,
-	})
-	source, err := verdict.NewClient(verdict.ClientConfig{
-		Address: o.Tests.Address, ServerName: names[0], Roots: identity.Roots, Token: o.Tests.Token, Clock: o.Clock, Log: log,
-	})
-	if err != nil {
-		return nil, err
-	}
-	return source, m.Add(identity)
 }
 
 // programmed is nil where there is no token to ask istiod with.

@@ -48,10 +48,10 @@ type observed struct {
 	sent map[string]*traffic.Edge
 }
 
-// documented is the mesh configuration of docs/concepts/mutual-tls.md.
+// documented is the mesh configuration of docs/concepts/mutual-tls-rollout.md.
 func documented(t *testing.T) map[string]any {
 	t.Helper()
-	page, err := os.ReadFile(filepath.Join(repository, "docs/concepts/mutual-tls.md"))
+	page, err := os.ReadFile(filepath.Join(repository, "docs/concepts/mutual-tls-rollout.md"))
 	must(t, err)
 	block := regexp.MustCompile("(?s)```yaml[^\n]*\n(extensionProviders:.*?)```").FindSubmatch(page)
 	if block == nil {
@@ -277,7 +277,7 @@ spec: {host: generator.legacy.svc.cluster.local, trafficPolicy: {tls: {mode: IST
 `
 
 // TestAccessLogsOfAMeshSayExactlyWhoCalledWhomAndHow is the section on observation of
-// docs/concepts/mutual-tls.md, with its own mesh configuration and real proxies.
+// docs/concepts/mutual-tls-rollout.md, with its own mesh configuration and real proxies.
 func TestAccessLogsOfAMeshSayExactlyWhoCalledWhomAndHow(t *testing.T) {
 	o := observing(t)
 	for _, from := range []string{"bookinfo", "traffic", "legacy"} {

@@ -10,27 +10,29 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
-	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/yaml"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/config/crd"
@@ -58,11 +60,12 @@ type mesh struct {
 
 func begin(t *testing.T) *mesh {
 	t.Helper()
+	log.SetLogger(logr.Discard())
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	m := &mesh{t: t, server: freeAddress(t), collector: freeAddress(t)}
 	var err error
-	m.Stack, err = stack.Start(ctx, stack.Options{OwnAddresses: true, MeshConfig: logging})
+	m.Stack, err = stack.Start(ctx, stack.Options{OwnAddresses: true, MeshConfig: documented(t)})
 	must(t, err)
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -75,7 +78,9 @@ func begin(t *testing.T) *mesh {
 	must(t, errors.Join(clientgoscheme.AddToScheme(scheme), securityv1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)))
 	m.client, err = client.New(m.Config(), client.Options{Scheme: scheme})
 	must(t, err)
-	must(t, m.Namespace(ctx, system, nil))
+	for _, namespace := range []string{system, "istio-ingress"} {
+		must(t, m.Namespace(ctx, namespace, nil))
+	}
 	files, err := crd.Files.ReadDir(".")
 	must(t, err)
 	for _, f := range files {
@@ -122,20 +127,28 @@ func (m *mesh) install(ctx context.Context) {
 	must(m.t, m.Apply(ctx, manifest))
 }
 
-// listen makes the Service by which proxies find the collector.
+// listen makes a workload by which proxies find the collector.
 func (m *mesh) listen(ctx context.Context) {
-	meta := metav1.ObjectMeta{Namespace: system, Name: "trellis-server"}
-	must(m.t, m.client.Create(ctx, &corev1.Service{
-		ObjectMeta: meta,
-		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "grpc-otlp", Port: 4317, AppProtocol: ptr.To("grpc")}}},
-	}))
-	slice := &discoveryv1.EndpointSlice{
-		ObjectMeta: meta, AddressType: discoveryv1.AddressTypeIPv4,
-		Endpoints: []discoveryv1.Endpoint{{Addresses: []string{m.collector.Addr().String()}}},
-		Ports:     []discoveryv1.EndpointPort{{Name: ptr.To("grpc-otlp"), Port: ptr.To(int32(m.collector.Port()))}},
+	_, err := m.Application(ctx, stack.ApplicationOptions{
+		Namespace: system, Name: "trellis-server", NoSidecar: true,
+		Ports: []stack.Port{{Name: "grpc-otlp", Port: 4317, Protocol: "grpc", Conn: m.handOn}},
+	})
+	must(m.t, err)
+}
+
+// handOn is what the network does with a connection to the collector.
+func (m *mesh) handOn(from net.Conn) {
+	defer func() { _ = from.Close() }()
+	to, err := net.Dial("tcp", m.collector.String())
+	if err != nil {
+		return
 	}
-	slice.Labels = map[string]string{discoveryv1.LabelServiceName: meta.Name}
-	must(m.t, m.client.Create(ctx, slice))
+	defer func() { _ = to.Close() }()
+	go func() {
+		_, _ = io.Copy(to, from)
+		_ = to.Close()
+	}()
+	_, _ = io.Copy(from, to)
 }
 
 func (m *mesh) log(part string) *slog.Logger {
@@ -287,16 +300,19 @@ func (m *mesh) mode(namespace, name string) string {
 	return p.Spec.GetMtls().GetMode().String()
 }
 
-// logging is the mesh configuration of docs/concepts/mutual-tls.md: proxies send their
-// access logs to trellis-server too.
-var logging = map[string]any{
-	"extensionProviders": []map[string]any{{
-		"name": "trellis",
-		"envoyOtelAls": map[string]any{
-			"service": "trellis-server." + system + ".svc.cluster.local", "port": 4317,
-		},
-	}},
-	"defaultProviders": map[string]any{"accessLogging": []string{"trellis"}},
+// documented is the mesh configuration of docs/concepts/mutual-tls-rollout.md, by which
+// proxies send their access logs to trellis-server.
+func documented(t *testing.T) map[string]any {
+	t.Helper()
+	page, err := os.ReadFile(filepath.Join(repository, "docs/concepts/mutual-tls-rollout.md"))
+	must(t, err)
+	block := regexp.MustCompile("(?s)```yaml[^\n]*\n(extensionProviders:.*?)```").FindSubmatch(page)
+	if block == nil {
+		t.Fatal("the page has no mesh configuration")
+	}
+	out := map[string]any{}
+	must(t, yaml.UnmarshalStrict(block[1], &out))
+	return out
 }
 
 func must(t *testing.T, err error) {
