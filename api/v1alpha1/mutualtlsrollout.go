@@ -119,7 +119,25 @@ type RolloutObservation struct {
 	// +kubebuilder:validation:Pattern=`^([0-9]{1,5}(h|m|s)){1,3}$`
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('168h')",message="the soak is between 1s and 168h"
 	Soak metav1.Duration `json:"soak"`
+	// Silence says what becomes of a stage at which no request at all was seen in the
+	// window; absent: Wait. Perhaps nobody calls, and perhaps its proxies do not say.
+	//
+	// +optional
+	Silence RolloutSilence `json:"silence,omitempty"`
 }
+
+// RolloutSilence says what follows where nothing was seen.
+//
+// +kubebuilder:validation:Enum=Wait;Proceed
+type RolloutSilence string
+
+// What may follow.
+const (
+	// SilenceWait blocks the stage until requests are seen.
+	SilenceWait RolloutSilence = "Wait"
+	// SilenceProceed takes it that nobody calls.
+	SilenceProceed RolloutSilence = "Proceed"
+)
 
 // ObservationSource is where traffic is seen.
 //
@@ -149,6 +167,14 @@ type PrometheusSource struct {
 	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHost() != '' && !self.contains('@')",message="it is an http or https URL with a host and without credentials"
 	URL string `json:"url"`
 }
+
+// What marks the PeerAuthentications that a rollout made: RolloutManager in the label
+// app.kubernetes.io/managed-by, which is not that of what Trellis compiles, and the
+// name of the MutualTLSRollout in RolloutLabel.
+const (
+	RolloutManager = "trellis-rollout"
+	RolloutLabel   = "trellis.dev/rollout"
+)
 
 // RolloutPhase is where a rollout is.
 type RolloutPhase string
@@ -287,7 +313,7 @@ type RolloutStage struct {
 
 // RolloutBlock is what stands in the way of a stage.
 type RolloutBlock struct {
-	// Reason is PlaintextSeen, Failed, Conflict or Policy.
+	// Reason is PlaintextSeen, Failed, Conflict, Policy or NothingSeen.
 	//
 	// +required
 	Reason string `json:"reason"`
@@ -325,4 +351,7 @@ const (
 	BlockConflict = "Conflict"
 	// BlockPolicy: a PeerAuthentication of somebody else decides.
 	BlockPolicy = "Policy"
+	// BlockNothingSeen: no request was seen, so that it is not known whether its
+	// proxies say what they see.
+	BlockNothingSeen = "NothingSeen"
 )

@@ -16,7 +16,9 @@ type Ending struct {
 	Status Status
 	// Accepts is what the endpoint takes; empty: it is not known, or nothing.
 	Accepts []decide.Transport
-	Why     string
+	// Sends is what the client's end sends there.
+	Sends []decide.Transport
+	Why   string
 }
 
 // Endings are those at endpoints of some addresses, by ADDRESS:PORT.
@@ -33,10 +35,10 @@ func (r *Row) Endings(at func(netip.Addr) bool) map[string]Ending {
 func (r *Row) ending(address string, status Status) Ending {
 	for i := range r.Endpoints {
 		if e := &r.Endpoints[i]; slices.Contains(e.Addresses, address) {
-			return Ending{e.Status, e.Accepts, e.Why}
+			return Ending{e.Status, e.Accepts, []decide.Transport{e.Sends}, e.Why}
 		}
 	}
-	return Ending{status, r.Accepts, r.Why}
+	return Ending{status, r.Accepts, r.Sends, r.Why}
 }
 
 // Forget lets go of what the proxy of a client was sent, where that can be had again. It

@@ -46,7 +46,7 @@ func (w *world) rolloutOf(namespace string) *v1alpha1.MutualTLSRollout {
 			Namespaces: v1alpha1.RolloutNamespaces{Names: []string{namespace}},
 			Observation: v1alpha1.RolloutObservation{
 				Source: v1alpha1.ObservationSource{AccessLogs: &v1alpha1.AccessLogSource{}},
-				Window: metav1.Duration{Duration: time.Minute}, Soak: metav1.Duration{Duration: time.Minute},
+				Window: metav1.Duration{Duration: time.Minute}, Soak: metav1.Duration{Duration: time.Minute}, Silence: v1alpha1.SilenceProceed,
 			},
 		},
 	}

@@ -47,7 +47,7 @@ type Stage struct {
 	// somebody else decides before Trellis's own could.
 	Refusals []Refusal `json:"refusals,omitempty"`
 	// Conflicts are clients that get on now, and would not with the stage; and, where
-	// the workloads are STRICT already, those that do not get on.
+	// the workloads are STRICT already, those that send plaintext.
 	Conflicts []Conflict `json:"conflicts,omitempty"`
 }
 

@@ -29,12 +29,38 @@ func (n *round) block(s *v1alpha1.RolloutStage, f *verdict.Stage) {
 		begin := n.Now.Add(-n.window() - grain)
 		now := append(n.plaintext(s, begin), n.failures(s, n.Window, begin)...)
 		seen = append(now, n.remembered(seen, now)...)
+		seen = append(seen, n.silent(s)...)
 	}
 	s.Blocks, s.MoreBlocks = n.fewest(append(blocks, seen...))
 	s.Phase = v1alpha1.StagePending
 	if len(s.Blocks) > 0 {
 		s.Phase = v1alpha1.StageBlocked
 	}
+}
+
+// silent is the block of a stage of which nothing was seen in the whole window.
+func (n *round) silent(s *v1alpha1.RolloutStage) []v1alpha1.RolloutBlock {
+	since, known := n.quietSince(s)
+	if n.spec.Observation.Silence == v1alpha1.SilenceProceed || !known || since.Add(n.window()).After(n.Now) {
+		return nil
+	}
+	if slices.ContainsFunc(n.Window.Edges, func(e traffic.Edge) bool { return about(&e, s) }) {
+		return nil
+	}
+	return []v1alpha1.RolloutBlock{{
+		Reason:  v1alpha1.BlockNothingSeen,
+		Message: fmt.Sprintf("no request to %s was seen in the window: perhaps nobody calls, and perhaps its proxies do not say what they see", servicesOf(s)),
+		Fix:     "see that its proxies are looked at (access logs that a Telemetry object sends elsewhere, metrics that are not scraped), or set spec.observation.silence to Proceed",
+	}}
+}
+
+// about reports whether a client called workloads of a stage. Those that no Service
+// selects go by their own names, and belong to the stage of their namespace.
+func about(e *traffic.Edge, s *v1alpha1.RolloutStage) bool {
+	namespace, whole := s.Name+"/", !strings.Contains(s.Name, "/")
+	return slices.ContainsFunc(e.Services, func(name string) bool {
+		return slices.Contains(s.Services, name) || whole && strings.HasPrefix(name, namespace)
+	})
 }
 
 // plaintext are the clients that have called in plaintext at a time or later.
@@ -86,7 +112,7 @@ func blocksOf(seen *traffic.Seen, s *v1alpha1.RolloutStage, of func(*traffic.Edg
 	var out []v1alpha1.RolloutBlock
 	for i := range seen.Edges {
 		e := &seen.Edges[i]
-		if !slices.ContainsFunc(e.Services, func(name string) bool { return slices.Contains(s.Services, name) }) {
+		if !about(e, s) {
 			continue
 		}
 		b := of(e)

@@ -20,13 +20,10 @@ import (
 // FieldManager writes PeerAuthentications and statuses. It is also the text of the label
 // ManagedByLabel, which is another one than that of what Applications become: the
 // compiler of those leaves objects with this one alone.
-const FieldManager = "trellis-rollout"
+const FieldManager = v1alpha1.RolloutManager
 
-// The labels of what is made: by whom, and the name of its MutualTLSRollout.
-const (
-	ManagedByLabel = "app.kubernetes.io/managed-by"
-	RolloutLabel   = "trellis.dev/rollout"
-)
+// ManagedByLabel says who made an object.
+const ManagedByLabel = "app.kubernetes.io/managed-by"
 
 var peerAuthentications = schema.GroupVersionKind{Group: "security.istio.io", Version: "v1", Kind: "PeerAuthentication"}
 
@@ -67,7 +64,7 @@ func ref(namespace, name string) string { return namespace + "/" + name }
 
 // Ours reports whether labels are those of what a rollout made.
 func Ours(labels map[string]string, rollout string) bool {
-	return labels[ManagedByLabel] == FieldManager && labels[RolloutLabel] == rollout
+	return labels[ManagedByLabel] == FieldManager && labels[v1alpha1.RolloutLabel] == rollout
 }
 
 // Decision is what is to be done, in this order: delete, write the status, make, tell.
@@ -124,7 +121,7 @@ func bodyOf(rollout, object string, selector map[string]string) *unstructured.Un
 	u.SetGroupVersionKind(peerAuthentications)
 	u.SetNamespace(namespace)
 	u.SetName(name)
-	u.SetLabels(map[string]string{ManagedByLabel: FieldManager, RolloutLabel: rollout})
+	u.SetLabels(map[string]string{ManagedByLabel: FieldManager, v1alpha1.RolloutLabel: rollout})
 	return u
 }
 

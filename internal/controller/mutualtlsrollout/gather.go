@@ -61,7 +61,7 @@ func (r *Reconciler) gather(ctx context.Context, rollout *v1alpha1.MutualTLSRoll
 func (r *Reconciler) objects(ctx context.Context, f *Facts) error {
 	list := &unstructured.UnstructuredList{}
 	list.SetGroupVersionKind(peerAuthentications.GroupVersion().WithKind(peerAuthentications.Kind + "List"))
-	err := r.client.List(ctx, list, client.MatchingLabels{ManagedByLabel: FieldManager, RolloutLabel: f.Rollout.Name})
+	err := r.client.List(ctx, list, client.MatchingLabels{ManagedByLabel: FieldManager, v1alpha1.RolloutLabel: f.Rollout.Name})
 	if meta.IsNoMatchError(err) {
 		f.Unreadable = "the cluster has no PeerAuthentications: Istio is not installed"
 		return nil
@@ -95,7 +95,7 @@ func (r *Reconciler) lookUp(ctx context.Context, f *Facts, object string) error 
 		return nil
 	}
 	whose := "somebody else"
-	if other := u.GetLabels()[RolloutLabel]; other != "" {
+	if other := u.GetLabels()[v1alpha1.RolloutLabel]; other != "" {
 		whose = "MutualTLSRollout " + other
 	}
 	f.Foreign[object] = whose

@@ -90,6 +90,22 @@ func TestNoStageIsMadeWhileItIsNotKnownThatNobodyWouldBeShutOut(t *testing.T) {
 			func(s *scene) { s.pass(20 * time.Second) },
 			v1alpha1.RolloutWaiting, "shop/a: no plaintext was seen since 2026-03-04T04:59:20Z; if none is until 2026-03-04T05:00:20Z, its turn is then",
 		},
+		"silence": {
+			func(s *scene) { s.rollout.Spec.Observation.Silence = "" },
+			func(s *scene) { s.edge("shop/web", "a").Requests = 1 },
+			v1alpha1.RolloutBlocked, "no request to shop/a was seen in the window",
+		},
+		"silence before the window is over": {
+			func(s *scene) {
+				s.rollout.Spec.Observation.Silence = v1alpha1.SilenceWait
+				s.seen.From = s.now.Add(-40 * time.Second)
+			},
+			func(s *scene) {
+				s.edge("shop/web", "a").Requests = 1
+				s.pass(20 * time.Second)
+			},
+			v1alpha1.RolloutWaiting, "if none is until",
+		},
 		"plaintext": {
 			func(s *scene) { s.plaintext("legacy/job", "a") },
 			func(s *scene) { s.pass(window + 2*time.Second) },
@@ -140,6 +156,17 @@ func TestNoStageIsMadeWhileItIsNotKnownThatNobodyWouldBeShutOut(t *testing.T) {
 			s.pass(3 * time.Second)
 			s.has("a")
 		})
+	}
+}
+
+func TestAStageOfANamespaceIsAboutWorkloadsWithoutAServiceToo(t *testing.T) {
+	s := newScene(t, "a")
+	f := s.stage("a")
+	f.Name, f.Object, f.Selector, f.Services = "shop", "trellis-rollout", nil, []string{"shop/a"}
+	s.plaintext("legacy/job", "worker")
+	s.round()
+	if got := s.rollout.Status.Stages; len(got) != 1 || got[0].Phase != v1alpha1.StageBlocked || got[0].Blocks[0].Client != "legacy/job" {
+		t.Errorf("the stages are %+v", got)
 	}
 }
 

@@ -57,7 +57,7 @@ func newScene(t *testing.T, stages ...string) *scene {
 			ObjectMeta: metav1.ObjectMeta{Name: "all", Generation: 1, Annotations: map[string]string{}},
 			Spec: v1alpha1.MutualTLSRolloutSpec{Observation: v1alpha1.RolloutObservation{
 				Source: v1alpha1.ObservationSource{AccessLogs: &v1alpha1.AccessLogSource{}},
-				Window: metav1.Duration{Duration: window}, Soak: metav1.Duration{Duration: soak},
+				Window: metav1.Duration{Duration: window}, Soak: metav1.Duration{Duration: soak}, Silence: v1alpha1.SilenceProceed,
 			}},
 		},
 		forecast: &verdict.Forecast{Rollout: "all", Generation: 1},

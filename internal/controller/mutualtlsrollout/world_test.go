@@ -113,7 +113,7 @@ func newWorld(t *testing.T) *world {
 			Namespaces: v1alpha1.RolloutNamespaces{Names: []string{w.namespace}},
 			Observation: v1alpha1.RolloutObservation{
 				Source: v1alpha1.ObservationSource{AccessLogs: &v1alpha1.AccessLogSource{}},
-				Window: metav1.Duration{Duration: window}, Soak: metav1.Duration{Duration: soak},
+				Window: metav1.Duration{Duration: window}, Soak: metav1.Duration{Duration: soak}, Silence: v1alpha1.SilenceProceed,
 			},
 		},
 	})

@@ -185,7 +185,8 @@ func (e *effect) add(s *Stage, c mtls.Client, before, after *mtls.Row) {
 		e.now = e.now || was.Status == mtls.OK
 		e.then = e.then || was.Status == mtls.OK && is.Status == mtls.OK
 		switch {
-		case s.Done() && was.Status.Fails():
+		case s.Done() && was.Status.Fails() && slices.Contains(was.Sends, decide.Plaintext):
+			// What fails for another reason did so before it was STRICT.
 			e.conflict(c, before, was.Why)
 		case s.Done() || was.Status != mtls.OK || is.Status == mtls.OK:
 		case is.Status.Fails():

@@ -113,7 +113,7 @@ func (f *finder) refusal(stage *Stage, p *securityv1.PeerAuthentication, says st
 func taken(p *securityv1.PeerAuthentication) Refusal {
 	return Refusal{
 		Object:  objectOf(p),
-		Message: fmt.Sprintf("it has the name that the stage's own would have, and not its label %s=%s: somebody else made it", LabelManagedBy, ManagedBy),
+		Message: fmt.Sprintf("it has the name that the stage's own would have, and not its label %s=%s: somebody else made it", managedBy, v1alpha1.RolloutManager),
 		Fix:     "delete " + objectOf(p) + ", or give it another name",
 	}
 }

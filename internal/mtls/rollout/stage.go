@@ -28,14 +28,9 @@ import (
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
-// What marks the PeerAuthentications of stages. ManagedBy is not that of what Trellis
-// compiles: to the compiler they are objects of others.
-const (
-	LabelManagedBy = "app.kubernetes.io/managed-by"
-	ManagedBy      = "trellis-rollout"
-	// LabelRollout has the name of the MutualTLSRollout.
-	LabelRollout = "trellis.dev/rollout"
-)
+// managedBy is the label by which a stage's PeerAuthentication is told from others: its
+// value is v1alpha1.RolloutManager.
+const managedBy = "app.kubernetes.io/managed-by"
 
 // objectName is the name of a stage's PeerAuthentication for a whole namespace; that
 // for a Service has the Service's name behind it, which is a DNS label.
@@ -58,7 +53,7 @@ type Stage struct {
 	// Clients are how many clients get on today and go on to (Judge).
 	Clients int `json:"clients"`
 	// Conflicts are clients that get on today and would not; of workloads that take
-	// mutual TLS only already, those that do not get on (Judge).
+	// mutual TLS only already, those that send plaintext (Judge).
 	Conflicts []Conflict `json:"-"`
 
 	// workloads are the addresses of its workloads.
@@ -182,7 +177,7 @@ func (f *finder) object(namespace, name string, selector map[string]string) *sec
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
 	}
 	if f.scope.Rollout != "" {
-		out.Labels = map[string]string{LabelManagedBy: ManagedBy, LabelRollout: f.scope.Rollout}
+		out.Labels = map[string]string{managedBy: v1alpha1.RolloutManager, v1alpha1.RolloutLabel: f.scope.Rollout}
 	}
 	if len(selector) > 0 {
 		out.Spec.Selector = &typeapi.WorkloadSelector{MatchLabels: maps.Clone(selector)}
@@ -256,7 +251,9 @@ func strength(m resolve.Mode) int {
 }
 
 // ours reports whether a rollout made a PeerAuthentication.
-func ours(p *securityv1.PeerAuthentication) bool { return p.Labels[LabelManagedBy] == ManagedBy }
+func ours(p *securityv1.PeerAuthentication) bool {
+	return p.Labels[managedBy] == v1alpha1.RolloutManager
+}
 
 func full(n model.Name) string { return n.Namespace + "/" + n.Name }
 
