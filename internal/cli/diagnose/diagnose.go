@@ -20,6 +20,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/ask/accesslog"
 	"github.com/trellis-mesh/trellis/internal/cli/exit"
 	"github.com/trellis-mesh/trellis/internal/cli/live"
+	"github.com/trellis-mesh/trellis/internal/cli/logfile"
 	"github.com/trellis-mesh/trellis/internal/cli/mesh"
 	"github.com/trellis-mesh/trellis/internal/cli/output"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
@@ -182,7 +183,7 @@ func (o *Options) read(ctx context.Context, s *streams.Streams, args []string) (
 		args = []string{document.Stdin}
 	}
 	for _, name := range args {
-		if err := readFile(log, name, s.In); err != nil {
+		if err := logfile.Read(log, name, s.In); err != nil {
 			return nil, fmt.Errorf("reading the log: %w", err)
 		}
 	}

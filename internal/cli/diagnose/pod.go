@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/trellis-mesh/trellis/internal/ask/accesslog"
+	"github.com/trellis-mesh/trellis/internal/cli/logfile"
 	"github.com/trellis-mesh/trellis/internal/mtls/diagnosis"
 )
 
@@ -57,7 +58,7 @@ func (o *Options) readPod(ctx context.Context, log *diagnosis.Log) (err error) {
 		return fmt.Errorf("reading the log of pod %s: %w", ref, err)
 	}
 	writer := accesslog.Writer{Namespace: ref.Namespace, Pod: ref.Name}
-	if err := readLines(log, "pod "+ref.String(), io.LimitReader(answer.Body, podBytes), writer); err != nil {
+	if err := logfile.Lines(log, "pod "+ref.String(), io.LimitReader(answer.Body, podBytes), writer); err != nil {
 		return fmt.Errorf("reading the log of pod %s: %w", ref, err)
 	}
 	return nil

@@ -6,6 +6,8 @@ package mesh
 import (
 	"slices"
 
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/mtls/resolve"
 	"github.com/trellis-mesh/trellis/internal/world"
@@ -21,13 +23,16 @@ func (m *Mesh) Policies() (*resolve.Resolver, bool) {
 	if m.generated == nil && m.Objects == nil {
 		return nil, false
 	}
-	return world.Policies(slices.Concat(m.Objects, m.input.Objects), m.About, m.Problems), true
+	return world.Policies(m.All(), m.About, m.Problems), true
 }
+
+// All are the objects of the mesh, those that Trellis makes among them. Read only.
+func (m *Mesh) All() []client.Object { return slices.Concat(m.Objects, m.input.Objects) }
 
 // Namespaces are those among the objects of the mesh, with their labels.
 func (m *Mesh) Namespaces() []model.Namespace {
 	var out []model.Namespace
-	for _, o := range slices.Concat(m.Objects, m.input.Objects) {
+	for _, o := range m.All() {
 		if o.GetObjectKind().GroupVersionKind().Kind == "Namespace" {
 			out = append(out, model.Namespace{Name: o.GetName(), Labels: o.GetLabels()})
 		}

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
@@ -39,6 +40,7 @@ type planOptions struct {
 	By string
 	// Rollout is a MutualTLSRollout whose stages they are; empty: nobody's.
 	Rollout string
+	seenOptions
 }
 
 // PlannedStage is a stage with what it applies.
@@ -61,6 +63,8 @@ type PlanView struct {
 	// Stages are those that are not done, in the order in which they are to be taken.
 	Stages []PlannedStage `json:"stages"`
 	Notes  []string       `json:"notes,omitempty"`
+	// Seen is of what time traffic was seen, and where; empty: nobody looked.
+	Seen string `json:"seen,omitempty"`
 	// Source is where the configuration of the proxies came from; empty: from files.
 	Source string `json:"source,omitempty"`
 }
@@ -84,7 +88,10 @@ for one workload the older one counts.
 
 Stages are in order: callers come before those that they call, as far as that was seen,
 and otherwise those come first that the fewest clients could call. What blocks a stage
-does not change the order. The exit code is 2 where a stage is blocked.`,
+does not change the order. The exit code is 2 where a stage is blocked.
+
+With --log or --prometheus, what was seen of traffic counts: a client that sent plaintext
+blocks, and one without a proxy that was not seen to call is only named (could).`,
 		Example: `  # Everything takes mutual TLS only already
   trellis mtls plan -f examples/bookinfo bookinfo
 
@@ -92,13 +99,17 @@ does not change the order. The exit code is 2 where a stage is blocked.`,
   trellis mtls plan -f examples/bookinfo --by namespace
 
   # In the running mesh: what is left to do?
-  trellis mtls plan --context prod -o yaml`,
+  trellis mtls plan --context prod -o yaml
+
+  # Who does send plaintext, by what a proxy logged?
+  kubectl logs -n bookinfo deploy/productpage -c istio-proxy | trellis mtls plan --context prod --log - bookinfo`,
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, s, args) },
 	}
 	o.AddFlags(cmd)
 	output.AddFlag(cmd, &o.Output)
 	flags := cmd.Flags()
 	flags.StringVar(&o.By, "by", "", "what a stage is about: service or namespace (default service)")
+	o.addFlags(flags)
 	flags.StringVar(&o.Rollout, "rollout", "", "a MutualTLSRollout: its namespaces, and what its stages are about")
 	// Cobra's registration fails only for a flag that is not there.
 	_ = cmd.RegisterFlagCompletionFunc("by", cobra.FixedCompletions(slices.Sorted(maps.Keys(kinds)), cobra.ShellCompDirectiveNoFileComp))
@@ -121,7 +132,16 @@ func (o *planOptions) run(cmd *cobra.Command, s *streams.Streams, namespaces []s
 		if err != nil {
 			return nil, err
 		}
-		return plan(cmd.Context(), m, scope, nil)
+		seen, when, err := o.seen(cmd.Context(), m, s.In, time.Now())
+		if err != nil {
+			return nil, err
+		}
+		view, err := plan(cmd.Context(), m, scope, seen)
+		if err != nil {
+			return nil, err
+		}
+		view.Seen = when
+		return view, nil
 	}, func(v *PlanView, w io.Writer) error { return v.text(w, s.OutColour) })
 	if err != nil {
 		return err
@@ -140,7 +160,7 @@ func (o *planOptions) check(namespaces []string) error {
 	case o.Rollout != "" && (o.By != "" || len(namespaces) > 0):
 		return errors.New("choosing stages: a MutualTLSRollout says itself what its namespaces and its stages are: leave out --by and NAMESPACE, or --rollout")
 	}
-	return nil
+	return o.seenOptions.check(o.Files)
 }
 
 // plan says which stages there are, what blocks each, and in which order they are to be
@@ -155,7 +175,7 @@ func plan(ctx context.Context, m *mesh.Mesh, scope rollout.Scope, seen *traffic.
 	stages = slices.DeleteFunc(stages, func(s rollout.Stage) bool { return s.Done() })
 	view = &PlanView{Stages: []PlannedStage{}, Notes: m.Refused(), Source: m.From}
 	if seen != nil && seen.Lost > 0 {
-		view.Notes = append(view.Notes, fmt.Sprintf("%d records of traffic could not be read or kept: clients may be missing", seen.Lost))
+		view.Notes = append(view.Notes, fmt.Sprintf("of what was seen of traffic %d could not be read or placed: clients may be missing", seen.Lost))
 	}
 	if len(stages) == 0 {
 		return view, nil
@@ -228,6 +248,9 @@ func (v *PlanView) text(w io.Writer, colour bool) error {
 		return err
 	}
 	output.Notes(&b, v.Notes)
+	if v.Seen != "" {
+		b.WriteString("traffic: " + v.Seen + "\n")
+	}
 	output.Source(&b, v.Source)
 	_, err := io.WriteString(w, b.String())
 	return err

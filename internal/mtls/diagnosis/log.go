@@ -5,6 +5,7 @@ package diagnosis
 
 import (
 	"encoding/json"
+	"iter"
 	"regexp"
 	"strings"
 
@@ -56,6 +57,17 @@ type Log struct {
 
 // Entries is how many entries were read.
 func (l *Log) Entries() int { return len(l.lines) }
+
+// All are the entries, in the order in which they were read. Read only.
+func (l *Log) All() iter.Seq[*accesslog.Entry] {
+	return func(yield func(*accesslog.Entry) bool) {
+		for i := range l.lines {
+			if !yield(l.lines[i].Entry) {
+				return
+			}
+		}
+	}
+}
 
 // Add reads one line. Writer is the pod that wrote it where the line does not say it.
 func (l *Log) Add(at Place, text string, writer accesslog.Writer) {

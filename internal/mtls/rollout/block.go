@@ -31,12 +31,18 @@ type Block struct {
 
 // Blocks are what blocks a stage, and who could be shut out but was not seen to call in
 // plaintext while somebody looked: a client without a proxy, of which nobody knows that
-// it calls. Without anything seen (nil) it blocks, too.
+// it calls. Where nothing was seen of the stage's workloads it blocks, too: perhaps nobody
+// looked there.
 func Blocks(s *Stage, seen *traffic.Seen) (blocks []Block, could []Conflict) {
-	called := map[string]bool{}
+	called, looked := map[string]bool{}, false
 	if seen != nil && !s.Done() {
 		for i := range seen.Edges {
-			if e := &seen.Edges[i]; e.Plaintext > 0 && s.about(e.Services) {
+			e := &seen.Edges[i]
+			if !s.about(e.Services) {
+				continue
+			}
+			looked = true
+			if e.Plaintext > 0 {
 				called[e.Client] = true
 				blocks = append(blocks, Block{Reason: v1alpha1.BlockPlaintextSeen, Client: e.Client, Proxied: e.Proxied, Port: e.Port, Count: e.Plaintext, Why: plaintext(e)})
 			}
@@ -45,7 +51,7 @@ func Blocks(s *Stage, seen *traffic.Seen) (blocks []Block, could []Conflict) {
 	for _, c := range s.Conflicts {
 		switch {
 		case s.Done() || called[c.Client]:
-		case seen != nil && !c.Proxied:
+		case looked && !c.Proxied:
 			could = append(could, c)
 		default:
 			blocks = append(blocks, Block{Reason: v1alpha1.BlockConflict, Client: c.Client, Proxied: c.Proxied, Port: c.Port, Why: c.Why})

@@ -160,6 +160,7 @@ func tenApplications(t *testing.T, m *mesh) {
 func plaintextClient(t *testing.T, m *mesh, job *stack.Application) {
 	books, audit := m.application("ledger", "books"), m.application("ledger", "audit")
 	steady, legacy := m.between(audit, books, 200*time.Millisecond), m.past(job, books, 500*time.Millisecond)
+	back := m.between(books, audit, 200*time.Millisecond)
 	m.rollout("ledger", 3*time.Second)
 	status := m.becomes("ledger", v1alpha1.RolloutBlocked, 2*time.Minute)
 	if len(status.Stages) != 2 || m.mode("ledger", "trellis-rollout-audit") != "STRICT" || m.mode("ledger", "trellis-rollout-books") != "" {
@@ -171,7 +172,7 @@ func plaintextClient(t *testing.T, m *mesh, job *stack.Application) {
 	}
 	legacy.stop()
 	m.becomes("ledger", v1alpha1.RolloutComplete, 2*time.Minute)
-	for _, l := range []*load{steady, legacy} {
+	for _, l := range []*load{steady, legacy, back} {
 		l.stop()
 		if sent, failed, failures := l.so(); failed > 0 {
 			t.Errorf("%d of %d requests failed: %q", failed, sent, failures)

@@ -1,7 +1,9 @@
 // Copyright The Trellis Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package diagnose
+// Package logfile reads access logs of proxies from files and streams, line by line and
+// within bounds.
+package logfile
 
 import (
 	"bufio"
@@ -17,22 +19,22 @@ import (
 	"github.com/trellis-mesh/trellis/internal/mtls/diagnosis"
 )
 
-// readFile reads a log line by line.
-func readFile(log *diagnosis.Log, name string, stdin io.Reader) (err error) {
+// Read reads a file, or standard input where its name is that of a document there.
+func Read(log *diagnosis.Log, name string, stdin io.Reader) (err error) {
 	if name == document.Stdin {
-		return readLines(log, "stdin", stdin, accesslog.Writer{})
+		return Lines(log, "stdin", stdin, accesslog.Writer{})
 	}
 	file, err := os.Open(name)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	return readLines(log, name, file, accesslog.Writer{})
+	return Lines(log, name, file, accesslog.Writer{})
 }
 
-// readLines adds what a reader has. Exporters write a document of OpenTelemetry as one
+// Lines adds what a reader has. Writer is the pod that wrote it where lines do not say it. Exporters write a document of OpenTelemetry as one
 // line; one that somebody has made readable is taken as a whole.
-func readLines(log *diagnosis.Log, name string, from io.Reader, writer accesslog.Writer) error {
+func Lines(log *diagnosis.Log, name string, from io.Reader, writer accesslog.Writer) error {
 	reader := bufio.NewReaderSize(from, 64<<10)
 	head, err := reader.Peek(2)
 	if err != nil && !errors.Is(err, io.EOF) {
