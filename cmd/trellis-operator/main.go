@@ -98,12 +98,38 @@ func list(text string) []string {
 	return out
 }
 
+// serverFlags say how trellis-server is asked.
+type serverFlags struct{ address, selector, token string }
+
+func (s *serverFlags) add(f *flag.FlagSet) {
+	f.StringVar(&s.address, "server-address", "", "https://HOST:PORT of trellis-server, for whose tests changes of Applications wait, and whose forecasts MutualTLSRollouts need; empty: there is none")
+	f.StringVar(&s.selector, "server-selector", "", "labels of trellis-server's pods, in the operator's namespace, all of which are asked what they have seen of traffic; empty: --server-address is its only replica")
+	f.StringVar(&s.token, "server-token", "", "file with a token for trellis-server (audience trellis-server)")
+}
+
+func (s *serverFlags) tests() (operator.Tests, error) {
+	out := operator.Tests{Address: s.address}
+	if s.address == "" {
+		return out, nil
+	}
+	if s.token == "" {
+		return out, errors.New("reading the command line: --server-address needs --server-token")
+	}
+	out.Token = istiod.TokenFromFile(s.token)
+	var err error
+	if out.Selector, err = labels.ConvertSelectorToLabelsMap(s.selector); err != nil {
+		return out, fmt.Errorf("reading --server-selector: %w", err)
+	}
+	return out, nil
+}
+
 // parse reads the command line. Nothing but the namespace comes from the
 // environment.
 func parse(arguments []string, environment func(string) string, out io.Writer) (operator.Options, logging, error) {
 	o := operator.Options{Mesh: model.DefaultMesh()}
 	var l logging
-	var gateways, identity, selector, token, roots, serverToken, serverSelector string
+	var gateways, identity, selector, token, roots string
+	var server serverFlags
 	var port int
 	f := flag.NewFlagSet("trellis-operator", flag.ContinueOnError)
 	f.SetOutput(out)
@@ -128,9 +154,7 @@ func parse(arguments []string, environment func(string) string, out io.Writer) (
 	f.StringVar(&o.MetricsAddress, "metrics-address", ":8080", "where /metrics answers; empty: nowhere")
 	f.StringVar(&o.WebhookAddress, "webhook-address", ":9443", "where admission requests are answered; empty: nowhere")
 	f.StringVar(&o.WebhookURL, "webhook-url", "", "https://HOST:PORT where API servers reach an operator outside the cluster")
-	f.StringVar(&o.Tests.Address, "server-address", "", "https://HOST:PORT of trellis-server, for whose tests changes of Applications wait; empty: they do not wait")
-	f.StringVar(&serverSelector, "server-selector", "", "labels of trellis-server's pods, in the operator's namespace, all of which are asked what they have seen of traffic; empty: --server-address is its only replica")
-	f.StringVar(&serverToken, "server-token", "", "file with a token for trellis-server (audience trellis-server)")
+	server.add(f)
 	if err := f.Parse(arguments); err != nil {
 		return o, l, err
 	}
@@ -141,18 +165,12 @@ func parse(arguments []string, environment func(string) string, out io.Writer) (
 	if o.Istiod.Selector, err = labels.ConvertSelectorToLabelsMap(selector); err != nil {
 		return o, l, fmt.Errorf("reading --istiod-selector: %w", err)
 	}
-	if o.Tests.Selector, err = labels.ConvertSelectorToLabelsMap(serverSelector); err != nil {
-		return o, l, fmt.Errorf("reading --server-selector: %w", err)
-	}
 	if port < 1 || port > 65535 {
 		return o, l, fmt.Errorf("reading --istiod-port: %d is not a port", port)
 	}
 	o.Istiod.Port = int32(port)
-	if o.Tests.Address != "" {
-		if serverToken == "" {
-			return o, l, errors.New("reading the command line: --server-address needs --server-token")
-		}
-		o.Tests.Token = istiod.TokenFromFile(serverToken)
+	if o.Tests, err = server.tests(); err != nil {
+		return o, l, err
 	}
 	o.GatewayNamespaces, o.IdentityNamespaces = list(gateways), list(identity)
 	if token != "" {

@@ -19,6 +19,7 @@ import (
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/traffic"
 	"github.com/trellis-mesh/trellis/internal/verdict"
+	"github.com/trellis-mesh/trellis/test/metricstore"
 )
 
 // quietMesh foresees one stage, and has seen nothing for as long as anybody asks.
@@ -40,13 +41,18 @@ func (quietMesh) Seen(_ context.Context, from time.Time) (traffic.Seen, error) {
 // rolloutOf makes a MutualTLSRollout of a namespace, which goes when the test ends.
 func (w *world) rolloutOf(namespace string) *v1alpha1.MutualTLSRollout {
 	w.t.Helper()
+	return w.rolloutSeenBy(namespace, v1alpha1.ObservationSource{AccessLogs: &v1alpha1.AccessLogSource{}})
+}
+
+func (w *world) rolloutSeenBy(namespace string, source v1alpha1.ObservationSource) *v1alpha1.MutualTLSRollout {
+	w.t.Helper()
 	r := &v1alpha1.MutualTLSRollout{
 		ObjectMeta: metav1.ObjectMeta{Name: "of-" + namespace},
 		Spec: v1alpha1.MutualTLSRolloutSpec{
 			Namespaces: v1alpha1.RolloutNamespaces{Names: []string{namespace}},
 			Observation: v1alpha1.RolloutObservation{
-				Source: v1alpha1.ObservationSource{AccessLogs: &v1alpha1.AccessLogSource{}},
-				Window: metav1.Duration{Duration: time.Minute}, Soak: metav1.Duration{Duration: time.Minute}, Silence: v1alpha1.SilenceProceed,
+				Source: source,
+				Window: metav1.Duration{Duration: 10 * time.Minute}, Soak: metav1.Duration{Duration: time.Minute}, Silence: v1alpha1.SilenceProceed,
 			},
 		},
 	}
@@ -84,6 +90,50 @@ func TestTheOperatorMakesTheStageOfARolloutAndLeavesItAloneOtherwise(t *testing.
 	w.published()
 	if err := w.client.Get(t.Context(), client.ObjectKeyFromObject(made), made); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// scraped are samples of Istio's metric of requests, as a proxy of the shop counts them: one
+// each half minute for an hour, the last one now, that grow for as long as the client
+// calls.
+func scraped(namespace, client, policy string, until time.Time) metricstore.Series {
+	source, workload, _ := strings.Cut(client, "/")
+	out := metricstore.Series{Labels: map[string]string{
+		"__name__": "istio_requests_total", "reporter": "destination", "response_code": "200", "response_flags": "-",
+		"connection_security_policy": policy, "source_workload_namespace": source, "source_workload": workload,
+		"destination_service_namespace": namespace, "destination_service_name": "shop",
+	}}
+	now, value := time.Now(), 0.0
+	for at := now.Add(-time.Hour); !at.After(now); at = at.Add(30 * time.Second) {
+		if at.Before(until) {
+			value++
+		}
+		out.Samples = append(out.Samples, metricstore.Sample{At: at, Value: value})
+	}
+	return out
+}
+
+// TestARolloutGoesByWhatPrometheusHas asks a real one.
+func TestARolloutGoesByWhatPrometheusHas(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		ended time.Duration
+		phase v1alpha1.RolloutPhase
+		says  string
+	}{
+		{"a client that sent plaintext in the window", 4 * time.Minute, v1alpha1.RolloutBlocked, "legacy/job calls"},
+		{"one that ended before it", 30 * time.Minute, v1alpha1.RolloutWatching, "/shop"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			store := metricstore.Start(t, metricstore.Prometheus)
+			w := newWorld(t, server)
+			w.options.Forecasts = quietMesh{"of-" + w.shop, w.shop}
+			w.start()
+			now := time.Now()
+			store.Write(t, scraped(w.shop, "shop/front", "mutual_tls", now), scraped(w.shop, "legacy/job", "none", now.Add(-c.ended)))
+			r := w.rolloutSeenBy(w.shop, v1alpha1.ObservationSource{Prometheus: &v1alpha1.PrometheusSource{URL: store.URL}})
+			w.awaitRollout(r, c.phase, c.says)
+		})
 	}
 }
 

@@ -184,17 +184,28 @@ func (e *effect) add(s *Stage, c mtls.Client, before, after *mtls.Row) {
 		}
 		e.now = e.now || was.Status == mtls.OK
 		e.then = e.then || was.Status == mtls.OK && is.Status == mtls.OK
-		switch {
-		case s.Done() && was.Status.Fails() && slices.Contains(was.Sends, decide.Plaintext):
-			// What fails for another reason did so before it was STRICT.
-			e.conflict(c, before, was.Why)
-		case s.Done() || was.Status != mtls.OK || is.Status == mtls.OK:
-		case is.Status.Fails():
-			e.conflict(c, before, is.Why)
-		default:
-			e.conflict(c, before, "it is not known whether it would get on: "+cmp.Or(is.Why, "nothing is known of it with the stage"))
+		if why := objection(s, was, is); why != "" {
+			e.conflict(c, before, why)
 		}
 	}
+}
+
+// objection is why a client would not get on any more at an endpoint; empty where it
+// would, or never did.
+func objection(s *Stage, was, is mtls.Ending) string {
+	switch {
+	case s.Done():
+		// What fails for another reason did so before it was STRICT.
+		if was.Status.Fails() && slices.Contains(was.Sends, decide.Plaintext) {
+			return was.Why
+		}
+		return ""
+	case was.Status != mtls.OK || is.Status == mtls.OK:
+		return ""
+	case is.Status.Fails():
+		return is.Why
+	}
+	return "it is not known whether it would get on: " + cmp.Or(is.Why, "nothing is known of it with the stage")
 }
 
 // conflict is noted once for each port.
