@@ -162,7 +162,13 @@ func plaintextClient(t *testing.T, m *mesh, job *stack.Application) {
 	steady, legacy := m.between(audit, books, 200*time.Millisecond), m.past(job, books, 500*time.Millisecond)
 	back := m.between(books, audit, 200*time.Millisecond)
 	m.rollout("ledger", 3*time.Second)
-	status := m.becomes("ledger", v1alpha1.RolloutBlocked, 2*time.Minute)
+	m.until("one of two stages to be done, and the other blocked", 2*time.Minute, func(context.Context) error {
+		if s := m.status("ledger"); s.Phase != v1alpha1.RolloutBlocked || s.Done != "1/2" {
+			return fmt.Errorf("it is %s", told(s))
+		}
+		return nil
+	})
+	status := m.status("ledger")
 	if len(status.Stages) != 2 || m.mode("ledger", "trellis-rollout-audit") != "STRICT" || m.mode("ledger", "trellis-rollout-books") != "" {
 		t.Fatal(told(status))
 	}
@@ -219,13 +225,13 @@ func laterClient(t *testing.T, m *mesh, job *stack.Application) {
 		return nil
 	})
 	late.stop()
-	steady.stop()
-	if sent, failed, failures := steady.so(); failed > 0 {
-		t.Errorf("%d of %d requests with mutual TLS failed: %q", failed, sent, failures)
-	}
 
 	// It stays there for longer than its window, and goes on when somebody says so.
 	m.stays("bank", v1alpha1.RolloutSteppedBack, 8*time.Second)
 	must(t, m.annotate("bank", v1alpha1.RetryAnnotation, "the job is gone"))
 	m.becomes("bank", v1alpha1.RolloutWatching, time.Minute)
+	steady.stop()
+	if sent, failed, failures := steady.so(); failed > 0 {
+		t.Errorf("%d of %d requests with mutual TLS failed: %q", failed, sent, failures)
+	}
 }
