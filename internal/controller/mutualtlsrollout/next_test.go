@@ -599,3 +599,16 @@ func TestALongerWindowIsNoneOfWhichAPartIsForgotten(t *testing.T) {
 	s.pass(time.Minute + 2*time.Second)
 	s.is(v1alpha1.RolloutWatching, "a Watching")
 }
+
+func TestAWatchedStageThatIsGoneHoldsUpTheOthersForItsSoakOnly(t *testing.T) {
+	s := newScene(t, "a", "b")
+	s.round()
+	s.is(v1alpha1.RolloutWatching, "a Watching, b Pending")
+	// Its Service is deleted, has no pods any more, or is out of scope.
+	s.forecast.Stages = s.forecast.Stages[1:]
+	s.pass(soak - 2*time.Second)
+	s.is(v1alpha1.RolloutWatching, "b Pending, a Watching")
+	s.pass(8 * time.Second)
+	s.is(v1alpha1.RolloutWatching, "b Watching")
+	s.has("a", "b")
+}
