@@ -85,9 +85,10 @@ func TestAClientWithoutAProxyBlocksOnlyWhereNobodyLookedOrPlaintextOfItWasSeen(t
 		want, could string
 	}{
 		{"nobody looked", s, nil, "Conflict old/job, Conflict s/b", ""},
-		{"it was not seen", s, &traffic.Seen{}, "Conflict s/b", "old/job"},
+		{"nothing was seen", s, &traffic.Seen{}, "Conflict old/job, Conflict s/b", ""},
 		{"plaintext of it was seen", s, of("old/job", "s/a", 3), "PlaintextSeen old/job, Conflict s/b", ""},
-		{"it called something else", s, of("old/job", "s/c", 3), "Conflict s/b", "old/job"},
+		{"nothing was seen but what it called elsewhere", s, of("old/job", "s/c", 3), "Conflict old/job, Conflict s/b", ""},
+		{"only somebody else was seen", s, of("s/d", "s/a", 0), "Conflict s/b", "old/job"},
 		{"it was seen without plaintext", s, of("old/job", "s/a", 0), "Conflict s/b", "old/job"},
 		{"plaintext of an address that is nobody's", s, of("10.0.0.9", "s/a", 1), "PlaintextSeen 10.0.0.9, Conflict s/b", "old/job"},
 		{"a stage that is done", &strict, of("old/job", "s/a", 3), "", ""},
