@@ -44,7 +44,7 @@ func (n *round) silent(s *v1alpha1.RolloutStage) []v1alpha1.RolloutBlock {
 	if n.spec.Observation.Silence == v1alpha1.SilenceProceed || !known || since.Add(n.window()).After(n.Now) {
 		return nil
 	}
-	if slices.ContainsFunc(n.Window.Edges, func(e traffic.Edge) bool { return about(&e, s) }) {
+	if slices.ContainsFunc(n.Window.Edges, func(e traffic.Edge) bool { return !e.SentOnly && about(&e, s) }) {
 		return nil
 	}
 	return []v1alpha1.RolloutBlock{{

@@ -612,3 +612,15 @@ func TestAWatchedStageThatIsGoneHoldsUpTheOthersForItsSoakOnly(t *testing.T) {
 	s.is(v1alpha1.RolloutWatching, "b Watching")
 	s.has("a", "b")
 }
+
+func TestWhatOnlyClientsProxiesSayLeavesOpenWhoElseCalls(t *testing.T) {
+	s := newScene(t, "a")
+	s.rollout.Spec.Observation.Silence = v1alpha1.SilenceWait
+	e := s.edge("shop/web", "a")
+	e.Requests, e.SentOnly = 5, true
+	s.round()
+	s.is(v1alpha1.RolloutBlocked, "a Blocked", "no request to shop/a was seen in the window")
+	e.SentOnly = false
+	s.pass(15 * time.Second)
+	s.has("a")
+}

@@ -76,6 +76,8 @@ func TestAClientWithoutAProxyBlocksOnlyWhereNobodyLookedOrPlaintextOfItWasSeen(t
 	of := func(client, service string, plaintext uint64) *traffic.Seen {
 		return &traffic.Seen{Edges: []traffic.Edge{{Client: client, Services: []string{service}, Port: 8080, Plaintext: plaintext, LastPlaintext: &last}}}
 	}
+	sentOnly := of("s/d", "s/a", 0)
+	sentOnly.Edges[0].SentOnly = true
 	strict := *s
 	strict.Mode = resolve.Strict
 	for _, c := range []struct {
@@ -89,6 +91,7 @@ func TestAClientWithoutAProxyBlocksOnlyWhereNobodyLookedOrPlaintextOfItWasSeen(t
 		{"plaintext of it was seen", s, of("old/job", "s/a", 3), "PlaintextSeen old/job, Conflict s/b", ""},
 		{"nothing was seen but what it called elsewhere", s, of("old/job", "s/c", 3), "Conflict old/job, Conflict s/b", ""},
 		{"only somebody else was seen", s, of("s/d", "s/a", 0), "Conflict s/b", "old/job"},
+		{"nothing was seen but by a client's proxy", s, sentOnly, "Conflict old/job, Conflict s/b", ""},
 		{"it was seen without plaintext", s, of("old/job", "s/a", 0), "Conflict s/b", "old/job"},
 		{"plaintext of an address that is nobody's", s, of("10.0.0.9", "s/a", 1), "PlaintextSeen 10.0.0.9, Conflict s/b", "old/job"},
 		{"a stage that is done", &strict, of("old/job", "s/a", 3), "", ""},
