@@ -20,7 +20,7 @@ func (n *round) choose() {
 		}
 		since, known := n.quietSince(s)
 		due := since.Add(n.window())
-		ripe := known && !due.After(n.Now)
+		ripe := known && !due.After(n.seenUntil())
 		if ripe && n.hold == "" {
 			n.make(s)
 			return
@@ -33,6 +33,15 @@ func (n *round) choose() {
 			}
 		}
 	}
+}
+
+// seenUntil is until when traffic was seen, by the clock of whoever looks. That may be
+// behind, and so may be what it has read.
+func (n *round) seenUntil() time.Time {
+	if n.Window != nil && n.Window.To.Before(n.Now) {
+		return n.Window.To
+	}
+	return n.Now
 }
 
 // quietSince is since when no plaintext was seen at a stage that nothing blocks.
@@ -81,20 +90,20 @@ func (n *round) unknown() string {
 		return "traffic is about to be looked at"
 	case n.Window.Lost > 0:
 		return fmt.Sprintf("some of what was seen in the last %s was lost, and a client in plaintext may be among it: the last %s have to be without a loss", n.window(), n.window())
-	case n.Now.Sub(n.Window.To) > lag:
+	case n.Now.Sub(n.Window.To) > lagOf(n.spec):
 		return "what is seen of traffic ends at " + clockTime(n.Window.To)
 	}
 	return ""
 }
 
-// make has a stage made. The time is that of the full second in which it is: what fails
-// later in that second has failed since.
+// make has a stage made. The time is that of the full second in which it is, by the clock
+// of whoever looks: what fails later in that second has failed since.
 func (n *round) make(s *v1alpha1.RolloutStage) {
 	f := n.foreseen[s.Name]
 	object := ref(f.Namespace, f.Object)
 	*s = v1alpha1.RolloutStage{
 		Name: s.Name, Phase: v1alpha1.StageWatching, PeerAuthentication: object,
-		Selector: f.Selector, Services: f.Services, MadeAt: at(n.Now),
+		Selector: f.Selector, Services: f.Services, MadeAt: at(n.seenUntil()),
 	}
 	n.out.Make = &Making{Stage: s.Name, Body: bodyOf(n.Rollout.Name, object, f.Selector)}
 	if there, ok := n.Objects[object]; ok {
@@ -113,7 +122,11 @@ func (n *round) after() time.Duration {
 		}
 	}
 	if n.hold == "" && !n.due.IsZero() {
-		wait = min(wait, n.due.Sub(n.Now))
+		until := n.due.Sub(n.Now)
+		if until <= 0 {
+			until = watchPace(n.spec) // what is seen is behind
+		}
+		wait = min(wait, until)
 	}
 	return max(wait, lookOften)
 }

@@ -624,3 +624,26 @@ func TestWhatOnlyClientsProxiesSayLeavesOpenWhoElseCalls(t *testing.T) {
 	s.pass(15 * time.Second)
 	s.has("a")
 }
+
+func TestTheWindowIsThatOfWhoLooksWhoseClockMayBeBehind(t *testing.T) {
+	s := newScene(t, "a")
+	s.edit(func(spec *v1alpha1.MutualTLSRolloutSpec) { spec.Observation.Window.Duration = 10 * time.Minute })
+	behind := func() { s.seen.To = s.now.Add(-50 * time.Second) }
+	behind()
+	s.now = start.Add(-10*time.Minute - 20*time.Second)
+	s.plaintext("legacy/job", "a")
+	s.now = start
+	s.round()
+	s.is(v1alpha1.RolloutBlocked, "a Blocked", "legacy/job")
+	s.now = start.Add(40 * time.Second)
+	behind()
+	s.round()
+	s.is(v1alpha1.RolloutWatching, "a Watching")
+	// It fails by the clock of who looks.
+	s.now = s.now.Add(-49 * time.Second)
+	s.fails("legacy/job", "a")
+	s.now = s.now.Add(51 * time.Second)
+	behind()
+	s.round()
+	s.is(v1alpha1.RolloutSteppedBack, "a SteppedBack", "legacy/job")
+}

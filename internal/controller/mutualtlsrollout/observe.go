@@ -14,7 +14,7 @@ import (
 
 const (
 	// interruption is the longest one that does not begin an observation anew, and
-	// lag how far what is seen may be behind.
+	// lag how far metrics may be behind.
 	interruption = time.Minute
 	lag          = time.Minute
 	// aftermath is for how long failures are counted after a step back: proxies have
@@ -45,6 +45,14 @@ func watchPace(spec *v1alpha1.MutualTLSRolloutSpec) time.Duration {
 		return lookAtMetrics
 	}
 	return lookAtLogs
+}
+
+// lagOf is how far what is seen may be behind: metrics as long as until the next scrape.
+func lagOf(spec *v1alpha1.MutualTLSRolloutSpec) time.Duration {
+	if spec.Observation.Source.Prometheus != nil {
+		return lag
+	}
+	return bearable(spec.Observation.Window.Duration)
 }
 
 // bearable is how long an interruption of an observation may be.
@@ -80,7 +88,7 @@ func Questions(rollout *v1alpha1.MutualTLSRollout, now, lastWindow time.Time) (w
 		}
 	}
 	if since.IsZero() || now.Sub(lastWindow) >= pace(o.Window.Duration) {
-		window = now.Add(-o.Window.Duration - ahead)
+		window = now.Add(-o.Window.Duration - lagOf(&rollout.Spec) - ahead)
 	}
 	return window, since
 }
