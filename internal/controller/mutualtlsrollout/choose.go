@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 )
 
@@ -50,8 +52,10 @@ func (n *round) quietSince(s *v1alpha1.RolloutStage) (time.Time, bool) {
 		return time.Time{}, false
 	}
 	since := n.status.Observation.From.Time
-	if s.SteppedBackAt != nil {
-		since = later(since, s.SteppedBackAt.Time)
+	for _, begun := range []*metav1.Time{s.SteppedBackAt, s.ListedAt} {
+		if begun != nil {
+			since = later(since, begun.Time)
+		}
 	}
 	return since, true
 }

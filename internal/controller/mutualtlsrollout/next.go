@@ -5,6 +5,7 @@ package mutualtlsrollout
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
@@ -104,6 +105,9 @@ func (n *round) list() {
 		s, ok := known[f.Name]
 		if !ok {
 			s = v1alpha1.RolloutStage{Name: f.Name, Phase: v1alpha1.StagePending}
+		}
+		if !ok && len(known) > 0 || ok && !maps.Equal(s.Selector, f.Selector) {
+			s.ListedAt = at(n.Now)
 		}
 		s.Selector, s.Services = f.Selector, f.Services
 		stages = append(stages, s)

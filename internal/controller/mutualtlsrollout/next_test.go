@@ -647,3 +647,37 @@ func TestTheWindowIsThatOfWhoLooksWhoseClockMayBeBehind(t *testing.T) {
 	s.round()
 	s.is(v1alpha1.RolloutSteppedBack, "a SteppedBack", "legacy/job")
 }
+
+func TestAStageThatAppearsLaterIsLookedAtForAWindowOfItsOwn(t *testing.T) {
+	for name, appears := range map[string]func(*scene, []verdict.Stage){
+		"with its proxies": func(s *scene, all []verdict.Stage) { s.forecast.Stages = all },
+		"with other pods": func(s *scene, all []verdict.Stage) {
+			s.forecast.Stages = all
+			s.stage("b").Selector = map[string]string{"app": "other"}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t, "a", "b")
+			all := s.forecast.Stages
+			s.rollout.Spec.Paused = true
+			if name == "with its proxies" {
+				s.forecast.Stages = all[:1]
+				s.already["a"] = true
+				s.foresee()
+			} else {
+				s.already["a"] = true
+				s.foresee()
+			}
+			s.round()
+			s.edit(func(spec *v1alpha1.MutualTLSRolloutSpec) { spec.Paused = false })
+			appears(s, all)
+			s.foresee()
+			s.round()
+			s.is(v1alpha1.RolloutWaiting, "a Done, b Pending", "shop/b: no plaintext was seen since 2026-03-04T05:00:00Z")
+			s.pass(window - time.Second)
+			s.has()
+			s.pass(2 * time.Second)
+			s.has("b")
+		})
+	}
+}
