@@ -111,10 +111,12 @@ func (n *round) observe() {
 	if n.was.ObservedGeneration != n.Rollout.Generation {
 		o = nil
 	}
-	for _, seen := range []*traffic.Seen{n.Window, n.Since} {
-		if seen != nil {
-			o = extended(o, seen, bearable(n.window()))
-		}
+	if n.Window != nil {
+		o = extended(o, n.Window, bearable(n.window()))
+	}
+	// What was asked of a shorter time says nothing of an interruption before it.
+	if n.Since != nil && (o == nil || !n.Since.From.After(o.To.Time)) {
+		o = extended(o, n.Since, bearable(n.window()))
 	}
 	if o != nil {
 		o.Problem = n.Unseen
@@ -128,8 +130,13 @@ func extended(was *v1alpha1.ObservationStatus, seen *traffic.Seen, gap time.Dura
 	if was == nil || seen.From.Sub(was.To.Time) > gap {
 		return is
 	}
-	if was.From.Before(&is.From) {
-		is.From = was.From
+	// An interruption does not count as looked at: many short ones are a long one.
+	from := was.From
+	if missed := seen.From.Sub(was.To.Time); missed > 0 {
+		from = roundedUp(from.Add(missed))
+	}
+	if from.Before(&is.From) {
+		is.From = from
 	}
 	if is.To.Before(&was.To) {
 		is.To = was.To
