@@ -283,7 +283,8 @@ type RolloutStage struct {
 	//
 	// +optional
 	Selector map[string]string `json:"selector,omitempty"`
-	// Services are those whose workloads it is about, as NAMESPACE/NAME.
+	// Services are those whose workloads it is about, as NAMESPACE/NAME; none of a whole
+	// namespace with more than 16.
 	//
 	// +optional
 	// +listType=atomic

@@ -107,7 +107,7 @@ func (n *round) make(s *v1alpha1.RolloutStage) {
 	object := ref(f.Namespace, f.Object)
 	*s = v1alpha1.RolloutStage{
 		Name: s.Name, Phase: v1alpha1.StageWatching, PeerAuthentication: object,
-		Selector: f.Selector, Services: f.Services, MadeAt: at(n.seenUntil()),
+		Selector: f.Selector, Services: s.Services, MadeAt: at(n.seenUntil()),
 	}
 	n.out.Make = &Making{Stage: s.Name, Body: bodyOf(n.Rollout.Name, object, f.Selector)}
 	if there, ok := n.Objects[object]; ok {

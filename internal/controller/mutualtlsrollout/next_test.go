@@ -4,6 +4,7 @@
 package mutualtlsrollout_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -699,4 +700,27 @@ func TestInterruptionsOfLookingAddUp(t *testing.T) {
 	s.has()
 	s.pass(10 * time.Minute)
 	s.has("a")
+}
+
+func TestAStatusOfManyNamespacesStaysSmallWhateverServicesTheyHave(t *testing.T) {
+	s := newScene(t)
+	for i := range 512 {
+		f := verdict.Stage{Name: fmt.Sprintf("team-%03d", i), Namespace: fmt.Sprintf("team-%03d", i), Object: "trellis-rollout", Mode: "PERMISSIVE"}
+		for j := range 100 {
+			f.Services = append(f.Services, fmt.Sprintf("%s/some-service-%03d", f.Name, j))
+		}
+		s.forecast.Stages = append(s.forecast.Stages, f)
+	}
+	s.plaintext("legacy/job", "a")
+	s.seen.Edges[0].Services = []string{"team-000/some-service-077"}
+	s.round()
+	if written, err := json.Marshal(s.rollout.Status); err != nil || len(written) > 500_000 {
+		t.Errorf("it has %d bytes, %v", len(written), err)
+	}
+	if stage := s.rollout.Status.Stages[0]; stage.Phase != v1alpha1.StageBlocked || !strings.Contains(stage.Blocks[0].Message, "legacy/job calls team-000 in plaintext") {
+		t.Errorf("the stage is %+v", stage)
+	}
+	if s.last.Make == nil || s.last.Make.Stage != "team-001" {
+		t.Errorf("it makes %+v", s.last.Make)
+	}
 }
