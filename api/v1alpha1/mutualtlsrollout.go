@@ -283,11 +283,17 @@ type RolloutStage struct {
 	//
 	// +optional
 	Selector map[string]string `json:"selector,omitempty"`
-	// Services are those whose workloads it is about, as NAMESPACE/NAME.
+	// Services are those whose workloads it is about, as NAMESPACE/NAME; none of a whole
+	// namespace with more than 16.
 	//
 	// +optional
 	// +listType=atomic
 	Services []string `json:"services,omitempty"`
+	// ListedAt is when it came to the stages of a rollout that had others, or came to be
+	// about other pods: its window begins then, since its proxies may be as new.
+	//
+	// +optional
+	ListedAt *metav1.Time `json:"listedAt,omitempty"`
 	// MadeAt, DoneAt and SteppedBackAt are when that was.
 	//
 	// +optional

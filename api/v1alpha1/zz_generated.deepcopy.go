@@ -1745,6 +1745,10 @@ func (in *RolloutStage) DeepCopyInto(out *RolloutStage) {
 		*out = make([]string, len(*in))
 		copy(*out, *in)
 	}
+	if in.ListedAt != nil {
+		in, out := &in.ListedAt, &out.ListedAt
+		*out = (*in).DeepCopy()
+	}
 	if in.MadeAt != nil {
 		in, out := &in.MadeAt, &out.MadeAt
 		*out = (*in).DeepCopy()

@@ -136,6 +136,7 @@ func (e *edges) all() ([]traffic.Edge, uint64) {
 			edge.LastPlaintext = &t.lastPlaintext
 		}
 		t.fail(&edge, e.grid)
+		edge.SentOnly = t.atServer == 0 && edge.Plaintext == 0
 		edge.Requests = max(whole(t.atServer), whole(t.atClient), edge.Plaintext, whole(t.newBroken))
 		if edge.Requests > 0 {
 			out = append(out, edge)

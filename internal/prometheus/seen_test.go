@@ -115,6 +115,9 @@ func quiet(client string, requests uint64) traffic.Edge {
 	return traffic.Edge{Client: client, Services: []string{"shop/pay"}, Requests: requests}
 }
 
+// sent is what only the client's proxy counted.
+func sent(e traffic.Edge) traffic.Edge { e.SentOnly = true; return e }
+
 func failed(requests, count uint64, last int, why string) traffic.Edge {
 	at := minute(last)
 	return traffic.Edge{
@@ -230,22 +233,27 @@ func TestWhatAStoreKnowsOfTraffic(t *testing.T) {
 		{
 			"requests that fail and never did",
 			[]metricstore.Series{called("shop/web", "shop/pay", "-", "60:5 190:25"), called("shop/web", "shop/pay", "UC", "200:3"), ofPod("two", called("shop/web", "shop/pay", "URX,UF", "201:2"))},
-			[]traffic.Edge{failed(25, 5, 201, "5 requests ended with response flag UC or URX,UF at the client's proxy, where there were none")}, 0,
+			[]traffic.Edge{sent(failed(25, 5, 201, "5 requests ended with response flag UC or URX,UF at the client's proxy, where there were none"))}, 0,
 		},
 		{
 			"requests that fail as often as before",
 			[]metricstore.Series{called("shop/web", "shop/pay", "UC", "60:1 130:10 200:22")},
-			[]traffic.Edge{proxied(quiet("shop/web", 12))}, 0,
+			[]traffic.Edge{sent(proxied(quiet("shop/web", 12)))}, 0,
 		},
 		{
 			"requests that fail far more often than before, of a pod that is new",
 			[]metricstore.Series{called("shop/web", "shop/pay", "UC", "60:1 130:3 170:-"), ofPod("two", called("shop/web", "shop/pay", "UC", "190:40"))},
-			[]traffic.Edge{failed(40, 38, 190, "40 requests ended with response flag UC at the client's proxy, where there were 2")}, 0,
+			[]traffic.Edge{sent(failed(40, 38, 190, "40 requests ended with response flag UC at the client's proxy, where there were 2"))}, 0,
 		},
 		{
 			"requests that fail otherwise, or on their way out of the mesh",
 			[]metricstore.Series{called("shop/web", "shop/pay", "UT", "190:3"), called("shop/web", "unknown/api.example.com", "UC", "190:3"), called("shop/web", "unknown/PassthroughCluster", "UF", "190:3")},
-			[]traffic.Edge{proxied(quiet("shop/web", 3))}, 0,
+			[]traffic.Edge{sent(proxied(quiet("shop/web", 3)))}, 0,
+		},
+		{
+			"requests that the proxies of both ends count",
+			[]metricstore.Series{called("shop/web", "shop/pay", "-", "60:5 190:25"), served("shop/web", "shop/pay", "mutual_tls", "60:5 190:25")},
+			[]traffic.Edge{proxied(quiet("shop/web", 20))}, 0,
 		},
 	}
 	// Each case has a day of its own in one store.
@@ -294,8 +302,8 @@ func movedBack(s traffic.Seen, by time.Duration) traffic.Seen {
 func text(s traffic.Seen) string {
 	out := fmt.Sprintf("%s to %s, lost %d", s.From, s.To, s.Lost)
 	for _, e := range s.Edges {
-		out += fmt.Sprintf("\n  %s -> %s proxied %t: %d requests, %d plaintext (%v), %d failed (%v) %s %s",
-			e.Client, e.Services, e.Proxied, e.Requests, e.Plaintext, e.LastPlaintext, e.Failed, e.LastFailed, e.Cause, e.Why)
+		out += fmt.Sprintf("\n  %s -> %s proxied %t, sent only %t: %d requests, %d plaintext (%v), %d failed (%v) %s %s",
+			e.Client, e.Services, e.Proxied, e.SentOnly, e.Requests, e.Plaintext, e.LastPlaintext, e.Failed, e.LastFailed, e.Cause, e.Why)
 	}
 	return out
 }

@@ -92,6 +92,8 @@ func (s *Source) Close() { s.close() }
 //     minute or a 96th of the window, whichever is longer.
 //   - Lost counts plaintext requests to a workload by no Service that is named, or
 //     with a connection_security_policy that Istio does not have.
+//   - SentOnly are edges that no proxy of the service has counted: perhaps it is not
+//     scraped, or has its metrics turned off.
 //   - Port is not known, and Services has the one that was called.
 //   - From is what was asked for, or up to 96 ms before it, where samples go back as
 //     far without a gap of five minutes. Otherwise it is two and a half minutes after

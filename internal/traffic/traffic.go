@@ -44,6 +44,9 @@ type Edge struct {
 	// Proxied: the client's own proxy sent it, as far as that is known. A client without one
 	// cannot send mutual TLS.
 	Proxied bool `json:"proxied"`
+	// SentOnly: the client's proxy said it, and that of the workload that was called did
+	// not: who else calls there is not known.
+	SentOnly bool `json:"sentOnly,omitempty"`
 	// Services are those that it was one call of, as NAMESPACE/NAME, in order: all that
 	// select the workload which was called.
 	Services []string `json:"services"`
@@ -109,6 +112,7 @@ func (e *Edge) key() string {
 
 func (e *Edge) add(o Edge) {
 	e.Proxied = e.Proxied || o.Proxied
+	e.SentOnly = e.SentOnly && o.SentOnly
 	e.Requests += o.Requests
 	e.Plaintext += o.Plaintext
 	e.Failed += o.Failed

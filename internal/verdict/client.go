@@ -22,7 +22,7 @@ const (
 	// Hold is how long an answer waits for news; a client waits longer.
 	Hold     = 20 * time.Second
 	patience = Hold + 10*time.Second
-	// again is how long a client waits after a failure, and bearable how long
+	// again is how long a client waits after news or a failure, and bearable how long
 	// failures last before it says that the server is away: a restart is no news.
 	again    = time.Second
 	bearable = 5 * time.Second
@@ -100,15 +100,14 @@ func (c *Client[D, P]) Run(ctx context.Context, report func(P, error)) error {
 				known, away = "", true
 				report(nil, err)
 			}
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-c.config.Clock.After(again):
-			}
+			c.rest(ctx)
 			continue
 		case got != nil && (away || got.Name() != known):
 			report(got, nil)
 			known = got.Name()
+			// Replicas that say different things, such as stages in another order,
+			// would be asked in turn without end.
+			c.rest(ctx)
 		}
 		if !since.IsZero() {
 			c.config.Log.Info("trellis-server answers")
@@ -116,6 +115,14 @@ func (c *Client[D, P]) Run(ctx context.Context, report func(P, error)) error {
 		since, away = time.Time{}, false
 	}
 	return nil
+}
+
+// rest waits before asking again.
+func (c *Client[D, P]) rest(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-c.config.Clock.After(again):
+	}
 }
 
 // ask waits for a document that differs from the known one; nil: there is none yet.

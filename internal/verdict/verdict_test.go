@@ -11,10 +11,12 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"testing"
 	"time"
 
 	"k8s.io/utils/clock"
+	testclock "k8s.io/utils/clock/testing"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 )
@@ -39,10 +41,15 @@ type said struct {
 // follow runs a client against a server and returns what it reports.
 func follow(t *testing.T, server *httptest.Server) <-chan said {
 	t.Helper()
+	return followBy(t, server, clock.RealClock{})
+}
+
+func followBy(t *testing.T, server *httptest.Server, by clock.Clock) <-chan said {
+	t.Helper()
 	roots := x509.NewCertPool()
 	roots.AddCert(server.Certificate())
 	c, err := NewClient(ClientConfig{
-		Address: server.URL, ServerName: "example.com", Clock: clock.RealClock{}, Log: slog.New(slog.DiscardHandler),
+		Address: server.URL, ServerName: "example.com", Clock: by, Log: slog.New(slog.DiscardHandler),
 		Roots: func() (*x509.CertPool, error) { return roots, nil },
 		Token: func(context.Context) (string, error) { return "secret", nil },
 	})
@@ -131,5 +138,33 @@ func TestAnotherAuthorityIsNotBelieved(t *testing.T) {
 	}
 	if _, err := NewClient(ClientConfig{Address: "http://somewhere"}); err == nil {
 		t.Error("an address without TLS is taken")
+	}
+}
+
+func TestReplicasThatSayDifferentThingsAreNotAskedWithoutEnd(t *testing.T) {
+	asked := make(chan struct{}, 1000)
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Each connection may lead to another replica.
+		asked <- struct{}{}
+		answer := Report{Revision: "a"}
+		if r.URL.Query().Get(After) == "a" {
+			answer.Revision = "b"
+		}
+		_ = json.NewEncoder(w).Encode(answer)
+	}))
+	defer server.Close()
+	by := testclock.NewFakeClock(time.Unix(0, 0))
+	out := followBy(t, server, by)
+	for _, want := range []string{"a", "b"} {
+		if got := next(t, out); got.report == nil || got.report.Revision != want {
+			t.Fatalf("got %+v, want %s", got, want)
+		}
+		for !by.HasWaiters() {
+			if len(asked) > 2 {
+				t.Fatal("it is asked again and again, and no time passes")
+			}
+			runtime.Gosched()
+		}
+		by.Step(again)
 	}
 }

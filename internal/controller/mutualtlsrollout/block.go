@@ -26,7 +26,7 @@ func (n *round) block(s *v1alpha1.RolloutStage, f *verdict.Stage) {
 	}
 	seen := ofReason(was, v1alpha1.BlockPlaintextSeen, v1alpha1.BlockFailed)
 	if n.Window != nil {
-		begin := n.Now.Add(-n.window() - grain)
+		begin := n.seenUntil().Add(-n.window() - grain)
 		now := append(n.plaintext(s, begin), n.failures(s, n.Window, begin)...)
 		seen = append(now, n.remembered(seen, now)...)
 		seen = append(seen, n.silent(s)...)
@@ -44,7 +44,7 @@ func (n *round) silent(s *v1alpha1.RolloutStage) []v1alpha1.RolloutBlock {
 	if n.spec.Observation.Silence == v1alpha1.SilenceProceed || !known || since.Add(n.window()).After(n.Now) {
 		return nil
 	}
-	if slices.ContainsFunc(n.Window.Edges, func(e traffic.Edge) bool { return about(&e, s) }) {
+	if slices.ContainsFunc(n.Window.Edges, func(e traffic.Edge) bool { return !e.SentOnly && about(&e, s) }) {
 		return nil
 	}
 	return []v1alpha1.RolloutBlock{{

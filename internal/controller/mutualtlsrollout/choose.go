@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 )
 
@@ -20,7 +22,7 @@ func (n *round) choose() {
 		}
 		since, known := n.quietSince(s)
 		due := since.Add(n.window())
-		ripe := known && !due.After(n.Now)
+		ripe := known && !due.After(n.seenUntil())
 		if ripe && n.hold == "" {
 			n.make(s)
 			return
@@ -35,14 +37,25 @@ func (n *round) choose() {
 	}
 }
 
+// seenUntil is until when traffic was seen, by the clock of whoever looks. That may be
+// behind, and so may be what it has read.
+func (n *round) seenUntil() time.Time {
+	if n.Window != nil && n.Window.To.Before(n.Now) {
+		return n.Window.To
+	}
+	return n.Now
+}
+
 // quietSince is since when no plaintext was seen at a stage that nothing blocks.
 func (n *round) quietSince(s *v1alpha1.RolloutStage) (time.Time, bool) {
 	if n.status.Observation == nil {
 		return time.Time{}, false
 	}
 	since := n.status.Observation.From.Time
-	if s.SteppedBackAt != nil {
-		since = later(since, s.SteppedBackAt.Time)
+	for _, begun := range []*metav1.Time{s.SteppedBackAt, s.ListedAt} {
+		if begun != nil {
+			since = later(since, begun.Time)
+		}
 	}
 	return since, true
 }
@@ -81,20 +94,20 @@ func (n *round) unknown() string {
 		return "traffic is about to be looked at"
 	case n.Window.Lost > 0:
 		return fmt.Sprintf("some of what was seen in the last %s was lost, and a client in plaintext may be among it: the last %s have to be without a loss", n.window(), n.window())
-	case n.Now.Sub(n.Window.To) > lag:
+	case n.Now.Sub(n.Window.To) > lagOf(n.spec):
 		return "what is seen of traffic ends at " + clockTime(n.Window.To)
 	}
 	return ""
 }
 
-// make has a stage made. The time is that of the full second in which it is: what fails
-// later in that second has failed since.
+// make has a stage made. The time is that of the full second in which it is, by the clock
+// of whoever looks: what fails later in that second has failed since.
 func (n *round) make(s *v1alpha1.RolloutStage) {
 	f := n.foreseen[s.Name]
 	object := ref(f.Namespace, f.Object)
 	*s = v1alpha1.RolloutStage{
 		Name: s.Name, Phase: v1alpha1.StageWatching, PeerAuthentication: object,
-		Selector: f.Selector, Services: f.Services, MadeAt: at(n.Now),
+		Selector: f.Selector, Services: s.Services, MadeAt: at(n.seenUntil()),
 	}
 	n.out.Make = &Making{Stage: s.Name, Body: bodyOf(n.Rollout.Name, object, f.Selector)}
 	if there, ok := n.Objects[object]; ok {
@@ -113,7 +126,11 @@ func (n *round) after() time.Duration {
 		}
 	}
 	if n.hold == "" && !n.due.IsZero() {
-		wait = min(wait, n.due.Sub(n.Now))
+		until := n.due.Sub(n.Now)
+		if until <= 0 {
+			until = watchPace(n.spec) // what is seen is behind
+		}
+		wait = min(wait, until)
 	}
 	return max(wait, lookOften)
 }

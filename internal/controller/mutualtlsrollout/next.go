@@ -5,6 +5,8 @@ package mutualtlsrollout
 
 import (
 	"fmt"
+	"maps"
+	"strings"
 	"time"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
@@ -105,7 +107,10 @@ func (n *round) list() {
 		if !ok {
 			s = v1alpha1.RolloutStage{Name: f.Name, Phase: v1alpha1.StagePending}
 		}
-		s.Selector, s.Services = f.Selector, f.Services
+		if !ok && len(known) > 0 || ok && !maps.Equal(s.Selector, f.Selector) {
+			s.ListedAt = at(n.Now)
+		}
+		s.Selector, s.Services = f.Selector, listed(f)
 		stages = append(stages, s)
 		n.foreseen[f.Name] = f
 	}
@@ -115,6 +120,17 @@ func (n *round) list() {
 		}
 	}
 	n.status.Stages = stages
+}
+
+// mostServices are as many as a stage of a namespace lists: its name says the others, and a
+// status must be stored.
+const mostServices = 16
+
+func listed(f *verdict.Stage) []string {
+	if !strings.Contains(f.Name, "/") && len(f.Services) > mostServices {
+		return nil
+	}
+	return f.Services
 }
 
 // settle finds out where a stage is.

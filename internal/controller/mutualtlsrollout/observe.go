@@ -14,7 +14,7 @@ import (
 
 const (
 	// interruption is the longest one that does not begin an observation anew, and
-	// lag how far what is seen may be behind.
+	// lag how far metrics may be behind.
 	interruption = time.Minute
 	lag          = time.Minute
 	// aftermath is for how long failures are counted after a step back: proxies have
@@ -45,6 +45,14 @@ func watchPace(spec *v1alpha1.MutualTLSRolloutSpec) time.Duration {
 		return lookAtMetrics
 	}
 	return lookAtLogs
+}
+
+// lagOf is how far what is seen may be behind: metrics as long as until the next scrape.
+func lagOf(spec *v1alpha1.MutualTLSRolloutSpec) time.Duration {
+	if spec.Observation.Source.Prometheus != nil {
+		return lag
+	}
+	return bearable(spec.Observation.Window.Duration)
 }
 
 // bearable is how long an interruption of an observation may be.
@@ -80,7 +88,7 @@ func Questions(rollout *v1alpha1.MutualTLSRollout, now, lastWindow time.Time) (w
 		}
 	}
 	if since.IsZero() || now.Sub(lastWindow) >= pace(o.Window.Duration) {
-		window = now.Add(-o.Window.Duration - ahead)
+		window = now.Add(-o.Window.Duration - lagOf(&rollout.Spec) - ahead)
 	}
 	return window, since
 }
@@ -103,10 +111,12 @@ func (n *round) observe() {
 	if n.was.ObservedGeneration != n.Rollout.Generation {
 		o = nil
 	}
-	for _, seen := range []*traffic.Seen{n.Window, n.Since} {
-		if seen != nil {
-			o = extended(o, seen, bearable(n.window()))
-		}
+	if n.Window != nil {
+		o = extended(o, n.Window, bearable(n.window()))
+	}
+	// What was asked of a shorter time says nothing of an interruption before it.
+	if n.Since != nil && (o == nil || !n.Since.From.After(o.To.Time)) {
+		o = extended(o, n.Since, bearable(n.window()))
 	}
 	if o != nil {
 		o.Problem = n.Unseen
@@ -120,8 +130,13 @@ func extended(was *v1alpha1.ObservationStatus, seen *traffic.Seen, gap time.Dura
 	if was == nil || seen.From.Sub(was.To.Time) > gap {
 		return is
 	}
-	if was.From.Before(&is.From) {
-		is.From = was.From
+	// An interruption does not count as looked at: many short ones are a long one.
+	from := was.From
+	if missed := seen.From.Sub(was.To.Time); missed > 0 {
+		from = roundedUp(from.Add(missed))
+	}
+	if from.Before(&is.From) {
+		is.From = from
 	}
 	if is.To.Before(&was.To) {
 		is.To = was.To

@@ -32,7 +32,15 @@ func (n *round) watch(s *v1alpha1.RolloutStage) {
 	if !n.soaked(s) {
 		return
 	}
-	if f := n.foreseen[s.Name]; f == nil || f.Mode != modeStrict {
+	f := n.foreseen[s.Name]
+	if f == nil && n.Forecast != nil {
+		// Its workloads are gone or out of scope: nobody will say more of it, and
+		// the others would wait forever.
+		s.Phase, s.DoneAt, s.Blocks, s.MoreBlocks = v1alpha1.StageDone, at(n.Now), nil, 0
+		n.tell(false, EventStageDone, "Watch", "%s was watched to its end: it has no workloads in the namespaces of the rollout any more", s.Name)
+		return
+	}
+	if f == nil || f.Mode != modeStrict {
 		// Whether it has had its effect is not known, or it has none.
 		n.keepFrom(s)
 		return

@@ -41,7 +41,7 @@ func Blocks(s *Stage, seen *traffic.Seen) (blocks []Block, could []Conflict) {
 			if !s.about(e.Services) {
 				continue
 			}
-			looked = true
+			looked = looked || !e.SentOnly
 			if e.Plaintext > 0 {
 				called[e.Client] = true
 				blocks = append(blocks, Block{Reason: v1alpha1.BlockPlaintextSeen, Client: e.Client, Proxied: e.Proxied, Port: e.Port, Count: e.Plaintext, Why: plaintext(e)})

@@ -76,6 +76,8 @@ func TestAClientWithoutAProxyBlocksOnlyWhereNobodyLookedOrPlaintextOfItWasSeen(t
 	of := func(client, service string, plaintext uint64) *traffic.Seen {
 		return &traffic.Seen{Edges: []traffic.Edge{{Client: client, Services: []string{service}, Port: 8080, Plaintext: plaintext, LastPlaintext: &last}}}
 	}
+	sentOnly := of("s/d", "s/a", 0)
+	sentOnly.Edges[0].SentOnly = true
 	strict := *s
 	strict.Mode = resolve.Strict
 	for _, c := range []struct {

@@ -174,6 +174,10 @@ func (t *Tally) edge(s *Sighting) (uint32, bool) {
 func (t *Tally) piece(at time.Time) (*piece, bool) {
 	second := max(at.Unix(), t.began.Unix())
 	last := len(t.pieces) - 1
+	if last >= 0 && t.cells > t.limits.Cells {
+		// A clock was ahead, perhaps by days, and room is made only when time goes on.
+		second = max(second, t.pieces[last].start)
+	}
 	if last >= 0 && second < t.pieces[last].start {
 		i, _ := slices.BinarySearchFunc(t.pieces, second, func(p piece, second int64) int { return int(p.start + p.width - 1 - second) })
 		if second < t.pieces[i].start {

@@ -273,3 +273,23 @@ func heap() uint64 {
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }
+
+// Pieces are joined and forgotten when time goes on, and it would not for a day.
+func TestAfterAClockWasAheadNoPieceIsMadeForEachSecondUntilThen(t *testing.T) {
+	const ahead = 24 * time.Hour
+	limits := sighting.Limits{Edges: 100, Cells: 1000}
+	before := int64(heap())
+	tally := sighting.NewTally(limits, began)
+	tally.Add(seen("a"), began.Add(ahead))
+	for i := range 100_000 {
+		tally.Add(seen(fmt.Sprint(i%100), "plaintext"), began.Add(time.Duration(i)*100*time.Millisecond))
+	}
+	if got := int64(heap()) - before; got > 1<<20 {
+		t.Errorf("it holds %d bytes", got)
+	}
+	got := tally.Seen(began, began.Add(3*time.Hour))
+	if len(got.Edges) != 101 || got.Edges[1].Plaintext != 1000 || got.Edges[1].LastPlaintext.After(began.Add(ahead/2)) {
+		t.Errorf("%d edges, the second is %+v", len(got.Edges), got.Edges[1])
+	}
+	runtime.KeepAlive(tally)
+}
