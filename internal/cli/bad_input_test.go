@@ -72,10 +72,17 @@ func TestBadInputIsNeverAVerdict(t *testing.T) {
 			}
 		})
 	}
-	for _, file := range []string{binary, deep} {
-		got := trellis(t, "", "exposed", "-f", bookinfo, "-f", file)
-		if got.code == 0 && !strings.Contains(got.err, "error: ") {
-			t.Errorf("%s is read as if it were nothing:\n%.500s", file, got.out)
+	service := write("service.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: b}\nspec: {ports: 80}\n")
+	for _, question := range [][]string{
+		{"can", "https://bookinfo.example.com/productpage"}, {"exposed"}, {"unused"}, {"who", "bookinfo/reviews"},
+		{"replay", "examples/access-logs/gateway.log"}, {"mtls", "check"}, {"mtls", "graph"}, {"mtls", "plan"},
+		{"mtls", "explain", "bookinfo/productpage", "bookinfo/reviews"}, {"mtls", "fix", "bookinfo/productpage", "bookinfo/reviews"},
+	} {
+		for _, file := range []string{binary, deep, service} {
+			got := trellis(t, "", append(question, "-f", bookinfo, "-f", file)...)
+			if got.code != 3 || !strings.Contains(got.err, "error: ") {
+				t.Errorf("%v reads %s as if it were nothing: exit code %d\n%.500s%.500s", question, file, got.code, got.out, got.err)
+			}
 		}
 	}
 	if got := trellis(t, "", "exposed", "-f", bookinfo, "-f", cyclic); got.code != 0 || strings.Contains(got.out, "cyclic.example.com") {

@@ -88,7 +88,8 @@ for one workload the older one counts.
 
 Stages are in order: callers come before those that they call, as far as that was seen,
 and otherwise those come first that the fewest clients could call. What blocks a stage
-does not change the order. The exit code is 2 where a stage is blocked.
+does not change the order. The exit code is 2 where a stage is blocked,
+and otherwise 3 where a document cannot be read.
 
 With --log or --prometheus, what was seen of traffic counts: a client that sent plaintext
 blocks, and one without a proxy that was not seen to call is only named (could).`,
@@ -127,7 +128,7 @@ func (o *planOptions) run(cmd *cobra.Command, s *streams.Streams, namespaces []s
 		return err
 	}
 	changeable(&o.Options)
-	view, err := asked(cmd, s, &o.Options, o.Output, func(m *mesh.Mesh) (*PlanView, error) {
+	return asked(cmd, s, &o.Options, func(m *mesh.Mesh) (*PlanView, error) {
 		scope, err := o.scope(cmd.Context(), m, namespaces)
 		if err != nil {
 			return nil, err
@@ -142,11 +143,15 @@ func (o *planOptions) run(cmd *cobra.Command, s *streams.Streams, namespaces []s
 		}
 		view.Seen = when
 		return view, nil
-	}, func(v *PlanView, w io.Writer) error { return v.text(w, s.OutColour) })
-	if err != nil {
-		return err
-	}
-	if slices.ContainsFunc(view.Stages, func(s PlannedStage) bool { return s.blocked() }) {
+	}, answer[*PlanView]{
+		format:  o.Output,
+		text:    func(v *PlanView, w io.Writer) error { return v.text(w, s.OutColour) },
+		verdict: (*PlanView).verdict,
+	})
+}
+
+func (v *PlanView) verdict() error {
+	if slices.ContainsFunc(v.Stages, func(s PlannedStage) bool { return s.blocked() }) {
 		return exit.ErrFindings
 	}
 	return nil
@@ -173,7 +178,7 @@ func plan(ctx context.Context, m *mesh.Mesh, scope rollout.Scope, seen *traffic.
 	checker := mtls.New(m.World, rules)
 	stages := rollout.Stages(rollout.Mesh{World: m.World, Checker: checker, Policies: rules, Owner: world.MadeFor}, scope)
 	stages = slices.DeleteFunc(stages, func(s rollout.Stage) bool { return s.Done() })
-	view = &PlanView{Stages: []PlannedStage{}, Notes: m.Refused(), Source: m.From}
+	view = &PlanView{Stages: []PlannedStage{}, Notes: m.Missing(), Source: m.From}
 	if seen != nil && seen.Lost > 0 {
 		view.Notes = append(view.Notes, fmt.Sprintf("of what was seen of traffic %d could not be read or placed: clients may be missing", seen.Lost))
 	}
