@@ -133,7 +133,7 @@ func read(args []string) (question, error) {
 		if out.service, number, ok = strings.Cut(args[1], ":"); ok {
 			port, err := strconv.ParseUint(number, 10, 16)
 			if err != nil || port == 0 {
-				return out, fmt.Errorf("reading SERVICE: %q is no port", number)
+				return out, fmt.Errorf("reading SERVICE: %q is no port; it is NAMESPACE/NAME or a host, with :PORT for one port of it", number)
 			}
 			out.port = uint16(port)
 		}
