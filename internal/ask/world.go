@@ -89,10 +89,29 @@ func (w *World) Workload(ref WorkloadRef) (xds.Node, error) {
 			known = append(known, n.Name)
 		}
 	}
-	if len(known) == 0 {
-		return xds.Node{}, fmt.Errorf("there is no workload %s: no proxy is known in namespace %s", ref, ref.Namespace)
+	return xds.Node{}, &NoWorkloadError{Ref: ref, Known: known}
+}
+
+// NoWorkloadError says that nothing has a name, and what else there is in its namespace.
+type NoWorkloadError struct {
+	Ref   WorkloadRef
+	Known []string
+}
+
+func (e *NoWorkloadError) Error() string {
+	if len(e.Known) == 0 {
+		return fmt.Sprintf("there is no workload %s: none is known in namespace %s; correct the name, or give the objects of that namespace, too", e.Ref, e.Ref.Namespace)
 	}
-	return xds.Node{}, fmt.Errorf("there is no workload %s; in that namespace there are %s", ref, strings.Join(known[:min(len(known), 5)], ", "))
+	return fmt.Sprintf("there is no workload %s; in that namespace there are %s", e.Ref, shortened(e.Known))
+}
+
+// shortened are the first of some names.
+func shortened(names []string) string {
+	const shown = 5
+	if len(names) > shown {
+		return strings.Join(names[:shown], ", ") + " and others"
+	}
+	return strings.Join(names, ", ")
 }
 
 // followed takes back a verdict that ends before a workload whose own proxies are not

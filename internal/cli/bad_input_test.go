@@ -63,6 +63,18 @@ func TestBadInputIsNeverAVerdict(t *testing.T) {
 		{"a log that is not there", []string{"replay", folder + "/gone.log"}, 1, "reading the log"},
 		{"a log of binary", []string{"replay", binary}, 3, "cannot be read"},
 		{"a test file of binary", []string{"test", "--tests", binary}, 1, "reading tests"},
+		{"traffic in no line", []string{"mtls", "plan", "--log", "-"}, 1, "there is no line of an access log"},
+		{"traffic in lines of binary", []string{"mtls", "plan", "--log", binary}, 1, "there is no line of an access log"},
+		{"how far back, and in what", []string{"mtls", "plan", "--since", "1h"}, 1, "leave it out"},
+		{"metrics at no URL", []string{"mtls", "plan", "--prometheus", "prometheus:9090"}, 1, "such as http://localhost:9090"},
+		{"a rollout that is not there", []string{"mtls", "plan", "--rollout", "gone"}, 1, "there is no MutualTLSRollout gone"},
+		{"a client that does not exist", []string{"mtls", "fix", "bookinfo/gone", "bookinfo/reviews"}, 1, "in that namespace there are details, productpage, reviews"},
+		{"a service that is misspelt", []string{"mtls", "check", "-", "bookinfo/review"}, 1, "in that namespace there are details, productpage, reviews"},
+		{"a service of a namespace that is not there", []string{"mtls", "check", "-", "gone/reviews"}, 1, "none is known in namespace gone"},
+		{"a URL for a service", []string{"mtls", "check", "-", "https://reviews"}, 1, "NAMESPACE/NAME or a host"},
+		{"too few arguments", []string{"mtls", "explain", "bookinfo/reviews"}, 1, "it is: trellis mtls explain CLIENT SERVICE[:PORT]"},
+		{"a graph of a namespace that is not there", []string{"mtls", "graph", "-n", "gone"}, 1, "there is no service in namespace gone"},
+		{"diagnosis of no line", []string{"diagnose", "-"}, 3, "there is no line of an access log"},
 		{"deep tests", []string{"test", "--tests", deep}, 1, "reading tests"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -72,10 +84,17 @@ func TestBadInputIsNeverAVerdict(t *testing.T) {
 			}
 		})
 	}
-	for _, file := range []string{binary, deep} {
-		got := trellis(t, "", "exposed", "-f", bookinfo, "-f", file)
-		if got.code == 0 && !strings.Contains(got.err, "error: ") {
-			t.Errorf("%s is read as if it were nothing:\n%.500s", file, got.out)
+	service := write("service.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: b}\nspec: {ports: 80}\n")
+	for _, question := range [][]string{
+		{"can", "https://bookinfo.example.com/productpage"}, {"exposed"}, {"unused"}, {"who", "bookinfo/reviews"},
+		{"replay", "examples/access-logs/gateway.log"}, {"mtls", "check"}, {"mtls", "graph"}, {"mtls", "plan"},
+		{"mtls", "explain", "bookinfo/productpage", "bookinfo/reviews"}, {"mtls", "fix", "bookinfo/productpage", "bookinfo/reviews"},
+	} {
+		for file, code := range map[string]int{binary: 3, deep: 3, service: 1} {
+			got := trellis(t, "", append(question, "-f", bookinfo, "-f", file)...)
+			if got.code != code || !strings.Contains(got.err, "error: ") {
+				t.Errorf("%v reads %s as if it were nothing: exit code %d\n%.500s%.500s", question, file, got.code, got.out, got.err)
+			}
 		}
 	}
 	if got := trellis(t, "", "exposed", "-f", bookinfo, "-f", cyclic); got.code != 0 || strings.Contains(got.out, "cyclic.example.com") {

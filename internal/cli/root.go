@@ -68,7 +68,28 @@ diff, mtls, diagnose) are about files, or with --context about a running cluster
 	root.SetErr(s.Err)
 	root.AddCommand(can.New(s), cert.New(s), check.New(s), diagnose.New(s), diff.New(s), dns.New(s), explain.New(s), exposed.New(s), mtls.New(s), render.New(s), replay.New(s), test.New(s), unused.New(s), version.New(s), who.New(s))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{err, cmd.CommandPath()} })
+	explainArguments(root)
 	return root
+}
+
+// explainArguments has every command say how it is called where its arguments are too
+// many or too few.
+func explainArguments(cmd *cobra.Command) {
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			err := check(cmd, args)
+			switch {
+			case err == nil:
+				return nil
+			case !cmd.HasSubCommands():
+				err = fmt.Errorf("%w; it is: %s", err, cmd.UseLine())
+			}
+			return usageError{err, cmd.CommandPath()}
+		}
+	}
+	for _, below := range cmd.Commands() {
+		explainArguments(below)
+	}
 }
 
 // usageError is about how a command was called.

@@ -26,6 +26,16 @@ const (
 	ReasonDuplicateObject = "DuplicateObject"
 )
 
+// Unread reports whether a finding of severity Error and of this reason means that a document,
+// or an object of it, is left out, whatever it says.
+func Unread(reason string) bool {
+	switch reason {
+	case ReasonTooLarge, ReasonSyntaxError, ReasonNotAnObject, ReasonDuplicateKey, ReasonDuplicateObject:
+		return true
+	}
+	return false
+}
+
 // owner is whose rules these are.
 const owner = "YAML and Kubernetes"
 

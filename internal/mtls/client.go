@@ -5,6 +5,7 @@ package mtls
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -121,6 +122,14 @@ func (c *Checker) Client(ref ask.WorkloadRef) (Client, error) {
 	}
 	pod, ok := c.world.Directory.Pod(model.Name{Namespace: ref.Namespace, Name: ref.Name})
 	if !ok {
+		var none *ask.NoWorkloadError
+		if errors.As(err, &none) {
+			// Those without a proxy are clients, too.
+			none.Known = nil
+			for _, there := range c.ClientsIn(ref.Namespace) {
+				none.Known = append(none.Known, there.Ref.Name)
+			}
+		}
 		return Client{}, err
 	}
 	out := Client{Ref: ref, Address: pod.Address}
@@ -151,7 +160,7 @@ func (c *Checker) Target(name string, port uint16) (Target, error) {
 		s = c.world.Directory.Find(short+"."+namespace, "")
 	}
 	if s == nil {
-		return Target{}, fmt.Errorf("there is no service %s: give NAMESPACE/NAME, or the host of a ServiceEntry", name)
+		return Target{}, c.noService(name)
 	}
 	if _, ok := s.Port(port); !ok && port != 0 {
 		var ports []string
@@ -161,4 +170,25 @@ func (c *Checker) Target(name string, port uint16) (Target, error) {
 		return Target{}, fmt.Errorf("service %s has no port %d; it has %s", s.Host, port, strings.Join(ports, ", "))
 	}
 	return Target{Service: s, Port: port}, nil
+}
+
+// noService says that nothing has a name, and what else there is in its namespace.
+func (c *Checker) noService(name string) error {
+	namespace, _, ok := strings.Cut(name, "/")
+	if !ok {
+		return fmt.Errorf("there is no service %s: give NAMESPACE/NAME, such as shop/cart, or a host", name)
+	}
+	var known []string
+	for _, t := range c.TargetsIn(namespace) {
+		known = append(known, t.Service.Name.Name)
+	}
+	if len(known) == 0 {
+		return fmt.Errorf("there is no service %s: none is known in namespace %s; correct the name, or give the objects of that namespace, too", name, namespace)
+	}
+	const shown = 5
+	others := ""
+	if len(known) > shown {
+		known, others = known[:shown], " and others"
+	}
+	return fmt.Errorf("there is no service %s; in that namespace there are %s%s", name, strings.Join(known, ", "), others)
 }

@@ -54,7 +54,7 @@ func New(address string, options Options) (*Source, error) {
 		return nil, fmt.Errorf("reading the URL of the store of metrics: it is no URL; write http://HOST:PORT, or https")
 	}
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("reading the URL of the store of metrics at %q: it has to begin with http:// or https:// and a host", u.Host)
+		return nil, fmt.Errorf("reading the URL of the store of metrics: it has to begin with http:// or https:// and a host, such as http://localhost:9090")
 	}
 	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return nil, fmt.Errorf("reading the URL of the store of metrics at %q: take away credentials, query and fragment; only scheme, host and path are used", u.Host)

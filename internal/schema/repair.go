@@ -5,6 +5,7 @@ package schema
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"unicode"
@@ -45,6 +46,7 @@ var formats = map[string]string{
 	`^[^\[\]*]+$`:                   "use the literal name of the claim, without brackets and without an asterisk",
 	`^[^\[\]*\s]+$`:                 "use the literal name of the claim, without blanks, brackets and asterisks",
 	"^[a-z0-9!#$%&'*+.^_|~-]+$":     "use the name of an HTTP header, in lower case",
+	`^([0-9]{1,5}(h|m|s)){1,3}$`:    "use a duration in hours, minutes and seconds, such as 24h, 10m or 1h30m",
 	`^([0-9]{1,5}(h|m|s|ms)){1,4}$`: "use a duration such as 500ms, 5s, 10m or 1h30m",
 	`^https?://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(:[0-9]{1,5})?$`:                                "use scheme and host in lower case, such as https://www.example.com, without a path and without an asterisk",
 	`^(https://[^/?#\s@]+|http://[a-z0-9.-]+\.svc(\.cluster\.local)?(:[0-9]+)?)(/[^\s#]*)?$`: "use an https URL, or http to a Service of the cluster (a host that ends in .svc)",
@@ -55,6 +57,9 @@ var formats = map[string]string{
 func (k *kind) repair(path, written, message string) string {
 	if ascii := asciiName(written); ascii != "" && (strings.Contains(path, "domain") || strings.Contains(path, "hostnames") || strings.Contains(path, "origins")) {
 		return fmt.Sprintf("write its ASCII form: %s", ascii)
+	}
+	if path == "metadata.namespace" && message == "not allowed on this type" {
+		return "take it out: a " + k.gvk.Kind + " is for the whole cluster"
 	}
 	switch path {
 	case "metadata":
@@ -116,10 +121,13 @@ func (k *kind) expected(path string) string {
 	case "array":
 		return " as a list"
 	case "object":
-		if len(required(place)) == 0 {
+		if place.ValueValidation != nil && len(place.ValueValidation.Required) > 0 {
+			return " as a mapping with " + strings.Join(place.ValueValidation.Required, ", ")
+		}
+		if len(place.Properties) == 0 {
 			return " as {}"
 		}
-		return " as a mapping with " + strings.Join(required(place), ", ")
+		return " as a mapping with " + strings.Join(slices.Sorted(maps.Keys(place.Properties)), " or ")
 	case "string":
 		return " as text"
 	case "integer":
@@ -128,18 +136,6 @@ func (k *kind) expected(path string) string {
 		return " as true or false, without quotes"
 	}
 	return ""
-}
-
-func required(place *node) []string {
-	if place.ValueValidation != nil && len(place.ValueValidation.Required) > 0 {
-		return place.ValueValidation.Required
-	}
-	names := make([]string, 0, len(place.Properties))
-	for name := range place.Properties {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }
 
 // suggestion names the known word nearest to one that is not, or all of them.

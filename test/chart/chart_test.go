@@ -54,6 +54,7 @@ func TestValuesThatMeanNothingAreRefused(t *testing.T) {
 		{`istiod.port=15012`, "port"},
 		{`image.digest="sha256:short"`, "digest"},
 		{`server.enable=true`, "enable"},
+		{`server.collector.enabled=true`, "set server.enabled, too"},
 		{`server.url="127.0.0.1:9444"`, "url"},
 	} {
 		t.Run(c.value, func(t *testing.T) {

@@ -183,7 +183,7 @@ func (o *Options) run(ctx context.Context, s *streams.Streams, r *ask.Request) (
 	}
 	switch found.Outcome {
 	case decide.Allow, decide.Answered:
-		return nil
+		return m.Verdict(nil)
 	case decide.Unknown:
 		return exit.ErrUnknown
 	case decide.Deny, decide.NoRoute, decide.Fails:

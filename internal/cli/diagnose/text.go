@@ -62,7 +62,10 @@ func (v *View) summary(b *strings.Builder) {
 	if more := s.Unread - len(v.Unread); more > 0 {
 		fmt.Fprintf(b, "and %d more lines that cannot be read\n", more)
 	}
-	if v.Proxy == nil || s.Requests > 0 {
+	if v.Proxy == nil && s.Requests == 0 && s.Others == 0 {
+		b.WriteString("there is no line of an access log: they are those of the container istio-proxy, and proxies write none\n" +
+			"without accessLogFile in Istio's mesh configuration, or a Telemetry\n")
+	} else if v.Proxy == nil || s.Requests > 0 {
 		fmt.Fprintf(b, "requests and connections: %d; %d went well, %d failed\n", s.Requests, s.WentWell, s.Failed)
 	} else if len(v.Failures) == 0 {
 		b.WriteString("nothing that it counts has failed\n")

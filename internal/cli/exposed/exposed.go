@@ -82,7 +82,7 @@ func (o *Options) run(cmd *cobra.Command, s *streams.Streams) error {
 	m.Prepare(cmd.Context())
 	complaint := m.Complain(s.Err, s.ErrColour, mesh.Doubt{})
 	all := m.Exposed()
-	answer := &ask.Exposed{Exposures: all.Exposures, Notes: append(slices.Clone(all.Notes), m.Refused()...)}
+	answer := &ask.Exposed{Exposures: all.Exposures, Notes: append(slices.Clone(all.Notes), m.Missing()...)}
 	if err := errors.Join(complaint, m.Close()); err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func (o *Options) run(cmd *cobra.Command, s *streams.Streams) error {
 		answer = &ask.Exposed{Exposures: kept, Notes: answer.Notes}
 	}
 	view := &View{answer, m.From}
-	return output.Write(s.Out, o.Output, view, func(w io.Writer) error { return o.text(w, view, s.OutColour) })
+	return m.Verdict(output.Write(s.Out, o.Output, view, func(w io.Writer) error { return o.text(w, view, s.OutColour) }))
 }
 
 func (o *Options) text(w io.Writer, a *View, colour bool) error {

@@ -16,7 +16,9 @@ import (
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/ask"
+	"github.com/trellis-mesh/trellis/internal/cli/exit"
 	"github.com/trellis-mesh/trellis/internal/cli/source"
 	"github.com/trellis-mesh/trellis/internal/document"
 	"github.com/trellis-mesh/trellis/internal/model"
@@ -74,6 +76,37 @@ func (m *Mesh) Refused() []string {
 	for _, p := range m.Problems {
 		if p.Kind == xds.Refused {
 			out = append(out, fmt.Sprintf("%s %s is left out: %s", p.Type, p.Resource, p.Detail))
+		}
+	}
+	return out
+}
+
+// Missing says what an answer about the mesh is without: what Refused says, and documents
+// that could not be read.
+func (m *Mesh) Missing() []string {
+	out := m.Refused()
+	for _, f := range m.unread() {
+		out = append(out, fmt.Sprintf("%s:%d is left out: %s", f.Position.File, f.Position.Line, f.Message))
+	}
+	return out
+}
+
+// Verdict is the verdict of a command that found this: where a document could not be read,
+// nobody knows what it says, and that nothing is wrong cannot be told (exit.ErrUnknown).
+func (m *Mesh) Verdict(found error) error {
+	if found == nil && len(m.unread()) > 0 {
+		return exit.ErrUnknown
+	}
+	return found
+}
+
+// unread are the documents that could not be read. What is wrong with a statement of
+// Trellis's own kinds closes what it is about, and is known.
+func (m *Mesh) unread() []model.Finding {
+	var out []model.Finding
+	for _, f := range m.Report.Findings {
+		if f.Severity == model.SeverityError && (document.Unread(f.Reason) || f.Object.Group != v1alpha1.GroupVersion.Group) {
+			out = append(out, f)
 		}
 	}
 	return out

@@ -65,8 +65,8 @@ host. Without them every client is compared with every service; "-" in the place
 CLIENT is every client.
 
 The exit code is 2 where there is a CONFLICT or PARTIAL, 3 where nothing worse than
-UNKNOWN is, and 0 where all is OK; a star changes none of them. Hosts outside of the mesh do not count: nobody knows
-what they take.`,
+UNKNOWN is or a document cannot be read, and 0 where all is OK; a star changes none of
+them. Hosts outside of the mesh do not count: nobody knows what they take.`,
 		Example: `  # Who gets on with whom?
   trellis mtls check -f examples/bookinfo
 
@@ -104,12 +104,11 @@ func (o *checkOptions) run(cmd *cobra.Command, s *streams.Streams, args []string
 	case wanted.service != "" && o.Namespace != "":
 		return errors.New("reading --namespace: SERVICE says which service already; give one of them")
 	}
-	view, err := asked(cmd, s, &o.Options, o.Output, func(m *mesh.Mesh) (*View, error) { return o.check(m, wanted) },
-		func(v *View, w io.Writer) error { return o.text(w, v, s.OutColour) })
-	if err != nil {
-		return err
-	}
-	return verdict(view.Rows)
+	return asked(cmd, s, &o.Options, func(m *mesh.Mesh) (*View, error) { return o.check(m, wanted) }, answer[*View]{
+		format:  o.Output,
+		text:    func(v *View, w io.Writer) error { return o.text(w, v, s.OutColour) },
+		verdict: func(v *View) error { return verdict(v.Rows) },
+	})
 }
 
 // question is what the arguments ask for.
@@ -134,7 +133,7 @@ func read(args []string) (question, error) {
 		if out.service, number, ok = strings.Cut(args[1], ":"); ok {
 			port, err := strconv.ParseUint(number, 10, 16)
 			if err != nil || port == 0 {
-				return out, fmt.Errorf("reading SERVICE: %q is no port", number)
+				return out, fmt.Errorf("reading SERVICE: %q is no port; it is NAMESPACE/NAME or a host, with :PORT for one port of it", number)
 			}
 			out.port = uint16(port)
 		}
@@ -175,7 +174,7 @@ func (o *checkOptions) check(m *mesh.Mesh, q question) (*View, error) {
 	if err != nil {
 		return nil, err
 	}
-	view := &View{Rows: []mtls.Row{}, Notes: m.Refused(), Source: m.From}
+	view := &View{Rows: []mtls.Row{}, Notes: m.Missing(), Source: m.From}
 	if !known {
 		view.Notes = append(view.Notes, mesh.PoliciesUnknown)
 	}
@@ -192,9 +191,14 @@ func (o *checkOptions) clients(c *mtls.Checker, q question) ([]mtls.Client, erro
 		one, err := c.Client(*q.client)
 		return []mtls.Client{one}, err
 	}
-	out := c.ClientsIn(o.ClientNamespace)
-	if len(out) == 0 && o.ClientNamespace != "" {
-		return nil, fmt.Errorf("reading --client-namespace: there is no workload in namespace %s", o.ClientNamespace)
+	return clientsIn(c, o.ClientNamespace)
+}
+
+// clientsIn are those of --client-namespace; empty: all.
+func clientsIn(c *mtls.Checker, namespace string) ([]mtls.Client, error) {
+	out := c.ClientsIn(namespace)
+	if len(out) == 0 && namespace != "" {
+		return nil, fmt.Errorf("reading --client-namespace: there is no workload in namespace %s", namespace)
 	}
 	return out, nil
 }
@@ -204,9 +208,14 @@ func (o *checkOptions) targets(c *mtls.Checker, q question) ([]mtls.Target, erro
 		one, err := c.Target(q.service, q.port)
 		return []mtls.Target{one}, err
 	}
-	out := c.TargetsIn(o.Namespace)
-	if len(out) == 0 && o.Namespace != "" {
-		return nil, fmt.Errorf("reading --namespace: there is no service in namespace %s", o.Namespace)
+	return targetsIn(c, o.Namespace)
+}
+
+// targetsIn are those of --namespace; empty: all.
+func targetsIn(c *mtls.Checker, namespace string) ([]mtls.Target, error) {
+	out := c.TargetsIn(namespace)
+	if len(out) == 0 && namespace != "" {
+		return nil, fmt.Errorf("reading --namespace: there is no service in namespace %s", namespace)
 	}
 	return out, nil
 }

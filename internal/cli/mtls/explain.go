@@ -76,12 +76,13 @@ func (o *explainOptions) run(cmd *cobra.Command, s *streams.Streams, args []stri
 	if err != nil {
 		return err
 	}
-	view, err := asked(cmd, s, &o.Options, o.Output, func(m *mesh.Mesh) (*ExplainView, error) { return explain(cmd.Context(), m, q) }, (*ExplainView).text)
-	if err != nil {
-		return err
-	}
+	return asked(cmd, s, &o.Options, func(m *mesh.Mesh) (*ExplainView, error) { return explain(cmd.Context(), m, q) },
+		answer[*ExplainView]{format: o.Output, text: (*ExplainView).text, verdict: (*ExplainView).verdict})
+}
+
+func (v *ExplainView) verdict() error {
 	var rows []mtls.Row
-	for _, e := range view.Explanations {
+	for _, e := range v.Explanations {
 		rows = append(rows, e.Row)
 	}
 	return verdict(rows)
@@ -93,7 +94,7 @@ func explain(ctx context.Context, m *mesh.Mesh, q question) (*ExplainView, error
 	if err != nil {
 		return nil, err
 	}
-	view := &ExplainView{Notes: m.Refused(), Source: m.From}
+	view := &ExplainView{Notes: m.Missing(), Source: m.From}
 	if !known {
 		view.Notes = append(view.Notes, mesh.PoliciesUnknown)
 	}

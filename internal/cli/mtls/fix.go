@@ -104,12 +104,13 @@ func (o *fixOptions) run(cmd *cobra.Command, s *streams.Streams, args []string) 
 		return err
 	}
 	changeable(&o.Options)
-	view, err := asked(cmd, s, &o.Options, o.Output, func(m *mesh.Mesh) (*FixView, error) { return fix(cmd.Context(), m, q) }, (*FixView).text)
-	if err != nil {
-		return err
-	}
-	for i := range view.Fixes {
-		if view.Fixes[i].Object == nil {
+	return asked(cmd, s, &o.Options, func(m *mesh.Mesh) (*FixView, error) { return fix(cmd.Context(), m, q) },
+		answer[*FixView]{format: o.Output, text: (*FixView).text, verdict: (*FixView).verdict})
+}
+
+func (v *FixView) verdict() error {
+	for i := range v.Fixes {
+		if v.Fixes[i].Object == nil {
 			return exit.ErrFindings
 		}
 	}
@@ -119,7 +120,7 @@ func (o *fixOptions) run(cmd *cobra.Command, s *streams.Streams, args []string) 
 // fix finds a change for each conflict of a pair. Each is looked for in the mesh that
 // has those before it already, so that all of them can be applied together.
 func fix(ctx context.Context, m *mesh.Mesh, q question) (view *FixView, err error) {
-	view = &FixView{Fixes: []Fix{}, Notes: m.Refused(), Source: m.From}
+	view = &FixView{Fixes: []Fix{}, Notes: m.Missing(), Source: m.From}
 	now, done := m, map[string]bool{}
 	defer func() {
 		if now != m {

@@ -68,7 +68,8 @@ Outside or Anybody) and unproxied, and "edges" with from, to, ports, status, sec
 reason and clients, which are those that "any workload" stands for. Fields are added, and
 never change their meaning.
 
-The exit code says nothing of conflicts: for that there is check.`,
+The exit code says nothing of conflicts: for that there is check. It is 3 where a
+document cannot be read.`,
 		Example: `  # Who may use whom?
   trellis mtls graph -f examples/bookinfo
 
@@ -98,27 +99,43 @@ func (o *graphOptions) run(cmd *cobra.Command, s *streams.Streams) error {
 	if !slices.Contains(graphFormats, o.Output) {
 		return fmt.Errorf("reading -o: %q is none of %s", o.Output, strings.Join(graphFormats, ", "))
 	}
-	_, err := asked(cmd, s, &o.Options, o.Output, func(m *mesh.Mesh) (*GraphView, error) { return o.look(m), nil }, func(v *GraphView, w io.Writer) error {
-		switch o.Output {
-		case "svg":
-			return o.picture(v).SVG(w)
-		case "dot":
-			return o.picture(v).DOT(w)
-		}
-		return o.text(w, v, s.OutColour)
+	return asked(cmd, s, &o.Options, o.look, answer[*GraphView]{
+		format: o.Output,
+		text: func(v *GraphView, w io.Writer) error {
+			switch o.Output {
+			case "svg":
+				return o.picture(v).SVG(w)
+			case "dot":
+				return o.picture(v).DOT(w)
+			}
+			return o.text(w, v, s.OutColour)
+		},
+		verdict: func(*GraphView) error { return nil },
 	})
-	return err
 }
 
-func (o *graphOptions) look(m *mesh.Mesh) *GraphView {
+func (o *graphOptions) look(m *mesh.Mesh) (*GraphView, error) {
 	policies, known := m.Policies()
-	view := &GraphView{Notes: m.Refused(), Source: m.From}
+	c := mtls.New(m.World, policies)
+	if err := o.named(c); err != nil {
+		return nil, err
+	}
+	view := &GraphView{Notes: m.Missing(), Source: m.From}
 	if !known {
 		view.Notes = append(view.Notes, mesh.PoliciesUnknown)
 	}
-	found, notes := graph.Of(mtls.New(m.World, policies), o.wanted)
+	found, notes := graph.Of(c, o.wanted)
 	view.Graph, view.Notes = found, append(view.Notes, notes...)
-	return view
+	return view, nil
+}
+
+// named refuses namespaces in which there is nothing: most of them are misspelt.
+func (o *graphOptions) named(c *mtls.Checker) error {
+	if _, err := clientsIn(c, o.wanted.ClientNamespace); err != nil {
+		return err
+	}
+	_, err := targetsIn(c, o.wanted.Namespace)
+	return err
 }
 
 func (o *graphOptions) text(w io.Writer, v *GraphView, colour bool) error {

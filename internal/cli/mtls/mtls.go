@@ -34,19 +34,28 @@ by endpoint.`,
 	return cmd
 }
 
+// answer is how the answer to a question is shown, and what it comes to.
+type answer[V any] struct {
+	format  string
+	text    func(V, io.Writer) error
+	verdict func(V) error
+}
+
 // asked opens what a question is about, asks it and writes the answer.
-func asked[V any](cmd *cobra.Command, s *streams.Streams, o *live.Options, format string, ask func(*mesh.Mesh) (V, error), text func(V, io.Writer) error) (V, error) {
-	var view V
+func asked[V any](cmd *cobra.Command, s *streams.Streams, o *live.Options, ask func(*mesh.Mesh) (V, error), a answer[V]) error {
 	m, err := o.Open(cmd.Context(), s, time.Now())
 	if err != nil {
-		return view, err
+		return err
 	}
-	view, err = ask(m)
+	view, err := ask(m)
 	complaint := m.Complain(s.Err, s.ErrColour, mesh.Doubt{})
 	if err := errors.Join(err, complaint, m.Close()); err != nil {
-		return view, err
+		return err
 	}
-	return view, output.Write(s.Out, format, view, func(w io.Writer) error { return text(view, w) })
+	if err := output.Write(s.Out, a.format, view, func(w io.Writer) error { return a.text(view, w) }); err != nil {
+		return err
+	}
+	return m.Verdict(a.verdict(view))
 }
 
 // changeable makes sure that changes can be tried: istiod knows nothing of one that

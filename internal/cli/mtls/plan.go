@@ -62,11 +62,17 @@ func (s *PlannedStage) blocked() bool { return len(s.Blocks) > 0 || len(s.Refusa
 type PlanView struct {
 	// Stages are those that are not done, in the order in which they are to be taken.
 	Stages []PlannedStage `json:"stages"`
-	Notes  []string       `json:"notes,omitempty"`
+	// Unstaged are services that no stage is about, done or not: none of their workloads
+	// has a sidecar.
+	Unstaged []string `json:"unstaged,omitempty"`
+	Notes    []string `json:"notes,omitempty"`
 	// Seen is of what time traffic was seen, and where; empty: nobody looked.
 	Seen string `json:"seen,omitempty"`
 	// Source is where the configuration of the proxies came from; empty: from files.
 	Source string `json:"source,omitempty"`
+
+	// staged: there are stages, if only such as are done.
+	staged bool
 }
 
 func newPlan(s *streams.Streams) *cobra.Command {
@@ -88,7 +94,11 @@ for one workload the older one counts.
 
 Stages are in order: callers come before those that they call, as far as that was seen,
 and otherwise those come first that the fewest clients could call. What blocks a stage
-does not change the order. The exit code is 2 where a stage is blocked.
+does not change the order. The exit code is 2 where a stage is blocked,
+and otherwise 3 where a document cannot be read.
+
+TODAY is what the workloads take, and CLIENTS how many clients get on today and would
+after the stage, too. A service of which no workload has a sidecar has no stage.
 
 With --log or --prometheus, what was seen of traffic counts: a client that sent plaintext
 blocks, and one without a proxy that was not seen to call is only named (could).`,
@@ -123,11 +133,12 @@ func (o *planOptions) run(cmd *cobra.Command, s *streams.Streams, namespaces []s
 	if err := output.CheckFormat(o.Output); err != nil {
 		return err
 	}
+	o.SinceGiven = cmd.Flags().Changed("since")
 	if err := o.check(namespaces); err != nil {
 		return err
 	}
 	changeable(&o.Options)
-	view, err := asked(cmd, s, &o.Options, o.Output, func(m *mesh.Mesh) (*PlanView, error) {
+	return asked(cmd, s, &o.Options, func(m *mesh.Mesh) (*PlanView, error) {
 		scope, err := o.scope(cmd.Context(), m, namespaces)
 		if err != nil {
 			return nil, err
@@ -142,11 +153,15 @@ func (o *planOptions) run(cmd *cobra.Command, s *streams.Streams, namespaces []s
 		}
 		view.Seen = when
 		return view, nil
-	}, func(v *PlanView, w io.Writer) error { return v.text(w, s.OutColour) })
-	if err != nil {
-		return err
-	}
-	if slices.ContainsFunc(view.Stages, func(s PlannedStage) bool { return s.blocked() }) {
+	}, answer[*PlanView]{
+		format:  o.Output,
+		text:    func(v *PlanView, w io.Writer) error { return v.text(w, s.OutColour) },
+		verdict: (*PlanView).verdict,
+	})
+}
+
+func (v *PlanView) verdict() error {
+	if slices.ContainsFunc(v.Stages, func(s PlannedStage) bool { return s.blocked() }) {
 		return exit.ErrFindings
 	}
 	return nil
@@ -172,8 +187,9 @@ func plan(ctx context.Context, m *mesh.Mesh, scope rollout.Scope, seen *traffic.
 	}
 	checker := mtls.New(m.World, rules)
 	stages := rollout.Stages(rollout.Mesh{World: m.World, Checker: checker, Policies: rules, Owner: world.MadeFor}, scope)
+	view = &PlanView{Stages: []PlannedStage{}, Unstaged: unstaged(checker, scope, stages), Notes: m.Missing(), Source: m.From}
+	view.staged = len(stages) > 0
 	stages = slices.DeleteFunc(stages, func(s rollout.Stage) bool { return s.Done() })
-	view = &PlanView{Stages: []PlannedStage{}, Notes: m.Refused(), Source: m.From}
 	if seen != nil && seen.Lost > 0 {
 		view.Notes = append(view.Notes, fmt.Sprintf("of what was seen of traffic %d could not be read or placed: clients may be missing", seen.Lost))
 	}
@@ -196,6 +212,24 @@ func plan(ctx context.Context, m *mesh.Mesh, scope rollout.Scope, seen *traffic.
 		view.Stages = append(view.Stages, one)
 	}
 	return view, nil
+}
+
+// unstaged are the services of a scope that no stage is about.
+func unstaged(c *mtls.Checker, scope rollout.Scope, stages []rollout.Stage) []string {
+	about := map[string]bool{}
+	for _, s := range stages {
+		for _, name := range s.Services {
+			about[name] = true
+		}
+	}
+	var out []string
+	for _, t := range c.Targets() {
+		name := t.Service.Name.Namespace + "/" + t.Service.Name.Name
+		if !t.Service.External && scope.In(t.Service.Name.Namespace) && !about[name] {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 func objects(policies []*securityv1.PeerAuthentication) []client.Object {
@@ -243,9 +277,12 @@ func (v *PlanView) text(w io.Writer, colour bool) error {
 		rows = append(rows, row)
 	}
 	if len(rows) == 0 {
-		b.WriteString("everything takes mutual TLS only\n")
+		b.WriteString(v.nothing() + "\n")
 	} else if err := output.Table(&b, []string{"STAGE", "WORKLOADS", "TODAY", "CLIENTS", "BLOCKED BY", "CHANGE"}, rows, colour); err != nil {
 		return err
+	}
+	if len(v.Unstaged) > 0 {
+		b.WriteString("no stage: " + output.Short(separated(v.Unstaged, unstagedShown), unstagedShown) + " (no workload with a sidecar)\n")
 	}
 	output.Notes(&b, v.Notes)
 	if v.Seen != "" {
@@ -274,14 +311,31 @@ func (s *PlannedStage) blocks() string {
 			out = append(out, name)
 		}
 	}
-	for i := range out[:max(0, min(len(out), shown)-1)] {
-		out[i] += ","
-	}
-	return output.Short(out, shown)
+	return output.Short(separated(out, shown), shown)
 }
 
-// shown is how many of them there are in a line.
-const shown = 3
+// How many of them there are in a line.
+const shown, unstagedShown = 3, 8
+
+// separated are names with commas between them, as far as a line has them.
+func separated(names []string, most int) []string {
+	out := slices.Clone(names)
+	for i := range out[:max(0, min(len(out), most)-1)] {
+		out[i] += ","
+	}
+	return out
+}
+
+// nothing says why there is no stage to take.
+func (v *PlanView) nothing() string {
+	switch {
+	case !v.staged:
+		return "there is nothing to plan: no workload with a sidecar is known here"
+	case len(v.Unstaged) > 0:
+		return "every workload with a sidecar takes mutual TLS only"
+	}
+	return "everything takes mutual TLS only"
+}
 
 // written is an object as it is to be applied: its name, what people said of it, and what
 // it says. The rest is the cluster's.

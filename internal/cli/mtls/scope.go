@@ -60,7 +60,7 @@ func (o *planOptions) ofRollout(ctx context.Context, m *mesh.Mesh) (rollout.Scop
 	}
 	chosen, missing, err := rollout.Chosen(found.Spec.Namespaces, there)
 	if err == nil && len(missing) > 0 {
-		err = fmt.Errorf("there is no namespace %s", strings.Join(missing, ", "))
+		err = fmt.Errorf("there is no namespace %s: correct spec.namespaces.names, or give the objects of that namespace, too", strings.Join(missing, ", "))
 	}
 	if err != nil {
 		return rollout.Scope{}, fmt.Errorf("reading MutualTLSRollout %s: %w", o.Rollout, err)
@@ -77,7 +77,7 @@ func (o *planOptions) find(ctx context.Context, m *mesh.Mesh) (*v1alpha1.MutualT
 		}
 	}
 	if !o.Running() {
-		return nil, fmt.Errorf("reading --rollout: there is no MutualTLSRollout %s in the files", o.Rollout)
+		return nil, fmt.Errorf("reading --rollout: there is no MutualTLSRollout %s without errors in the files", o.Rollout)
 	}
 	c, err := o.Cluster.Connect()
 	if err != nil {

@@ -34,6 +34,8 @@ type seenOptions struct {
 	Logs       []string
 	Prometheus string
 	Since      time.Duration
+	// SinceGiven: somebody said so.
+	SinceGiven bool
 }
 
 func (o *seenOptions) addFlags(flags *pflag.FlagSet) {
@@ -48,6 +50,8 @@ func (o *seenOptions) check(files []string) error {
 		return errors.New("choosing where traffic was seen: it is --log or --prometheus, and not both")
 	case slices.Contains(o.Logs, document.Stdin) && slices.Contains(files, document.Stdin):
 		return errors.New("reading standard input: it is either a log (--log -) or documents (-f -)")
+	case o.SinceGiven && o.Prometheus == "":
+		return errors.New("reading --since: it says how far back --prometheus looks; give that too, or leave it out: of --log all lines count")
 	case o.Since < time.Minute || o.Since > sighting.Keep:
 		return fmt.Errorf("reading --since: it is between %s and %s", time.Minute, sighting.Keep)
 	}
@@ -85,6 +89,9 @@ func readSeen(m *mesh.Mesh, files []string, stdin io.Reader, now time.Time) (*tr
 			return nil, "", fmt.Errorf("reading a log: %w", err)
 		}
 	}
+	if log.Entries() == 0 {
+		return nil, "", errors.New("reading logs: there is no line of an access log in them; they are those of the container istio-proxy, in Istio's text format, its JSON or OpenTelemetry's, and proxies write none without accessLogFile in Istio's mesh configuration, or a Telemetry")
+	}
 	first, last := now, time.Time{}
 	for e := range log.All() {
 		if !e.Start.IsZero() {
@@ -113,7 +120,7 @@ func readSeen(m *mesh.Mesh, files []string, stdin io.Reader, now time.Time) (*tr
 	}
 	tally.Lose(log.UnreadCount+log.Beyond, last)
 	out := tally.Seen(first, last)
-	return &out, fmt.Sprintf("%d of %d lines of logs, from %s to %s", counted, log.Entries(), clockTime(first), clockTime(last)), nil
+	return &out, fmt.Sprintf("in logs from %s to %s: %d of %d lines say who called whom", clockTime(first), clockTime(last), counted, log.Entries()), nil
 }
 
 func earlier(a, b time.Time) time.Time {

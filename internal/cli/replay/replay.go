@@ -153,7 +153,7 @@ func (o *Options) run(ctx context.Context, s *streams.Streams, options replay.Op
 	case found.Unknown > 0 || found.Depends > 0 || found.UnreadCount > 0:
 		return exit.ErrUnknown
 	}
-	return nil
+	return m.Verdict(nil)
 }
 
 // follow reads a log line by line. Lines of several logs are counted on.

@@ -63,12 +63,12 @@ A rule that another one backs up is shadowed too: that is not always a mistake.`
 			complaint := m.Complain(s.Err, s.ErrColour, mesh.Doubt{})
 			m.Prepare(cmd.Context())
 			answer := m.Unused()
-			answer.Notes = append(answer.Notes, m.Refused()...)
+			answer.Notes = append(answer.Notes, m.Missing()...)
 			view := &View{answer, m.From}
 			if err := errors.Join(complaint, m.Close()); err != nil {
 				return err
 			}
-			return output.Write(s.Out, o.Output, view, func(w io.Writer) error { return text(w, view) })
+			return m.Verdict(output.Write(s.Out, o.Output, view, func(w io.Writer) error { return text(w, view) }))
 		},
 	}
 	o.AddFlags(cmd)

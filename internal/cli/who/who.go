@@ -100,9 +100,9 @@ func (o *Options) run(cmd *cobra.Command, s *streams.Streams, args []string) err
 	if err != nil {
 		return err
 	}
-	answer.Notes = append(answer.Notes, m.Refused()...)
+	answer.Notes = append(answer.Notes, m.Missing()...)
 	view := &View{answer, m.From}
-	return output.Write(s.Out, o.Output, view, func(w io.Writer) error { return o.text(w, view, s.OutColour) })
+	return m.Verdict(output.Write(s.Out, o.Output, view, func(w io.Writer) error { return o.text(w, view, s.OutColour) }))
 }
 
 func target(args []string) (ask.Target, error) {

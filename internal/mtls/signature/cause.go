@@ -143,7 +143,7 @@ var causes = map[Cause]told{
 	FaultInjected: {false, "a route told the proxy to fail this request",
 		"take the fault out of the VirtualService if no test is under way"},
 	AuthorizationDenied: {false, "an AuthorizationPolicy refused the request",
-		"ask which rule it was and what it demands: trellis can --explain"},
+		"ask which rule it was and what it demands: trellis explain, with the line"},
 	TokenRefused:          {false, "the token of the request is not good", "let the client get a token of an issuer and audience that a RequestAuthentication names, and renew it in time"},
 	ExternalAuthorization: {false, "the external authorization service that a CUSTOM policy asks refused it or could not be asked", "look into the log of that service"},
 	ClientGone:            {false, "the client did not wait for the answer", "see why the client gave up: a timeout of its own, mostly"},

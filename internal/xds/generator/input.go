@@ -95,7 +95,7 @@ func gather(in Input) (*gathered, error) {
 	for _, object := range in.Objects {
 		typed, err := g.typed(object)
 		if err != nil {
-			return nil, fmt.Errorf("reading %T %s/%s for Istio's generator: %w", object, object.GetNamespace(), object.GetName(), err)
+			return nil, fmt.Errorf("reading %s %s/%s for Istio's generator: %w; trellis check says where it is", cmp.Or(object.GetObjectKind().GroupVersionKind().Kind, fmt.Sprintf("%T", object)), object.GetNamespace(), object.GetName(), err)
 		}
 		if typed != nil {
 			objects = append(objects, typed)
