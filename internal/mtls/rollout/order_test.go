@@ -91,6 +91,7 @@ func TestAClientWithoutAProxyBlocksOnlyWhereNobodyLookedOrPlaintextOfItWasSeen(t
 		{"it was not seen", s, of("s/b", "s/a", 0), "Conflict s/b", "old/job"},
 		{"plaintext of it was seen", s, of("old/job", "s/a", 3), "PlaintextSeen old/job, Conflict s/b", ""},
 		{"nobody looked at the workloads", s, of("old/job", "s/c", 3), "Conflict old/job, Conflict s/b", ""},
+		{"nothing was seen but by a client's proxy", s, sentOnly, "Conflict old/job, Conflict s/b", ""},
 		{"it was seen without plaintext", s, of("old/job", "s/a", 0), "Conflict s/b", "old/job"},
 		{"plaintext of an address that is nobody's", s, of("10.0.0.9", "s/a", 1), "PlaintextSeen 10.0.0.9, Conflict s/b", "old/job"},
 		{"a stage that is done", &strict, of("old/job", "s/a", 3), "", ""},
