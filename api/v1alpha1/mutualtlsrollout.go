@@ -103,8 +103,8 @@ type RolloutObservation struct {
 	// +required
 	Source ObservationSource `json:"source"`
 	// Window is how long no plaintext may have been seen at a workload before its stage
-	// is made. It begins when looking begins, and anew after an interruption of more
-	// than a minute, or than a quarter of the window where that is less. Clients that
+	// is made. It begins when looking begins, not before the rollout was made, and anew
+	// after an interruption of more than a minute, or than a quarter of the window where that is less. Clients that
 	// call less often than this are not seen.
 	//
 	// +required

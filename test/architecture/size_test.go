@@ -19,6 +19,13 @@ const (
 	maxPackageLines  = 2500
 )
 
+// roomier are packages with more lines, and why.
+var roomier = map[string]int{
+	// All kinds of one version are one package, by the convention of Kubernetes and of
+	// what generates code from them; two thirds are the texts of the API reference.
+	"api/v1alpha1": 5000,
+}
+
 func TestFunctionsStayShort(t *testing.T) {
 	report(t, longFunctions(measured(tree(t))))
 }
@@ -107,8 +114,8 @@ func largePackages(sources []*source) []violation {
 	}
 	var found []violation
 	for _, dir := range slices.Sorted(maps.Keys(sizes)) {
-		if sizes[dir] > maxPackageLines {
-			found = append(found, violation{dir, fmt.Sprintf("package of %d lines, the limit is %d", sizes[dir], maxPackageLines)})
+		if limit := max(maxPackageLines, roomier[dir]); sizes[dir] > limit {
+			found = append(found, violation{dir, fmt.Sprintf("package of %d lines, the limit is %d", sizes[dir], limit)})
 		}
 	}
 	return found

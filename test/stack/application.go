@@ -23,6 +23,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/trellis-mesh/trellis/test/stack/redirect"
+
+	"github.com/trellis-mesh/trellis/test/stack/loopback"
 )
 
 // ApplicationOptions describe a workload of one pod. Its namespace must exist.
@@ -119,7 +121,7 @@ func (o ApplicationOptions) interception() string {
 }
 
 func (s *Stack) startApplication(ctx context.Context, options ApplicationOptions) (*Application, error) {
-	address, err := s.network.nextAddress()
+	address, err := s.network.NextAddress()
 	if err != nil {
 		return nil, err
 	}
@@ -131,8 +133,8 @@ func (s *Stack) startApplication(ctx context.Context, options ApplicationOptions
 	if err != nil {
 		return nil, err
 	}
-	a.egress = outgoing(address)
-	if a.proxy, err = s.network.portOn(a.egress, 15080); err != nil {
+	a.egress = loopback.Outgoing(address)
+	if a.proxy, err = s.network.PortOn(a.egress, 15080); err != nil {
 		return nil, err
 	}
 	pod := &corev1.Pod{
@@ -179,14 +181,14 @@ func (s *Stack) startApplication(ctx context.Context, options ApplicationOptions
 func (s *Stack) serve(a *Application, options ApplicationOptions) ([]*networkingapi.IstioIngressListener, error) {
 	var ingress []*networkingapi.IstioIngressListener
 	for _, port := range options.Ports {
-		target, err := s.network.portOn(a.Address, port.Port)
+		target, err := s.network.PortOn(a.Address, port.Port)
 		if err != nil {
 			return nil, err
 		}
 		a.ports[port.Name] = target
 		listen := "127.0.0.1:0"
 		if options.NoSidecar {
-			listen = endpoint(a.Address, target)
+			listen = loopback.Endpoint(a.Address, target)
 		}
 		listener, err := net.Listen("tcp4", listen)
 		if err != nil {
@@ -280,7 +282,9 @@ func (a *Application) Host(port int) string {
 // PortAddress returns host:port of the pod behind a port of the Service, where
 // the sidecar listens, or the handler itself without one. A plain connection to
 // it is a call from outside the mesh.
-func (a *Application) PortAddress(name string) string { return endpoint(a.Address, a.ports[name]) }
+func (a *Application) PortAddress(name string) string {
+	return loopback.Endpoint(a.Address, a.ports[name])
+}
 
 // Identity returns the SPIFFE identity of the workload without its scheme, as
 // policies write it.
@@ -293,14 +297,16 @@ func (a *Application) Identity() string {
 // is the only one on its port. Programs outside this process may use it too.
 func (a *Application) EgressAddress(port int) string {
 	if port < 1024 {
-		return endpoint(a.egress, a.proxy)
+		return loopback.Endpoint(a.egress, a.proxy)
 	}
-	return endpoint(a.egress, port)
+	return loopback.Endpoint(a.egress, port)
 }
 
 // RedirectAddress returns host:port where the sidecar of an application that is
 // Redirected takes connections.
-func (a *Application) RedirectAddress() string { return endpoint(a.Address, redirect.OutboundPort) }
+func (a *Application) RedirectAddress() string {
+	return loopback.Endpoint(a.Address, redirect.OutboundPort)
+}
 
 // Do sends a request as the application does, through its sidecar and so with
 // its identity. r.Host is the Host of another application.

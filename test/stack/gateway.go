@@ -17,6 +17,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/trellis-mesh/trellis/test/stack/loopback"
 )
 
 // GatewayOptions describe an ingress gateway. Its namespace must exist.
@@ -57,18 +59,18 @@ func (s *Stack) Gateway(ctx context.Context, options GatewayOptions) (*Gateway, 
 }
 
 func (s *Stack) startGateway(ctx context.Context, options GatewayOptions) (*Gateway, error) {
-	address, err := s.network.nextAddress()
+	address, err := s.network.NextAddress()
 	if err != nil {
 		return nil, err
 	}
 	g := &Gateway{}
-	if g.HTTPSPort, err = s.network.freePort(); err != nil {
+	if g.HTTPSPort, err = s.network.FreePort(); err != nil {
 		return nil, err
 	}
-	if g.HTTPPort, err = s.network.freePort(); err != nil {
+	if g.HTTPPort, err = s.network.FreePort(); err != nil {
 		return nil, err
 	}
-	g.HTTPSAddress, g.HTTPAddress = endpoint(address, g.HTTPSPort), endpoint(address, g.HTTPPort)
+	g.HTTPSAddress, g.HTTPAddress = loopback.Endpoint(address, g.HTTPSPort), loopback.Endpoint(address, g.HTTPPort)
 	if err := s.allowSecrets(ctx, options.Namespace, options.ServiceAccount); err != nil {
 		return nil, err
 	}

@@ -18,6 +18,8 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
+
+	"github.com/trellis-mesh/trellis/test/stack/loopback"
 )
 
 // Issuer is an identity provider with one ES256 key. It serves its keys at
@@ -69,15 +71,15 @@ func (s *Stack) Issuer(url string) (*Issuer, error) {
 	if err != nil {
 		return nil, err
 	}
-	address, err := s.network.nextAddress()
+	address, err := s.network.NextAddress()
 	if err != nil {
 		return nil, err
 	}
-	port, err := s.network.portOn(address, 8080)
+	port, err := s.network.PortOn(address, 8080)
 	if err != nil {
 		return nil, err
 	}
-	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp4", endpoint(address, port))
+	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp4", loopback.Endpoint(address, port))
 	if err != nil {
 		return nil, fmt.Errorf("listening for %s: %w", url, err)
 	}

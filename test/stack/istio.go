@@ -20,6 +20,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
+
+	"github.com/trellis-mesh/trellis/test/stack/loopback"
 )
 
 const (
@@ -120,7 +122,7 @@ func (s *Stack) addReplica(d *Istiod) {
 }
 
 func (s *Stack) newIstiod(replica int) (*Istiod, error) {
-	d := &Istiod{Name: fmt.Sprintf("istiod-%d", replica), Address: s.network.address(istiodHost + replica)}
+	d := &Istiod{Name: fmt.Sprintf("istiod-%d", replica), Address: s.network.Address(istiodHost + replica)}
 	for _, port := range []struct {
 		preferred int
 		chosen    *int
@@ -129,7 +131,7 @@ func (s *Stack) newIstiod(replica int) (*Istiod, error) {
 		{15014, &d.MonitoringPort}, {8080, &d.HTTPPort},
 	} {
 		var err error
-		if *port.chosen, err = s.network.portOn(d.Address, port.preferred); err != nil {
+		if *port.chosen, err = s.network.PortOn(d.Address, port.preferred); err != nil {
 			return nil, err
 		}
 	}
@@ -144,7 +146,7 @@ func (s *Stack) meshConfig(first *Istiod) ([]byte, error) {
 		"accessLogFile":     accessLogName,
 		"accessLogEncoding": "JSON",
 		"accessLogFormat":   accessLogFormat,
-		"defaultConfig":     map[string]any{"discoveryAddress": endpoint(first.Address, first.SecurePort)},
+		"defaultConfig":     map[string]any{"discoveryAddress": loopback.Endpoint(first.Address, first.SecurePort)},
 	}
 	maps.Copy(mesh, s.options.MeshConfig)
 	text, err := yaml.Marshal(mesh)
@@ -178,7 +180,7 @@ func istiodService(first *Istiod) *corev1.Service {
 // installation does. istiod adds its CA and turns Ignore into Fail when it is
 // ready to answer.
 func validator(first *Istiod) *admissionv1.ValidatingWebhookConfiguration {
-	url := "https://" + endpoint(first.Address, first.WebhookPort) + "/validate"
+	url := "https://" + loopback.Endpoint(first.Address, first.WebhookPort) + "/validate"
 	ignore, none := admissionv1.Ignore, admissionv1.SideEffectClassNone
 	return &admissionv1.ValidatingWebhookConfiguration{
 		ObjectMeta: metav1.ObjectMeta{
@@ -282,16 +284,16 @@ func (s *Stack) runIstiod(ctx context.Context, d *Istiod) error {
 		env: append(environment, s.options.IstiodEnvironment...),
 		args: []string{
 			"discovery", "--kubeconfig", s.Kubeconfig(), "--clusterID", clusterID,
-			"--httpAddr", endpoint(d.Address, d.HTTPPort), "--httpsAddr", endpoint(d.Address, d.WebhookPort),
-			"--grpcAddr", endpoint(d.Address, d.XDSPort), "--secureGRPCAddr", endpoint(d.Address, d.SecurePort),
-			"--monitoringAddr", endpoint(d.Address, d.MonitoringPort),
+			"--httpAddr", loopback.Endpoint(d.Address, d.HTTPPort), "--httpsAddr", loopback.Endpoint(d.Address, d.WebhookPort),
+			"--grpcAddr", loopback.Endpoint(d.Address, d.XDSPort), "--secureGRPCAddr", loopback.Endpoint(d.Address, d.SecurePort),
+			"--monitoringAddr", loopback.Endpoint(d.Address, d.MonitoringPort),
 			"--ctrlz_port", "0", // any; the default is the same for every istiod on the machine
 		},
 	})
 	if err != nil {
 		return err
 	}
-	return d.proc.ready(ctx, httpCheck("http://"+endpoint(d.Address, d.HTTPPort)+"/ready"))
+	return d.proc.ready(ctx, httpCheck("http://"+loopback.Endpoint(d.Address, d.HTTPPort)+"/ready"))
 }
 
 // awaitValidation waits until istiod has made its webhook mandatory; before

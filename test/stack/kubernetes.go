@@ -29,6 +29,8 @@ import (
 	telemetryv1 "istio.io/client-go/pkg/apis/telemetry/v1"
 
 	"github.com/trellis-mesh/trellis/test/stack/pki"
+
+	"github.com/trellis-mesh/trellis/test/stack/loopback"
 )
 
 const (
@@ -75,16 +77,16 @@ func (s *Stack) startKubernetes(ctx context.Context) error {
 const collectLess = "GOGC=400"
 
 func (s *Stack) startEtcd() (*process, string, error) {
-	address := s.network.address(etcdHost)
-	clientPort, err := s.network.portOn(address, 2379)
+	address := s.network.Address(etcdHost)
+	clientPort, err := s.network.PortOn(address, 2379)
 	if err != nil {
 		return nil, "", err
 	}
-	peerPort, err := s.network.portOn(address, 2380)
+	peerPort, err := s.network.PortOn(address, 2380)
 	if err != nil {
 		return nil, "", err
 	}
-	clients, peers := "http://"+endpoint(address, clientPort), "http://"+endpoint(address, peerPort)
+	clients, peers := "http://"+loopback.Endpoint(address, clientPort), "http://"+loopback.Endpoint(address, peerPort)
 	proc, err := s.processes.run(command{
 		name: "etcd", path: s.cache.binary("etcd"), dir: s.dir, env: []string{collectLess},
 		args: []string{
@@ -100,12 +102,12 @@ func (s *Stack) startEtcd() (*process, string, error) {
 // writeAPIServerFiles writes the serving certificate, the service account key,
 // the token file and the kubeconfig.
 func (s *Stack) writeAPIServerFiles() error {
-	address := s.network.address(apiServerHost)
-	port, err := s.network.portOn(address, 6443)
+	address := s.network.Address(apiServerHost)
+	port, err := s.network.PortOn(address, 6443)
 	if err != nil {
 		return err
 	}
-	s.apiServer = endpoint(address, port)
+	s.apiServer = loopback.Endpoint(address, port)
 	if s.authority, err = pki.NewAuthority("trellis local stack"); err != nil {
 		return err
 	}

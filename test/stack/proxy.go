@@ -15,6 +15,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/trellis-mesh/trellis/test/stack/loopback"
 )
 
 // accessLogName is relative: each Envoy opens it in its own directory.
@@ -75,12 +77,12 @@ func (s *Stack) runProxy(ctx context.Context, spec proxySpec) (*Proxy, error) {
 	}
 	var ports [4]int
 	for i := range ports {
-		if ports[i], err = s.network.freePort(); err != nil {
+		if ports[i], err = s.network.FreePort(); err != nil {
 			return nil, err
 		}
 	}
 	admin, status, envoyStatus, prometheus := ports[0], ports[1], ports[2], ports[3]
-	xds := endpoint(discovery.Address, discovery.SecurePort)
+	xds := loopback.Endpoint(discovery.Address, discovery.SecurePort)
 	environment, err := s.proxyEnvironment(spec, xds, admin, status)
 	if err != nil {
 		return nil, err
@@ -99,11 +101,11 @@ func (s *Stack) runProxy(ctx context.Context, spec proxySpec) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := proc.ready(ctx, httpCheck("http://"+endpoint("127.0.0.1", status)+"/healthz/ready")); err != nil {
+	if err := proc.ready(ctx, httpCheck("http://"+loopback.Endpoint("127.0.0.1", status)+"/healthz/ready")); err != nil {
 		return nil, err
 	}
 	return &Proxy{
-		Address: spec.address, AdminAddress: endpoint("127.0.0.1", admin),
+		Address: spec.address, AdminAddress: loopback.Endpoint("127.0.0.1", admin),
 		AccessLog: filepath.Join(dir, accessLogName), proc: proc,
 	}, nil
 }

@@ -18,6 +18,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/trellis-mesh/trellis/test/stack/pki"
+
+	"github.com/trellis-mesh/trellis/test/stack/loopback"
 )
 
 // Options describe a stack. The zero value is a cluster with one istiod.
@@ -50,7 +52,7 @@ type Stack struct {
 	dir       string
 	ownDir    bool
 	cache     cache
-	network   *network
+	network   *loopback.Network
 	processes *processes
 	authority *pki.Authority // of the API server's certificate
 
@@ -112,7 +114,7 @@ func (s *Stack) prepare() error {
 	if err := os.MkdirAll(s.Logs(), 0o755); err != nil {
 		return fmt.Errorf("making the log directory: %w", err)
 	}
-	if s.network, err = leaseNetwork(); err != nil {
+	if s.network, err = loopback.Lease(); err != nil {
 		return err
 	}
 	s.processes = newProcesses(s.Logs())
@@ -170,7 +172,7 @@ func (s *Stack) Stop() {
 			_ = closer.Close()
 		}
 		s.processes.stop()
-		s.network.release()
+		s.network.Release()
 		if remove {
 			_ = os.RemoveAll(s.dir)
 		}

@@ -51,7 +51,8 @@ func (n *round) quietSince(s *v1alpha1.RolloutStage) (time.Time, bool) {
 	if n.status.Observation == nil {
 		return time.Time{}, false
 	}
-	since := n.status.Observation.From.Time
+	// Proxies may be as new as the rollout, while the mesh has been looked at for long.
+	since := later(n.status.Observation.From.Time, n.Rollout.CreationTimestamp.Time)
 	for _, begun := range []*metav1.Time{s.SteppedBackAt, s.ListedAt} {
 		if begun != nil {
 			since = later(since, begun.Time)

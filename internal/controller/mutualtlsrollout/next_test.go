@@ -649,6 +649,17 @@ func TestTheWindowIsThatOfWhoLooksWhoseClockMayBeBehind(t *testing.T) {
 	s.is(v1alpha1.RolloutSteppedBack, "a SteppedBack", "legacy/job")
 }
 
+func TestTheWindowBeginsWhenTheRolloutWasMade(t *testing.T) {
+	s := newScene(t, "a")
+	s.rollout.CreationTimestamp = metav1.NewTime(start)
+	s.round()
+	s.is(v1alpha1.RolloutWaiting, "a Pending", "shop/a: no plaintext was seen since 2026-03-04T05:00:00Z")
+	s.pass(window - time.Second)
+	s.has()
+	s.pass(2 * time.Second)
+	s.has("a")
+}
+
 func TestAStageThatAppearsLaterIsLookedAtForAWindowOfItsOwn(t *testing.T) {
 	for name, appears := range map[string]func(*scene, []verdict.Stage){
 		"with its proxies": func(s *scene, all []verdict.Stage) { s.forecast.Stages = all },

@@ -17,7 +17,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/server/pace"
 )
 
-// Times are those of the bubble, in which sleeping takes none.
+// Times are those of the bubble, in which waiting takes none.
 func TestWorkFollowsChanges(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -53,7 +53,7 @@ func TestWorkFollowsChanges(t *testing.T) {
 				}
 				w := &pace.Worker{Changed: changed, Clock: clock.RealClock{}, Turn: &sync.Mutex{}, Do: func(context.Context) (bool, error) {
 					note("work")
-					time.Sleep(c.takes)
+					<-time.After(c.takes)
 					if c.fails--; c.fails >= 0 {
 						return true, errors.New("it failed")
 					}
@@ -64,7 +64,7 @@ func TestWorkFollowsChanges(t *testing.T) {
 				}
 				go func() {
 					for _, after := range c.changes {
-						time.Sleep(after)
+						<-time.After(after)
 						select {
 						case changed <- struct{}{}:
 						default:
