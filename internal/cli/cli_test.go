@@ -165,7 +165,7 @@ func TestExitCodesAndMessagesOfWrongUse(t *testing.T) {
 		{"a format that does not exist", clean, []string{"check", "-f", "-", "-o", "xml"}, 1, "", "error: reading -o: \"xml\" is none of text, json, sarif, junit\n"},
 		{"a flag that does not exist", "", []string{"check", "--fil", "x"}, 1, "", "error: unknown flag: --fil\nSee 'trellis check --help'.\n"},
 		{"a command that does not exist", "", []string{"chek"}, 1, "", "error: unknown command \"chek\" for \"trellis\"\n\nDid you mean this?\n\tcheck\n"},
-		{"an argument where none is taken", clean, []string{"check", "x"}, 1, "", "error: unknown command \"x\" for \"trellis check\"\n"},
+		{"an argument where none is taken", clean, []string{"check", "x"}, 1, "", "error: unknown command \"x\" for \"trellis check\"; it is: trellis check -f PATH... [flags]\nSee 'trellis check --help'.\n"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

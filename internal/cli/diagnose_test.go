@@ -37,8 +37,8 @@ func TestWhatIsNoLogIsNamedAndIsNoVerdict(t *testing.T) {
 		code        int
 		says        string
 	}{
-		{"nothing at all", "", nil, 3, "requests and connections: 0"},
-		{"blank lines", "\n\n \n", []string{"-"}, 3, "requests and connections: 0"},
+		{"nothing at all", "", nil, 3, "there is no line of an access log"},
+		{"blank lines", "\n\n \n", []string{"-"}, 3, "there is no line of an access log"},
 		{"binary", "", []string{binary}, 3, "binary.log:1 cannot be read"},
 		{"a line that was cut", brokenLine[:150], nil, 3, "was cut"},
 		{"a line without an end", strings.Repeat("x", accesslog.MaxBatch+10), nil, 3, "stdin:1 cannot be read: it is longer"},

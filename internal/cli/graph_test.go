@@ -18,7 +18,7 @@ func graphs() [][]string {
 	const answers = "internal/cli/testdata/answers/"
 	shop := []string{"-f", answers + "mesh", "-f", answers + "a-graph-of-who-may-use-which-service/in.yaml"}
 	return [][]string{
-		{"-f", bookinfo}, {"-f", bookinfo, "--all"}, shop, append(shop, "--all"), append(shop, "--conflicts"), append(shop, "-n", "nowhere"),
+		{"-f", bookinfo}, {"-f", bookinfo, "--all"}, shop, append(shop, "--all"), append(shop, "--conflicts"), {"-f", bookinfo, "--conflicts"},
 		{"-f", answers + "mesh", "-f", answers + "a-waypoint-in-the-files/in.yaml"},
 	}
 }
