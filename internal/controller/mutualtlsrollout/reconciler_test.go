@@ -313,25 +313,24 @@ func TestTheManagerHearsOfRolloutsAndForecasts(t *testing.T) {
 			t.Errorf("the manager ended with %v", err)
 		}
 	})
-	await := func(what string, phase v1alpha1.RolloutPhase) {
+	await := func(what string, phase v1alpha1.RolloutPhase, stages int) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
 		defer cancel()
 		if err := stack.Until(ctx, what, func(context.Context) error {
-			if got := w.read().Status.Phase; got != phase {
-				return fmt.Errorf("it is %s", got)
+			if got := w.read().Status; got.Phase != phase || len(got.Stages) != stages {
+				return fmt.Errorf("it is %+v", got)
 			}
 			return nil
 		}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	await("the rollout to wait for a forecast", v1alpha1.RolloutWaiting)
+	await("the rollout to wait for a forecast", v1alpha1.RolloutWaiting, 0)
 	source.forecasts <- w.foresee()
-	await("the stage to be made", v1alpha1.RolloutWatching)
-	w.strict(true)
+	await("the stage to be listed", v1alpha1.RolloutWaiting, 1)
 	w.change(func(r *v1alpha1.MutualTLSRollout) { r.Spec.Paused = true })
-	await("the rollout to be paused", v1alpha1.RolloutPaused)
+	await("the rollout to be paused", v1alpha1.RolloutPaused, 1)
 }
 
 // live sees by the real clock.

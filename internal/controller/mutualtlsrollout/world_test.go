@@ -101,7 +101,7 @@ func newWorld(t *testing.T) *world {
 	n := worlds.Add(1)
 	w := &world{
 		T: t, namespace: fmt.Sprintf("shop-%d", n), name: fmt.Sprintf("rollout-%d", n), client: c,
-		clock: clocktesting.NewFakeClock(time.Now()), recorder: events.NewFakeRecorder(1000), registry: prometheus.NewRegistry(),
+		clock: clocktesting.NewFakeClock(time.Now().Add(window + 2*time.Second)), recorder: events.NewFakeRecorder(1000), registry: prometheus.NewRegistry(),
 	}
 	w.looks = w.clock.Now().Add(-time.Hour)
 	if err := server.Namespace(t.Context(), w.namespace, nil); err != nil {

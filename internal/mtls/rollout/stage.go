@@ -252,7 +252,8 @@ func strength(m resolve.Mode) int {
 
 // ours reports whether a rollout made a PeerAuthentication.
 func ours(p *securityv1.PeerAuthentication) bool {
-	return p.Labels[managedBy] == v1alpha1.RolloutManager
+	named := p.Name == objectName || strings.HasPrefix(p.Name, objectName+"-")
+	return named && p.Labels[managedBy] == v1alpha1.RolloutManager
 }
 
 func full(n model.Name) string { return n.Namespace + "/" + n.Name }

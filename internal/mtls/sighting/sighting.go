@@ -114,10 +114,11 @@ type reader struct {
 
 // server is the workload whose proxy wrote an entry about what it received.
 func (r reader) server() *Workload {
-	if w := r.who.At(r.e.Local.Addr().Unmap()); w != nil {
+	// The address may be another pod's by now.
+	if w := r.who.Pod(r.e.Writer); w != nil {
 		return w
 	}
-	return r.who.Pod(r.e.Writer)
+	return r.who.At(r.e.Local.Addr().Unmap())
 }
 
 // received is for what the server's proxy took.
