@@ -30,6 +30,7 @@ const (
 	everyKindAlike = "internal/apply writes every kind alike, and here are not all: created, patched, updated where a field of others is taken out, deleted"
 	notHere        = "there is neither cert-manager nor ExternalDNS here"
 	noWebhook      = "there is no webhook here"
+	noRollout      = "no rollout is begun here; test/e2e/rollout does, with the rights of the chart"
 	repeated       = "an event that repeats is patched"
 )
 
@@ -57,6 +58,8 @@ var spare = map[string]string{
 	"issuers.cert-manager.io in istio-ingress":         notHere,
 
 	"validatingwebhookconfigurations.admissionregistration.k8s.io": noWebhook,
+
+	"patch mutualtlsrollouts.trellis.dev/status": noRollout,
 
 	"update secrets in trellis-system": laterAccount,
 

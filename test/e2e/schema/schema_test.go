@@ -212,8 +212,9 @@ func TestAnAPIServerRefusesEveryCase(t *testing.T) {
 		t.Fatalf("%d cases: %v", len(files), err)
 	}
 	for _, file := range files {
-		// Istio's definitions are not installed here.
-		if strings.Contains(file, "Istio") {
+		// Istio's definitions are not installed here; and an API server forgets the
+		// namespace of what has none, where a reader of files says that it is ignored.
+		if strings.Contains(file, "Istio") || strings.HasSuffix(file, "a-rollout-in-a-namespace.yaml") {
 			continue
 		}
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) {
