@@ -26,7 +26,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
-	"github.com/trellis-mesh/trellis/config/crd"
 	"github.com/trellis-mesh/trellis/internal/apply"
 	"github.com/trellis-mesh/trellis/internal/compile"
 	"github.com/trellis-mesh/trellis/internal/model"
@@ -59,18 +58,8 @@ func startServer(ctx context.Context) (*stack.Stack, error) {
 	if err := s.InstallIstioCRDs(ctx); err != nil {
 		return s, err
 	}
-	files, err := crd.Files.ReadDir(".")
-	if err != nil {
+	if err := s.InstallTrellisCRDs(ctx); err != nil {
 		return s, err
-	}
-	for _, f := range files {
-		raw, err := crd.Files.ReadFile(f.Name())
-		if err != nil {
-			return s, err
-		}
-		if err := s.InstallCRDs(ctx, raw); err != nil {
-			return s, err
-		}
 	}
 	return s, nil
 }

@@ -6,7 +6,6 @@ package cli_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -23,7 +22,6 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
-	"github.com/trellis-mesh/trellis/config/crd"
 	"github.com/trellis-mesh/trellis/internal/acme"
 	"github.com/trellis-mesh/trellis/internal/controller/managedcertificate"
 	"github.com/trellis-mesh/trellis/internal/dns"
@@ -59,12 +57,7 @@ func cluster(t *testing.T) client.Client {
 		for _, verb := range [][]string{{"cert", "status"}, {"cert", "renew", "a"}, {"dns", "plan"}} {
 			uninstalled = append(uninstalled, trellis(t, "", append(verb, "--kubeconfig", apiServer.Kubeconfig())...))
 		}
-		files, err := crd.Files.ReadDir(".")
-		for _, f := range files {
-			raw, readErr := crd.Files.ReadFile(f.Name())
-			err = errors.Join(err, readErr, apiServer.InstallCRDs(ctx, raw))
-		}
-		startError = err
+		startError = apiServer.InstallTrellisCRDs(ctx)
 	})
 	if startError != nil {
 		t.Fatal(startError)

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -30,6 +29,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/test/stack"
+	"github.com/trellis-mesh/trellis/test/stack/loopback"
 )
 
 func intstrOf(port int32) intstr.IntOrString { return intstr.FromInt32(port) }
@@ -398,7 +398,7 @@ func TestTheSecondReplicaTakesOver(t *testing.T) {
 
 func TestHealthAndMetricsAnswer(t *testing.T) {
 	w := newWorld(t, server)
-	w.options.HealthAddress, w.options.MetricsAddress = freeAddress(t), freeAddress(t)
+	w.options.HealthAddress, w.options.MetricsAddress = loopback.Unused(t), loopback.Unused(t)
 	w.start()
 	w.published()
 	for address, want := range map[string]string{
@@ -423,16 +423,6 @@ func TestHealthAndMetricsAnswer(t *testing.T) {
 			return err
 		})
 	}
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String()
 }
 
 func TestWhilePausedNothingIsPutBackOrPruned(t *testing.T) {
@@ -484,7 +474,7 @@ func TestIstioMayComeLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(fresh.Stop)
-	if err := installTrellis(ctx, fresh); err != nil {
+	if err := fresh.InstallTrellisCRDs(ctx); err != nil {
 		t.Fatal(err)
 	}
 	w := newWorld(t, fresh)

@@ -31,7 +31,6 @@ import (
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
-	"github.com/trellis-mesh/trellis/config/crd"
 	"github.com/trellis-mesh/trellis/internal/apply"
 	"github.com/trellis-mesh/trellis/internal/compile"
 	"github.com/trellis-mesh/trellis/internal/controller"
@@ -52,21 +51,12 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer server.Stop()
-		if err := errors.Join(installTrellis(ctx, server), server.InstallIstioCRDs(ctx)); err != nil {
+		if err := errors.Join(server.InstallTrellisCRDs(ctx), server.InstallIstioCRDs(ctx)); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
 		return m.Run()
 	}())
-}
-
-func installTrellis(ctx context.Context, s *stack.Stack) error {
-	files, err := crd.Files.ReadDir(".")
-	for _, f := range files {
-		raw, readErr := crd.Files.ReadFile(f.Name())
-		err = errors.Join(err, readErr, s.InstallCRDs(ctx, raw))
-	}
-	return err
 }
 
 // world is one gateway and one application in a cluster, and an operator.

@@ -4,11 +4,6 @@
 package chart
 
 import (
-	"errors"
-	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -24,7 +19,7 @@ import (
 
 const (
 	repository = "../.."
-	namespace  = "trellis-system"
+	namespace  = Namespace
 )
 
 // kinds are the Kubernetes types that the chart may render; another kind fails.
@@ -60,39 +55,15 @@ func render(t *testing.T, values ...string) []client.Object {
 	return objects
 }
 
-// template runs helm template; the error carries what Helm said.
+// template runs helm template with values; the error carries what Helm said.
 func template(t *testing.T, values ...string) (string, error) {
 	t.Helper()
-	args := []string{"template", "trellis", repository + "/charts/trellis", "--namespace", namespace}
+	var arguments []string
 	for _, value := range values {
-		args = append(args, "--set-json", value)
+		arguments = append(arguments, "--set-json", value)
 	}
-	command := exec.CommandContext(t.Context(), helm(t), args...)
-	// Helm reads plugins, repositories and settings of the person who runs it.
-	command.Env = []string{"HOME=" + t.TempDir()}
-	var problem strings.Builder
-	command.Stderr = &problem
-	output, err := command.Output()
-	if err != nil {
-		return "", fmt.Errorf("running helm: %w: %s", err, problem.String())
-	}
-	return string(output), nil
-}
-
-func helm(t *testing.T) string {
-	t.Helper()
-	cache := os.Getenv("TRELLIS_CACHE")
-	if cache == "" {
-		cache = filepath.Join(repository, ".cache")
-	}
-	path, err := filepath.Abs(filepath.Join(cache, "bin", "helm"))
-	if err != nil {
-		t.Fatalf("finding helm: %v", err)
-	}
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-		t.Fatalf("%s is missing: run make tools", path)
-	}
-	return path
+	manifest, err := Template(t.Context(), arguments...)
+	return string(manifest), err
 }
 
 // decode reads one document strictly: a field that its type does not have fails.

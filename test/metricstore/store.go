@@ -8,7 +8,6 @@ package metricstore
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -20,6 +19,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/trellis-mesh/trellis/test/tool"
 )
 
 // Kind is which store it is.
@@ -47,7 +48,7 @@ type Store struct {
 // Start runs a store whose program is in a directory of tools, or ends the test.
 func Start(t testing.TB, kind Kind) *Store {
 	t.Helper()
-	program, err := find(kind)
+	program, err := tool.Find(string(kind), "stores")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,31 +96,6 @@ func Start(t testing.TB, kind Kind) *Store {
 		t.Fatal(err)
 	}
 	return s
-}
-
-// find looks at $TRELLIS_CACHE, else for .cache in the repository.
-func find(kind Kind) (string, error) {
-	cache := os.Getenv("TRELLIS_CACHE")
-	if cache == "" {
-		dir, err := os.Getwd()
-		if err != nil {
-			return "", fmt.Errorf("finding the repository: %w", err)
-		}
-		for ; ; dir = filepath.Dir(dir) {
-			if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-				break
-			}
-			if dir == filepath.Dir(dir) {
-				return "", errors.New("finding the repository: no go.mod above this directory; set TRELLIS_CACHE")
-			}
-		}
-		cache = filepath.Join(dir, ".cache")
-	}
-	program := filepath.Join(cache, "bin", string(kind))
-	if _, err := os.Stat(program); err != nil {
-		return "", fmt.Errorf("finding the store of metrics: %w: run make tools", err)
-	}
-	return program, nil
 }
 
 // arguments let samples of any age in, in any order.

@@ -7,26 +7,18 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
+
+	"github.com/trellis-mesh/trellis/test/tool"
 )
 
 // cache is the directory that `make tools` fills.
 type cache string
 
-// findCache looks at $TRELLIS_CACHE, else for .cache beside the root module's
-// go.mod, and checks that everything a stack runs is in it.
+// findCache checks that everything a stack runs is in it.
 func findCache() (cache, error) {
-	dir := os.Getenv("TRELLIS_CACHE")
-	if dir == "" {
-		root, err := repositoryRoot()
-		if err != nil {
-			return "", err
-		}
-		dir = filepath.Join(root, ".cache")
-	}
-	dir, err := filepath.Abs(dir)
+	dir, err := tool.Cache()
 	if err != nil {
-		return "", fmt.Errorf("finding the tools: %w", err)
+		return "", err
 	}
 	c := cache(dir)
 	for _, path := range []string{
@@ -42,19 +34,3 @@ func findCache() (cache, error) {
 
 func (c cache) binary(name string) string { return filepath.Join(string(c), "bin", name) }
 func (c cache) istio(name string) string  { return filepath.Join(string(c), "istio", name) }
-
-func repositoryRoot() (string, error) {
-	start, err := os.Getwd()
-	if err != nil {
-		return "", fmt.Errorf("finding the repository: %w", err)
-	}
-	for dir := start; ; dir = filepath.Dir(dir) {
-		text, err := os.ReadFile(filepath.Join(dir, "go.mod"))
-		if err == nil && strings.HasPrefix(string(text), "module github.com/trellis-mesh/trellis\n") {
-			return dir, nil
-		}
-		if dir == filepath.Dir(dir) {
-			return "", fmt.Errorf("finding the repository: %s is not inside it; set TRELLIS_CACHE to the cache directory", start)
-		}
-	}
-}

@@ -20,6 +20,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/trellis-mesh/trellis/config/crd"
 )
 
 // tokenLife is long enough for a demo that nobody stops: nothing renews the
@@ -63,6 +65,24 @@ func (s *Stack) Apply(ctx context.Context, manifest []byte) error {
 			return fmt.Errorf("applying %s %s/%s: %w", object.GetKind(), object.GetNamespace(), object.GetName(), err)
 		}
 	}
+}
+
+// InstallTrellisCRDs makes the definitions of Trellis's own kinds.
+func (s *Stack) InstallTrellisCRDs(ctx context.Context) error {
+	files, err := crd.Files.ReadDir(".")
+	if err != nil {
+		return fmt.Errorf("reading Trellis's CRDs: %w", err)
+	}
+	for _, f := range files {
+		manifest, err := crd.Files.ReadFile(f.Name())
+		if err != nil {
+			return fmt.Errorf("reading Trellis's CRDs: %w", err)
+		}
+		if err := s.InstallCRDs(ctx, manifest); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // InstallCRDs makes the custom resource definitions of a YAML stream and waits

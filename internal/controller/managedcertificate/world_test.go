@@ -36,7 +36,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
-	"github.com/trellis-mesh/trellis/config/crd"
 	"github.com/trellis-mesh/trellis/internal/acme"
 	"github.com/trellis-mesh/trellis/internal/certificate"
 	"github.com/trellis-mesh/trellis/internal/controller/managedcertificate"
@@ -56,21 +55,12 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer server.Stop()
-		if err := install(ctx); err != nil {
+		if err := server.InstallTrellisCRDs(ctx); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
 		return m.Run()
 	}())
-}
-
-func install(ctx context.Context) error {
-	files, err := crd.Files.ReadDir(".")
-	for _, f := range files {
-		raw, readErr := crd.Files.ReadFile(f.Name())
-		err = errors.Join(err, readErr, server.InstallCRDs(ctx, raw))
-	}
-	return err
 }
 
 // shifted is a real clock that can be put forward.

@@ -29,7 +29,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
-	"github.com/trellis-mesh/trellis/config/crd"
 	"github.com/trellis-mesh/trellis/internal/controller/managedrecord"
 	"github.com/trellis-mesh/trellis/internal/dns"
 	"github.com/trellis-mesh/trellis/test/nameserver"
@@ -58,12 +57,7 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer server.Stop()
-		files, err := crd.Files.ReadDir(".")
-		for _, f := range files {
-			raw, readErr := crd.Files.ReadFile(f.Name())
-			err = errors.Join(err, readErr, server.InstallCRDs(ctx, raw))
-		}
-		if err != nil {
+		if err := server.InstallTrellisCRDs(ctx); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}

@@ -27,7 +27,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
-	"github.com/trellis-mesh/trellis/config/crd"
 	rollout "github.com/trellis-mesh/trellis/internal/controller/mutualtlsrollout"
 	"github.com/trellis-mesh/trellis/internal/traffic"
 	"github.com/trellis-mesh/trellis/internal/verdict"
@@ -46,12 +45,7 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer server.Stop()
-		files, err := crd.Files.ReadDir(".")
-		for _, f := range files {
-			raw, readErr := crd.Files.ReadFile(f.Name())
-			err = errors.Join(err, readErr, server.InstallCRDs(ctx, raw))
-		}
-		if err = errors.Join(err, server.InstallIstioCRDs(ctx)); err != nil {
+		if err := errors.Join(server.InstallTrellisCRDs(ctx), server.InstallIstioCRDs(ctx)); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}

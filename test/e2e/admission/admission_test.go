@@ -22,10 +22,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/trellis-mesh/trellis/internal/webhook"
+	"github.com/trellis-mesh/trellis/test/stack/loopback"
 )
 
 func TestAnAPIServerRefusesWhatTheWebhookRefuses(t *testing.T) {
-	address := freeAddress(t)
+	address := loopback.Unused(t)
 	shared.register(t, address)
 	_, stop := shared.serve(t, address, clock.RealClock{})
 	ctx, api := t.Context(), shared.api
@@ -84,7 +85,7 @@ func TestAnAPIServerRefusesWhatTheWebhookRefuses(t *testing.T) {
 
 func TestReplicasShareOneCertificateThatIsReplacedInTime(t *testing.T) {
 	ctx, api := t.Context(), shared.api
-	first, second := freeAddress(t), freeAddress(t)
+	first, second := loopback.Unused(t), loopback.Unused(t)
 	shared.register(t, first)
 	// API servers go by the real time: so will the renewed certificate.
 	today := time.Now()

@@ -11,10 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -30,10 +27,10 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
-	"github.com/trellis-mesh/trellis/config/crd"
 	"github.com/trellis-mesh/trellis/internal/load"
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/webhook"
+	"github.com/trellis-mesh/trellis/test/chart"
 	"github.com/trellis-mesh/trellis/test/stack"
 )
 
@@ -74,18 +71,8 @@ func (c *cluster) start(ctx context.Context) error {
 	if c.Stack, err = stack.Start(ctx, stack.Options{WithoutIstio: true}); err != nil {
 		return err
 	}
-	files, err := crd.Files.ReadDir(".")
-	if err != nil {
+	if err := c.InstallTrellisCRDs(ctx); err != nil {
 		return err
-	}
-	for _, file := range files {
-		raw, err := crd.Files.ReadFile(file.Name())
-		if err == nil {
-			err = c.InstallCRDs(ctx, raw)
-		}
-		if err != nil {
-			return err
-		}
 	}
 	for _, namespace := range []string{operatorNamespace, "istio-ingress", "shop", "rival"} {
 		if err := c.Namespace(ctx, namespace, map[string]string{"exposure": "public"}); err != nil {
@@ -152,27 +139,9 @@ func (c *cluster) input() (model.Input, error) {
 // of the cluster.
 func (c *cluster) register(t *testing.T, address string) {
 	t.Helper()
-	cache := os.Getenv("TRELLIS_CACHE")
-	if cache == "" {
-		cache = filepath.Join(repository, ".cache")
-	}
-	command := exec.CommandContext(t.Context(), filepath.Join(cache, "bin", "helm"), "template", "trellis", filepath.Join(repository, "charts", "trellis"),
-		"--namespace", operatorNamespace, "--set", "webhook.url=https://"+address, "--show-only", "templates/webhook.yaml")
-	var problem strings.Builder
-	command.Stderr = &problem
-	manifest, err := command.Output()
-	if err != nil {
-		t.Fatalf("rendering the chart: %v\n%s", err, problem.String())
-	}
-	must(t, c.Apply(t.Context(), manifest))
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	manifest, err := chart.Template(t.Context(), "--set", "webhook.url=https://"+address, "--show-only", "templates/webhook.yaml")
 	must(t, err)
-	defer func() { must(t, listener.Close()) }()
-	return listener.Addr().String()
+	must(t, c.Apply(t.Context(), manifest))
 }
 
 // serve runs one replica of the webhook, and returns its identity and how to end

@@ -39,7 +39,6 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
-	"github.com/trellis-mesh/trellis/config/crd"
 	"github.com/trellis-mesh/trellis/internal/controller/managedcertificate"
 	"github.com/trellis-mesh/trellis/internal/istiod"
 	"github.com/trellis-mesh/trellis/internal/model"
@@ -108,12 +107,7 @@ func startMesh(ctx context.Context) (*mesh, error) {
 	}
 	m := &mesh{Stack: s, clock: &jumping{}, gateways: map[string]string{}}
 	err = errors.Join(s.Namespace(ctx, operatorNamespace, nil), s.Namespace(ctx, ingressNamespace, nil))
-	files, readErr := crd.Files.ReadDir(".")
-	err = errors.Join(err, readErr)
-	for _, f := range files {
-		raw, readErr := crd.Files.ReadFile(f.Name())
-		err = errors.Join(err, readErr, s.InstallCRDs(ctx, raw))
-	}
+	err = errors.Join(err, s.InstallTrellisCRDs(ctx))
 	rights, readErr := os.ReadFile("../../../config/rbac/rbac.yaml")
 	scheme := runtime.NewScheme()
 	err = errors.Join(err, readErr, s.Apply(ctx, rights), clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))

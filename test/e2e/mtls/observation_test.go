@@ -9,10 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
-	"path/filepath"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -26,15 +23,14 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 
-	"github.com/trellis-mesh/trellis/config/crd"
 	"github.com/trellis-mesh/trellis/internal/collect"
 	"github.com/trellis-mesh/trellis/internal/load"
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/mtls/sighting"
 	"github.com/trellis-mesh/trellis/internal/server/observe"
 	"github.com/trellis-mesh/trellis/internal/traffic"
+	"github.com/trellis-mesh/trellis/test/docs"
 	"github.com/trellis-mesh/trellis/test/stack"
 )
 
@@ -46,20 +42,6 @@ type observed struct {
 	began     time.Time
 	// sent is what was sent, as the collector is to see it.
 	sent map[string]*traffic.Edge
-}
-
-// documented is the mesh configuration of docs/concepts/mutual-tls-rollout.md.
-func documented(t *testing.T) map[string]any {
-	t.Helper()
-	page, err := os.ReadFile(filepath.Join(repository, "docs/concepts/mutual-tls-rollout.md"))
-	must(t, err)
-	block := regexp.MustCompile("(?s)```yaml[^\n]*\n(extensionProviders:.*?)```").FindSubmatch(page)
-	if block == nil {
-		t.Fatal("the page has no mesh configuration")
-	}
-	out := map[string]any{}
-	must(t, yaml.UnmarshalStrict(block[1], &out))
-	return out
 }
 
 // handed is a listener of connections that somebody else has accepted.
@@ -88,7 +70,9 @@ func observing(t *testing.T) *observed {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
-	running, err := stack.Start(ctx, stack.Options{MeshConfig: documented(t)})
+	config, err := docs.MeshConfig()
+	must(t, err)
+	running, err := stack.Start(ctx, stack.Options{MeshConfig: config})
 	must(t, err)
 	o := &observed{story: story{Stack: running, clients: map[string]*stack.Application{}}, sent: map[string]*traffic.Edge{}}
 	t.Cleanup(func() {
@@ -122,13 +106,7 @@ func observing(t *testing.T) *observed {
 // collect runs what trellis-server does.
 func (o *observed) collect(t *testing.T, listener net.Listener) {
 	t.Helper()
-	files, err := crd.Files.ReadDir(".")
-	must(t, err)
-	for _, f := range files {
-		raw, err := crd.Files.ReadFile(f.Name())
-		must(t, err)
-		must(t, o.InstallCRDs(t.Context(), raw))
-	}
+	must(t, o.InstallTrellisCRDs(t.Context()))
 	scheme := runtime.NewScheme()
 	must(t, errors.Join(load.AddToScheme(scheme), appsv1.AddToScheme(scheme), discoveryv1.AddToScheme(scheme), networkv1.AddToScheme(scheme), metav1.AddMetaToScheme(scheme)))
 	c, err := client.NewWithWatch(o.Config(), client.Options{Scheme: scheme})

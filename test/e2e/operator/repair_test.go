@@ -27,7 +27,6 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
-	"github.com/trellis-mesh/trellis/config/crd"
 	"github.com/trellis-mesh/trellis/internal/istiod"
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/operator"
@@ -91,13 +90,7 @@ func start(t *testing.T) *mesh {
 	for _, namespace := range []string{operatorNamespace, ingressNamespace, "bookinfo"} {
 		must(t, s.Namespace(ctx, namespace, nil))
 	}
-	files, err := crd.Files.ReadDir(".")
-	must(t, err)
-	for _, f := range files {
-		raw, err := crd.Files.ReadFile(f.Name())
-		must(t, err)
-		must(t, s.InstallCRDs(ctx, raw))
-	}
+	must(t, s.InstallTrellisCRDs(ctx))
 	rights, err := os.ReadFile("../../../config/rbac/rbac.yaml")
 	must(t, err)
 	must(t, s.Apply(ctx, rights))

@@ -29,7 +29,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
-	"github.com/trellis-mesh/trellis/config/crd"
 	"github.com/trellis-mesh/trellis/internal/cli"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
 	"github.com/trellis-mesh/trellis/internal/istiod"
@@ -98,11 +97,7 @@ func TestMain(m *testing.M) {
 }
 
 func (m *mesh) start(ctx context.Context) error {
-	definitions, err := crd.Files.ReadDir(".")
-	for _, f := range definitions {
-		raw, readErr := crd.Files.ReadFile(f.Name())
-		err = errors.Join(err, readErr, m.InstallCRDs(ctx, raw))
-	}
+	err := m.InstallTrellisCRDs(ctx)
 	err = errors.Join(err, m.Namespace(ctx, operatorNamespace, nil), m.Namespace(ctx, "istio-ingress", nil),
 		m.Namespace(ctx, "bookinfo", map[string]string{"exposure": "public"}))
 	rights, readErr := os.ReadFile(filepath.Join(repository, "config/rbac/rbac.yaml"))

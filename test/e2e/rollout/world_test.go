@@ -13,11 +13,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/netip"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -32,19 +27,19 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
-	"sigs.k8s.io/yaml"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
-	"github.com/trellis-mesh/trellis/config/crd"
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/operator"
 	"github.com/trellis-mesh/trellis/internal/server"
 	"github.com/trellis-mesh/trellis/internal/verdict"
+	"github.com/trellis-mesh/trellis/test/chart"
+	"github.com/trellis-mesh/trellis/test/docs"
 	"github.com/trellis-mesh/trellis/test/stack"
+	"github.com/trellis-mesh/trellis/test/stack/loopback"
 )
 
 const (
-	repository = "../../.."
 	// system is the namespace of operator and server.
 	system = "trellis-system"
 )
@@ -55,7 +50,7 @@ type mesh struct {
 	t      *testing.T
 	client client.Client
 	// server is where trellis-server answers, and collector where it takes logs.
-	server, collector netip.AddrPort
+	server, collector string
 }
 
 func begin(t *testing.T) *mesh {
@@ -63,9 +58,10 @@ func begin(t *testing.T) *mesh {
 	log.SetLogger(logr.Discard())
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
-	m := &mesh{t: t, server: freeAddress(t), collector: freeAddress(t)}
-	var err error
-	m.Stack, err = stack.Start(ctx, stack.Options{OwnAddresses: true, MeshConfig: documented(t)})
+	m := &mesh{t: t, server: loopback.Unused(t), collector: loopback.Unused(t)}
+	config, err := docs.MeshConfig()
+	must(t, err)
+	m.Stack, err = stack.Start(ctx, stack.Options{OwnAddresses: true, MeshConfig: config})
 	must(t, err)
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -81,13 +77,7 @@ func begin(t *testing.T) *mesh {
 	for _, namespace := range []string{system, "istio-ingress"} {
 		must(t, m.Namespace(ctx, namespace, nil))
 	}
-	files, err := crd.Files.ReadDir(".")
-	must(t, err)
-	for _, f := range files {
-		raw, err := crd.Files.ReadFile(f.Name())
-		must(t, err)
-		must(t, m.InstallCRDs(ctx, raw))
-	}
+	must(t, m.InstallTrellisCRDs(ctx))
 	m.install(ctx)
 	m.listen(ctx)
 	m.serve(ctx)
@@ -95,35 +85,17 @@ func begin(t *testing.T) *mesh {
 	return m
 }
 
-func freeAddress(t *testing.T) netip.AddrPort {
-	t.Helper()
-	listener, err := net.Listen("tcp4", "127.0.0.1:0")
-	must(t, err)
-	defer func() { must(t, listener.Close()) }()
-	return netip.MustParseAddrPort(listener.Addr().String())
-}
-
 // install applies the rights of the chart, for an operator and a server outside of the
 // cluster.
 func (m *mesh) install(ctx context.Context) {
-	cache := os.Getenv("TRELLIS_CACHE")
-	if cache == "" {
-		cache = filepath.Join(repository, ".cache")
-	}
 	arguments := []string{
-		"template", "trellis", filepath.Join(repository, "charts", "trellis"), "--namespace", system,
-		"--set", "webhook.enabled=false", "--set", "server.enabled=true", "--set", "server.url=https://" + m.server.String(),
+		"--set", "webhook.enabled=false", "--set", "server.enabled=true", "--set", "server.url=https://" + m.server,
 	}
 	for _, name := range []string{"rbac", "serviceaccount", "server"} {
 		arguments = append(arguments, "--show-only", "templates/"+name+".yaml")
 	}
-	command := exec.CommandContext(ctx, filepath.Join(cache, "bin", "helm"), arguments...)
-	var problem strings.Builder
-	command.Stderr = &problem
-	manifest, err := command.Output()
-	if err != nil {
-		m.t.Fatalf("rendering the chart: %v\n%s", err, problem.String())
-	}
+	manifest, err := chart.Template(ctx, arguments...)
+	must(m.t, err)
 	must(m.t, m.Apply(ctx, manifest))
 }
 
@@ -139,7 +111,7 @@ func (m *mesh) listen(ctx context.Context) {
 // handOn is what the network does with a connection to the collector.
 func (m *mesh) handOn(from net.Conn) {
 	defer func() { _ = from.Close() }()
-	to, err := net.Dial("tcp", m.collector.String())
+	to, err := net.Dial("tcp", m.collector)
 	if err != nil {
 		return
 	}
@@ -162,7 +134,7 @@ func (m *mesh) serve(ctx context.Context) {
 	m.run(func(ctx context.Context) error {
 		return server.Run(ctx, config, server.Options{
 			Namespace: system, OperatorAccount: "trellis-operator", Mesh: model.DefaultMesh(),
-			IstiodNamespace: "istio-system", MeshConfigMap: "istio", Address: m.server.String(), CollectorAddress: m.collector.String(),
+			IstiodNamespace: "istio-system", MeshConfigMap: "istio", Address: m.server, CollectorAddress: m.collector,
 			Log: m.log("server"),
 		})
 	})
@@ -182,7 +154,7 @@ func (m *mesh) operate(ctx context.Context) {
 			Namespace: system, ServiceAccount: "trellis-operator", Mesh: model.DefaultMesh(),
 			Istiod: operator.Istiod{Namespace: "istio-system", MeshConfigMap: "istio"},
 			Tests: operator.Tests{
-				Address: "https://" + m.server.String(),
+				Address: "https://" + m.server,
 				Token:   func(context.Context) (string, error) { return token.Status.Token, nil },
 			},
 			Log: m.log("operator"),
@@ -298,21 +270,6 @@ func (m *mesh) mode(namespace, name string) string {
 		return ""
 	}
 	return p.Spec.GetMtls().GetMode().String()
-}
-
-// documented is the mesh configuration of docs/concepts/mutual-tls-rollout.md, by which
-// proxies send their access logs to trellis-server.
-func documented(t *testing.T) map[string]any {
-	t.Helper()
-	page, err := os.ReadFile(filepath.Join(repository, "docs/concepts/mutual-tls-rollout.md"))
-	must(t, err)
-	block := regexp.MustCompile("(?s)```yaml[^\n]*\n(extensionProviders:.*?)```").FindSubmatch(page)
-	if block == nil {
-		t.Fatal("the page has no mesh configuration")
-	}
-	out := map[string]any{}
-	must(t, yaml.UnmarshalStrict(block[1], &out))
-	return out
 }
 
 func must(t *testing.T, err error) {

@@ -27,7 +27,6 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 
-	"github.com/trellis-mesh/trellis/config/crd"
 	"github.com/trellis-mesh/trellis/internal/document"
 	"github.com/trellis-mesh/trellis/internal/schema"
 	"github.com/trellis-mesh/trellis/test/stack"
@@ -64,18 +63,8 @@ func start(ctx context.Context) error {
 	if server.Stack, err = stack.Start(ctx, stack.Options{WithoutIstio: true}); err != nil {
 		return err
 	}
-	entries, err := crd.Files.ReadDir(".")
-	if err != nil {
+	if err := server.InstallTrellisCRDs(ctx); err != nil {
 		return err
-	}
-	for _, entry := range entries {
-		raw, err := crd.Files.ReadFile(entry.Name())
-		if err != nil {
-			return err
-		}
-		if err := server.InstallCRDs(ctx, raw); err != nil {
-			return err
-		}
 	}
 	for _, name := range []string{"shop", "istio-ingress", "neighbour"} {
 		if err := server.Namespace(ctx, name, nil); err != nil {

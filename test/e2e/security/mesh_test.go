@@ -24,7 +24,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
-	"github.com/trellis-mesh/trellis/config/crd"
 	"github.com/trellis-mesh/trellis/internal/compile"
 	"github.com/trellis-mesh/trellis/internal/load"
 	"github.com/trellis-mesh/trellis/internal/model"
@@ -58,18 +57,8 @@ func startMesh(ctx context.Context) (*mesh, error) {
 	if m.client, err = client.New(s.Config(), client.Options{Scheme: scheme}); err != nil {
 		return nil, err
 	}
-	files, err := crd.Files.ReadDir(".")
-	if err != nil {
+	if err := s.InstallTrellisCRDs(ctx); err != nil {
 		return nil, err
-	}
-	for _, file := range files {
-		text, err := crd.Files.ReadFile(file.Name())
-		if err != nil {
-			return nil, err
-		}
-		if err := s.InstallCRDs(ctx, text); err != nil {
-			return nil, err
-		}
 	}
 	return m, nil
 }

@@ -12,10 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -34,13 +30,14 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
-	"github.com/trellis-mesh/trellis/config/crd"
 	"github.com/trellis-mesh/trellis/internal/istiod"
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/operator"
 	"github.com/trellis-mesh/trellis/internal/server"
 	"github.com/trellis-mesh/trellis/internal/verdict"
+	"github.com/trellis-mesh/trellis/test/chart"
 	"github.com/trellis-mesh/trellis/test/stack"
+	"github.com/trellis-mesh/trellis/test/stack/loopback"
 )
 
 const (
@@ -106,7 +103,7 @@ func start(t *testing.T) *mesh {
 	})
 	must(t, err)
 	t.Cleanup(s.Stop)
-	m := &mesh{Stack: s, t: t, address: freeAddress(t), stopServer: func() {}}
+	m := &mesh{Stack: s, t: t, address: loopback.Unused(t), stopServer: func() {}}
 	scheme := runtime.NewScheme()
 	must(t, errors.Join(clientgoscheme.AddToScheme(scheme), securityv1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)))
 	config := s.Config()
@@ -116,13 +113,7 @@ func start(t *testing.T) *mesh {
 	for _, namespace := range []string{operatorNamespace, ingressNamespace, "bookinfo"} {
 		must(t, s.Namespace(ctx, namespace, nil))
 	}
-	files, err := crd.Files.ReadDir(".")
-	must(t, err)
-	for _, f := range files {
-		raw, err := crd.Files.ReadFile(f.Name())
-		must(t, err)
-		must(t, s.InstallCRDs(ctx, raw))
-	}
+	must(t, s.InstallTrellisCRDs(ctx))
 	m.install(ctx)
 	m.pool, err = s.Certificate(ctx, ingressNamespace, "wildcard", "*.example.com")
 	must(t, err)
@@ -153,33 +144,15 @@ func (m *mesh) warned() string {
 // install applies the rights and the registration of the chart, for an operator and
 // a server outside of the cluster.
 func (m *mesh) install(ctx context.Context) {
-	cache := os.Getenv("TRELLIS_CACHE")
-	if cache == "" {
-		cache = filepath.Join(repository, ".cache")
-	}
 	arguments := []string{
-		"template", "trellis", filepath.Join(repository, "charts", "trellis"), "--namespace", operatorNamespace,
 		"--set", "webhook.enabled=false", "--set", "server.enabled=true", "--set", "server.url=https://" + m.address,
 	}
 	for _, name := range []string{"rbac", "serviceaccount", "server", "server-webhook"} {
 		arguments = append(arguments, "--show-only", "templates/"+name+".yaml")
 	}
-	command := exec.CommandContext(ctx, filepath.Join(cache, "bin", "helm"), arguments...)
-	var problem strings.Builder
-	command.Stderr = &problem
-	manifest, err := command.Output()
-	if err != nil {
-		m.t.Fatalf("rendering the chart: %v\n%s", err, problem.String())
-	}
+	manifest, err := chart.Template(ctx, arguments...)
+	must(m.t, err)
 	must(m.t, m.Apply(ctx, manifest))
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer func() { must(t, listener.Close()) }()
-	return listener.Addr().String()
 }
 
 // operate runs the operator with the rights of the chart.

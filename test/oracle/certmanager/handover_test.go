@@ -78,13 +78,7 @@ func newWorld(t *testing.T) *world {
 	for _, namespace := range []string{operatorNamespace, ingressNamespace, "shop", "cert-manager"} {
 		must(t, s.Namespace(t.Context(), namespace, nil))
 	}
-	files, err := crd.Files.ReadDir(".")
-	must(t, err)
-	for _, f := range files {
-		raw, err := crd.Files.ReadFile(f.Name())
-		must(t, err)
-		must(t, s.InstallCRDs(t.Context(), raw))
-	}
+	must(t, s.InstallTrellisCRDs(t.Context()))
 	rights, err := os.ReadFile("../../../config/rbac/rbac.yaml")
 	must(t, err)
 	must(t, s.Apply(t.Context(), rights))

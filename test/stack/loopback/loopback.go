@@ -10,6 +10,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"testing"
 )
 
 // The machine holds up to maximumStacks stacks side by side. Stack i owns the
@@ -93,6 +94,18 @@ func (n *Network) FreePort() (int, error) {
 		}
 	}
 	return 0, errors.New("choosing a port: the stack has no free port left")
+}
+
+// Unused is 127.0.0.1 and a port that nothing listens on now, outside of all stacks: for a
+// program of the test's own.
+func Unused(t testing.TB) string {
+	t.Helper()
+	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().String()
 }
 
 func canListen(address string, port int) bool {
