@@ -5,7 +5,6 @@ package directory
 
 import (
 	"fmt"
-	"maps"
 	"net/netip"
 
 	corev1 "k8s.io/api/core/v1"
@@ -45,14 +44,19 @@ type ambient struct {
 	unfollowed map[netip.Addr]string
 }
 
-// addAmbient notes the workloads before which a waypoint or a ztunnel stands.
-func (d *Directory) addAmbient(objects []runtime.Object) {
-	d.ambient = ambient{map[string]map[string]string{}, map[netip.Addr]*AmbientPod{}, map[netip.Addr]string{}, map[netip.Addr]string{}}
+// newAmbient reads the Namespaces.
+func newAmbient(objects []runtime.Object) ambient {
+	out := ambient{map[string]map[string]string{}, map[netip.Addr]*AmbientPod{}, map[netip.Addr]string{}, map[netip.Addr]string{}}
 	for _, object := range objects {
 		if n, ok := object.(*corev1.Namespace); ok {
-			d.ambient.namespaces[n.Name] = n.Labels
+			out.namespaces[n.Name] = n.Labels
 		}
 	}
+	return out
+}
+
+// addAmbient notes the workloads before which a waypoint or a ztunnel stands.
+func (d *Directory) addAmbient(objects []runtime.Object) {
 	for _, object := range objects {
 		if o, ok := object.(*corev1.Pod); ok {
 			d.addAmbientPod(o)
@@ -68,11 +72,7 @@ func (d *Directory) addAmbient(objects []runtime.Object) {
 // addAmbientPod follows the choice of Istio's CNI (cni/pkg/util/podutil.go), and its note of
 // what it did where there is one.
 func (d *Directory) addAmbientPod(o *corev1.Pod) {
-	labels := maps.Clone(d.ambient.namespaces[o.Namespace])
-	if labels == nil {
-		labels = map[string]string{}
-	}
-	maps.Copy(labels, o.Labels)
+	labels := over(d.ambient.namespaces[o.Namespace], o.Labels)
 	sidecar := o.Labels[tlsModeLabel] == "istio" || o.Annotations[sidecarAnnotation] != "" || o.Labels[managedLabel] != ""
 	pod := &AmbientPod{Namespace: o.Namespace, Name: o.Name, Labels: o.Labels}
 	pod.Captured = o.Annotations[redirectionAnnotation] == "enabled" || labels[dataplaneLabel] == "ambient" && !sidecar && !o.Spec.HostNetwork
@@ -99,11 +99,7 @@ func (d *Directory) addFront(o *corev1.Service) {
 	if s == nil {
 		return
 	}
-	labels := maps.Clone(d.ambient.namespaces[o.Namespace])
-	if labels == nil {
-		labels = map[string]string{}
-	}
-	maps.Copy(labels, o.Labels)
+	labels := over(d.ambient.namespaces[o.Namespace], o.Labels)
 	waypoint := labels[waypointLabel]
 	behind := fmt.Sprintf("Service %s/%s is behind the waypoint %s, whose rules are not followed", o.Namespace, o.Name, waypoint)
 	for _, address := range s.Endpoints {

@@ -84,7 +84,7 @@ type Port struct {
 // empty is cluster.local.
 func New(objects []runtime.Object, domain string) *Directory {
 	d := &Directory{domain: cmp.Or(domain, "cluster.local"), services: map[model.Name]*Service{}, hosts: map[string]*Service{}}
-	namespaces := slices.DeleteFunc(slices.Clone(objects), func(o runtime.Object) bool { _, is := o.(*corev1.Namespace); return !is })
+	d.ambient = newAmbient(objects)
 	for _, object := range objects {
 		switch o := object.(type) {
 		case *corev1.Service:
@@ -92,7 +92,7 @@ func New(objects []runtime.Object, domain string) *Directory {
 		case *networkingv1.ServiceEntry:
 			d.addEntry(o)
 		case *corev1.Pod:
-			d.addPod(o, namespaces)
+			d.addPod(o)
 		}
 	}
 	for _, object := range objects {
@@ -240,11 +240,7 @@ func (d *Directory) addWorkload(entry *networkingv1.WorkloadEntry, objects []run
 	if err != nil {
 		return
 	}
-	labels := maps.Clone(entry.Labels)
-	if labels == nil {
-		labels = map[string]string{}
-	}
-	maps.Copy(labels, entry.Spec.GetLabels())
+	labels := over(entry.Labels, entry.Spec.GetLabels())
 	for _, object := range objects {
 		o, ok := object.(*corev1.Service)
 		if !ok || o.Namespace != entry.Namespace || len(o.Spec.Selector) == 0 || !model.Selects(o.Spec.Selector, labels) {
@@ -265,6 +261,14 @@ func (d *Directory) addWorkload(entry *networkingv1.WorkloadEntry, objects []run
 			}
 		}
 	}
+}
+
+// over are labels with others over them.
+func over(labels, others map[string]string) map[string]string {
+	out := make(map[string]string, len(labels)+len(others))
+	maps.Copy(out, labels)
+	maps.Copy(out, others)
+	return out
 }
 
 // Virtual is the Service of the mesh that has a virtual address, which is no

@@ -11,7 +11,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/trellis-mesh/trellis/internal/model"
 )
@@ -28,14 +27,8 @@ type Pod struct {
 }
 
 // addPod leaves out pods in ambient mode: they send by a proxy that is not theirs.
-func (d *Directory) addPod(o *corev1.Pod, objects []runtime.Object) {
-	mode := "istio.io/dataplane-mode"
-	ambient := o.Labels[mode]
-	for _, object := range objects {
-		if n, ok := object.(*corev1.Namespace); ok && n.Name == o.Namespace {
-			ambient = cmp.Or(ambient, n.Labels[mode])
-		}
-	}
+func (d *Directory) addPod(o *corev1.Pod) {
+	ambient := cmp.Or(o.Labels[dataplaneLabel], d.ambient.namespaces[o.Namespace][dataplaneLabel])
 	address, err := netip.ParseAddr(o.Status.PodIP)
 	if err != nil || ambient == "ambient" || o.Status.Phase == corev1.PodSucceeded || o.Status.Phase == corev1.PodFailed {
 		return

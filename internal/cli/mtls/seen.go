@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -149,9 +148,6 @@ func who(m *mesh.Mesh) *sighting.Names {
 			entries = append(entries, xds.Entry{Namespace: o.Namespace, Name: o.Name, Labels: o.Labels, Spec: &o.Spec})
 		}
 	}
-	slices.SortFunc(entries, func(a, b xds.Entry) int {
-		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
-	})
 	return sighting.NewNames(m.Directory, pods, entries)
 }
 

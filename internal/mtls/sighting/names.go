@@ -26,7 +26,8 @@ type Names struct {
 	accounts  map[string]*Workload
 }
 
-// NewNames reads all pods, and the WorkloadEntries that stand for workloads without one.
+// NewNames reads all pods, and the WorkloadEntries that stand for workloads without one,
+// in any order.
 func NewNames(d *directory.Directory, pods []*corev1.Pod, entries []xds.Entry) *Names {
 	n := &Names{directory: d, addresses: map[netip.Addr]*Workload{}, pods: map[accesslog.Writer]*Workload{}, accounts: map[string]*Workload{}}
 	selected := selections(d, pods)
@@ -38,6 +39,10 @@ func NewNames(d *directory.Directory, pods []*corev1.Pod, entries []xds.Entry) *
 			}
 		}
 	}
+	entries = slices.Clone(entries)
+	slices.SortFunc(entries, func(a, b xds.Entry) int {
+		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
+	})
 	nodes := map[accesslog.Writer]xds.Node{}
 	proxies := xds.NodesOf(pods, entries, xds.Common{})
 	for _, node := range proxies {

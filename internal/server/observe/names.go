@@ -4,10 +4,8 @@
 package observe
 
 import (
-	"cmp"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -159,8 +157,5 @@ func (o *Observer) namesNow() (*sighting.Names, bool) {
 			objects = append(objects, object)
 		}
 	}
-	slices.SortFunc(entries, func(a, b xds.Entry) int {
-		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
-	})
 	return sighting.NewNames(directory.New(objects, o.options.Mesh.ClusterDomain), pods, entries), true
 }
