@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -18,6 +17,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/trellis-mesh/trellis/internal/replica"
 )
 
 // Replica is one running istiod.
@@ -55,8 +56,7 @@ const (
 
 // Replicas are the running pods in order of their names. None is an error.
 func (p Pods) Replicas(ctx context.Context) ([]Replica, error) {
-	var pods corev1.PodList
-	err := p.Reader.List(ctx, &pods, client.InNamespace(p.Namespace), client.MatchingLabels(p.Selector))
+	pods, err := replica.Running(ctx, p.Reader, p.Namespace, p.Selector)
 	if err != nil {
 		return nil, fmt.Errorf("listing the pods of istiod in namespace %s: %w", p.Namespace, err)
 	}
@@ -65,18 +65,20 @@ func (p Pods) Replicas(ctx context.Context) ([]Replica, error) {
 		return nil, err
 	}
 	var out []Replica
-	for i := range pods.Items {
-		pod := &pods.Items[i]
-		if pod.Status.PodIP == "" || pod.DeletionTimestamp != nil || pod.Status.Phase != corev1.PodRunning {
-			continue
+	for i := range pods {
+		pod := &pods[i]
+		// What the pod itself declares comes first, since replicas on one machine cannot
+		// share a port.
+		number, ok := replica.Port(pod, xdsPortName)
+		if !ok {
+			number = target
 		}
-		port := strconv.Itoa(int(portOf(pod, target)))
+		port := strconv.Itoa(int(number))
 		out = append(out, Replica{Name: pod.Name, Address: net.JoinHostPort(pod.Status.PodIP, port)})
 	}
 	if len(out) == 0 {
 		return nil, fmt.Errorf("no pod with the labels %s runs in namespace %s", labels.FormatLabels(p.Selector), p.Namespace)
 	}
-	slices.SortFunc(out, func(a, b Replica) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
 }
 
@@ -97,19 +99,6 @@ func (p Pods) targetPort(ctx context.Context) (int32, error) {
 		}
 	}
 	return p.Port, nil
-}
-
-// portOf prefers what the pod itself declares, since replicas on one machine
-// cannot share a port.
-func portOf(pod *corev1.Pod, fallback int32) int32 {
-	for _, container := range pod.Spec.Containers {
-		for _, port := range container.Ports {
-			if port.Name == xdsPortName {
-				return port.ContainerPort
-			}
-		}
-	}
-	return fallback
 }
 
 // Roots are the certificate authorities that may have signed istiod's

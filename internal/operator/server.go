@@ -8,13 +8,11 @@ import (
 	"crypto/rand"
 	"fmt"
 	"net"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -22,6 +20,7 @@ import (
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/controller/mutualtlsrollout"
 	"github.com/trellis-mesh/trellis/internal/prometheus"
+	"github.com/trellis-mesh/trellis/internal/replica"
 	"github.com/trellis-mesh/trellis/internal/traffic"
 	"github.com/trellis-mesh/trellis/internal/verdict"
 	"github.com/trellis-mesh/trellis/internal/webhook"
@@ -84,36 +83,21 @@ func replicas(reader client.Reader, o Options) func(context.Context) ([]verdict.
 		}
 	}
 	return func(ctx context.Context) ([]verdict.Replica, error) {
-		var pods corev1.PodList
-		if err := reader.List(ctx, &pods, client.InNamespace(o.Namespace), client.MatchingLabels(o.Tests.Selector)); err != nil {
+		pods, err := replica.Running(ctx, reader, o.Namespace, o.Tests.Selector)
+		if err != nil {
 			return nil, fmt.Errorf("listing its pods in namespace %s: %w", o.Namespace, err)
 		}
 		var out []verdict.Replica
-		for i := range pods.Items {
-			pod := &pods.Items[i]
-			if pod.Status.PodIP == "" || pod.DeletionTimestamp != nil || pod.Status.Phase != corev1.PodRunning {
-				continue
-			}
-			port, ok := portNamed(pod, serverPort)
+		for i := range pods {
+			pod := &pods[i]
+			port, ok := replica.Port(pod, serverPort)
 			if !ok {
 				return nil, fmt.Errorf("pod %s/%s has no port %s", pod.Namespace, pod.Name, serverPort)
 			}
 			out = append(out, verdict.Replica{Name: pod.Name, Address: net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(int(port)))})
 		}
-		slices.SortFunc(out, func(a, b verdict.Replica) int { return strings.Compare(a.Name, b.Name) })
 		return out, nil
 	}
-}
-
-func portNamed(pod *corev1.Pod, name string) (int32, bool) {
-	for i := range pod.Spec.Containers {
-		for _, p := range pod.Spec.Containers[i].Ports {
-			if p.Name == name {
-				return p.ContainerPort, true
-			}
-		}
-	}
-	return 0, false
 }
 
 // store asks a store of metrics about the time until now.
