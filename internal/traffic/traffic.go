@@ -68,6 +68,16 @@ type Edge struct {
 	Why   string `json:"why,omitempty"`
 }
 
+// Reaches reports whether it was a call of a stage of a rollout, which is about some
+// services: NAMESPACE/NAME, or NAMESPACE where it is about all of its workloads. Those that
+// no Service selects go by their own names, and belong to the stage of their namespace.
+func (e *Edge) Reaches(stage string, services []string) bool {
+	whole := !strings.Contains(stage, "/")
+	return slices.ContainsFunc(e.Services, func(name string) bool {
+		return slices.Contains(services, name) || whole && strings.HasPrefix(name, stage+"/")
+	})
+}
+
 // UnknownClient is a client that cannot be told from others.
 const UnknownClient = "unknown"
 

@@ -44,7 +44,7 @@ func (n *round) silent(s *v1alpha1.RolloutStage) []v1alpha1.RolloutBlock {
 	if n.spec.Observation.Silence == v1alpha1.SilenceProceed || !known || since.Add(n.window()).After(n.Now) {
 		return nil
 	}
-	if slices.ContainsFunc(n.Window.Edges, func(e traffic.Edge) bool { return !e.SentOnly && about(&e, s) }) {
+	if slices.ContainsFunc(n.Window.Edges, func(e traffic.Edge) bool { return !e.SentOnly && e.Reaches(s.Name, s.Services) }) {
 		return nil
 	}
 	return []v1alpha1.RolloutBlock{{
@@ -52,15 +52,6 @@ func (n *round) silent(s *v1alpha1.RolloutStage) []v1alpha1.RolloutBlock {
 		Message: fmt.Sprintf("no request to %s was seen in the window: perhaps nobody calls, and perhaps its proxies do not say what they see", servicesOf(s)),
 		Fix:     "see that its proxies are looked at (access logs that a Telemetry object sends elsewhere, metrics that are not scraped), or set spec.observation.silence to Proceed",
 	}}
-}
-
-// about reports whether a client called workloads of a stage. Those that no Service
-// selects go by their own names, and belong to the stage of their namespace.
-func about(e *traffic.Edge, s *v1alpha1.RolloutStage) bool {
-	namespace, whole := s.Name+"/", !strings.Contains(s.Name, "/")
-	return slices.ContainsFunc(e.Services, func(name string) bool {
-		return slices.Contains(s.Services, name) || whole && strings.HasPrefix(name, namespace)
-	})
 }
 
 // plaintext are the clients that have called in plaintext at a time or later.
@@ -112,7 +103,7 @@ func blocksOf(seen *traffic.Seen, s *v1alpha1.RolloutStage, of func(*traffic.Edg
 	var out []v1alpha1.RolloutBlock
 	for i := range seen.Edges {
 		e := &seen.Edges[i]
-		if !about(e, s) {
+		if !e.Reaches(s.Name, s.Services) {
 			continue
 		}
 		b := of(e)

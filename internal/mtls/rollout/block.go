@@ -38,7 +38,7 @@ func Blocks(s *Stage, seen *traffic.Seen) (blocks []Block, could []Conflict) {
 	if seen != nil && !s.Done() {
 		for i := range seen.Edges {
 			e := &seen.Edges[i]
-			if !s.about(e.Services) {
+			if !e.Reaches(s.Name, s.Services) {
 				continue
 			}
 			looked = looked || !e.SentOnly
@@ -61,11 +61,6 @@ func Blocks(s *Stage, seen *traffic.Seen) (blocks []Block, could []Conflict) {
 		return cmp.Or(strings.Compare(a.Client, b.Client), cmp.Compare(a.Port, b.Port))
 	})
 	return blocks, could
-}
-
-// about reports whether a stage is about one of some services.
-func (s *Stage) about(services []string) bool {
-	return slices.ContainsFunc(services, func(name string) bool { return slices.Contains(s.Services, name) })
 }
 
 func plaintext(e *traffic.Edge) string {

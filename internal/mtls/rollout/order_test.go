@@ -70,7 +70,7 @@ func TestCallersComeBeforeThoseThatTheyCall(t *testing.T) {
 
 func TestAClientWithoutAProxyBlocksOnlyWhereNobodyLookedOrPlaintextOfItWasSeen(t *testing.T) {
 	last := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	s := &rollout.Stage{Services: []string{"s/a"}, Mode: resolve.Permissive, Conflicts: []rollout.Conflict{
+	s := &rollout.Stage{Name: "s/a", Services: []string{"s/a"}, Mode: resolve.Permissive, Conflicts: []rollout.Conflict{
 		{Client: "old/job", Port: 80, Why: "no proxy"}, {Client: "s/b", Proxied: true, Port: 80, Why: "DISABLE"},
 	}}
 	of := func(client, service string, plaintext uint64) *traffic.Seen {
@@ -78,6 +78,8 @@ func TestAClientWithoutAProxyBlocksOnlyWhereNobodyLookedOrPlaintextOfItWasSeen(t
 	}
 	sentOnly := of("s/d", "s/a", 0)
 	sentOnly.Edges[0].SentOnly = true
+	whole := *s
+	whole.Name = "s"
 	strict := *s
 	strict.Mode = resolve.Strict
 	for _, c := range []struct {
@@ -91,6 +93,7 @@ func TestAClientWithoutAProxyBlocksOnlyWhereNobodyLookedOrPlaintextOfItWasSeen(t
 		{"it was not seen", s, of("s/b", "s/a", 0), "Conflict s/b", "old/job"},
 		{"plaintext of it was seen", s, of("old/job", "s/a", 3), "PlaintextSeen old/job, Conflict s/b", ""},
 		{"nobody looked at the workloads", s, of("old/job", "s/c", 3), "Conflict old/job, Conflict s/b", ""},
+		{"a workload of the namespace that no Service selects was called", &whole, of("old/job", "s/worker", 2), "PlaintextSeen old/job, Conflict s/b", ""},
 		{"nothing was seen but by a client's proxy", s, sentOnly, "Conflict old/job, Conflict s/b", ""},
 		{"it was seen without plaintext", s, of("old/job", "s/a", 0), "Conflict s/b", "old/job"},
 		{"plaintext of an address that is nobody's", s, of("10.0.0.9", "s/a", 1), "PlaintextSeen 10.0.0.9, Conflict s/b", "old/job"},
