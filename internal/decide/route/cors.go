@@ -8,6 +8,7 @@ import (
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/trellis-mesh/trellis/internal/decide/match"
 	"github.com/trellis-mesh/trellis/internal/decide/stream"
@@ -45,10 +46,10 @@ func (c *Case) CORS(s *stream.Stream) (*stream.Reply, string) {
 		if forwards(policies) {
 			return nil, ""
 		}
-		return preflight(policies, ""), ""
+		return preflight(policies, "", &s.Headers), ""
 	case match.True:
 	}
-	return preflight(policies, origin), ""
+	return preflight(policies, origin, &s.Headers), ""
 }
 
 // policies are those of the route and of the virtual host, in this order.
@@ -139,34 +140,43 @@ func forwards(policies []*corsv3.CorsPolicy) bool {
 }
 
 // preflight is the answer to an origin, empty for one that is not allowed: that it
-// is not named makes the browser refuse.
-func preflight(policies []*corsv3.CorsPolicy, origin string) *stream.Reply {
+// is not named makes the browser refuse. Credentials are allowed as the policy says,
+// to that origin too. "*" names what the request asks for.
+func preflight(policies []*corsv3.CorsPolicy, origin string, asked *stream.Headers) *stream.Reply {
 	reply := &stream.Reply{Code: 200, Details: "cors_response"}
 	if origin != "" {
 		reply.Headers.Set("access-control-allow-origin", origin)
-		if allowsCredentials(policies) {
-			reply.Headers.Set("access-control-allow-credentials", "true")
-		}
 	}
-	set := func(name string, get func(*corsv3.CorsPolicy) string) {
+	if says(policies, (*corsv3.CorsPolicy).GetAllowCredentials) {
+		reply.Headers.Set("access-control-allow-credentials", "true")
+	}
+	set := func(name string, get func(*corsv3.CorsPolicy) string, wildcard string) {
 		for _, p := range policies {
-			if v := get(p); v != "" {
+			v := get(p)
+			if v == "*" && wildcard != "" {
+				v, _ = asked.Get(wildcard)
+			}
+			if get(p) != "" {
 				reply.Headers.Set(name, v)
 				return
 			}
 		}
 	}
-	set("access-control-allow-methods", (*corsv3.CorsPolicy).GetAllowMethods)
-	set("access-control-allow-headers", (*corsv3.CorsPolicy).GetAllowHeaders)
-	set("access-control-max-age", (*corsv3.CorsPolicy).GetMaxAge)
+	set("access-control-allow-methods", (*corsv3.CorsPolicy).GetAllowMethods, "access-control-request-method")
+	set("access-control-allow-headers", (*corsv3.CorsPolicy).GetAllowHeaders, "access-control-request-headers")
+	set("access-control-max-age", (*corsv3.CorsPolicy).GetMaxAge, "")
+	private, _ := asked.Get("access-control-request-private-network")
+	if private == "true" && says(policies, (*corsv3.CorsPolicy).GetAllowPrivateNetworkAccess) {
+		reply.Headers.Set("access-control-allow-private-network", "true")
+	}
 	return reply
 }
 
-// allowsCredentials asks the most specific policy that says it.
-func allowsCredentials(policies []*corsv3.CorsPolicy) bool {
+// says asks the most specific policy that has the field.
+func says(policies []*corsv3.CorsPolicy, field func(*corsv3.CorsPolicy) *wrapperspb.BoolValue) bool {
 	for _, p := range policies {
-		if c := p.GetAllowCredentials(); c != nil {
-			return c.GetValue()
+		if v := field(p); v != nil {
+			return v.GetValue()
 		}
 	}
 	return false

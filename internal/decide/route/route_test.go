@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -18,6 +19,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/trellis-mesh/trellis/internal/decide/route"
 	"github.com/trellis-mesh/trellis/internal/decide/stream"
@@ -216,6 +218,50 @@ func TestTheMostSpecificOverrideOfAFilterIsFirst(t *testing.T) {
 	}
 	if methods, _ := reply.Headers.Get("access-control-allow-methods"); methods != "route" {
 		t.Errorf("methods: %s", methods)
+	}
+}
+
+func TestAPreflightIsAnsweredAsItsPolicySays(t *testing.T) {
+	for name, c := range map[string]struct {
+		origin string
+		policy *corsv3.CorsPolicy
+		want   string
+	}{
+		"an origin that is allowed":               {"o", &corsv3.CorsPolicy{AllowMethods: "GET"}, "origin=o methods=GET"},
+		"a wildcard names what is asked for":      {"o", &corsv3.CorsPolicy{AllowMethods: "*", AllowHeaders: "*"}, "origin=o methods=PUT headers=x-a"},
+		"credentials of an origin not allowed":    {"p", &corsv3.CorsPolicy{AllowCredentials: wrapperspb.Bool(true)}, "credentials=true"},
+		"a private network, asked for":            {"o", &corsv3.CorsPolicy{AllowPrivateNetworkAccess: wrapperspb.Bool(true)}, "origin=o private-network=true"},
+		"a private network that is not permitted": {"o", &corsv3.CorsPolicy{AllowPrivateNetworkAccess: wrapperspb.Bool(false)}, "origin=o"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.policy.AllowOriginStringMatch = []*matcherv3.StringMatcher{{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: "o"}}}
+			c.policy.ForwardNotMatchingPreflights = wrapperspb.Bool(false)
+			config, err := anypb.New(c.policy)
+			if err != nil {
+				t.Fatal(err)
+			}
+			table := route.Compile(&routev3.RouteConfiguration{VirtualHosts: []*routev3.VirtualHost{{Name: "v", Domains: []string{"*"}, Routes: []*routev3.Route{{
+				Match:                &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
+				TypedPerFilterConfig: map[string]*anypb.Any{"envoy.filters.http.cors": config},
+				Action:               &routev3.Route_Route{Route: &routev3.RouteAction{ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: "c"}}},
+			}}}}}, route.Surroundings{})
+			s := asked("h", "/", stream.Header{Name: "origin", Value: c.origin}, stream.Header{Name: "access-control-request-method", Value: "PUT"},
+				stream.Header{Name: "access-control-request-headers", Value: "x-a"}, stream.Header{Name: "access-control-request-private-network", Value: "true"})
+			s.Headers.Set(stream.Method, "OPTIONS")
+			reply, unknown := table.Pick(s).Cases[0].CORS(s)
+			if unknown != "" || reply == nil {
+				t.Fatalf("no answer: %s", unknown)
+			}
+			var got []string
+			for _, about := range []string{"origin", "methods", "headers", "credentials", "private-network"} {
+				if v, has := reply.Headers.Get("access-control-allow-" + about); has {
+					got = append(got, about+"="+v)
+				}
+			}
+			if strings.Join(got, " ") != c.want {
+				t.Errorf("answered %q, want %q", strings.Join(got, " "), c.want)
+			}
+		})
 	}
 }
 

@@ -73,7 +73,7 @@ func (d dice) mutations() []*corev3.HeaderValueOption {
 }
 
 func (d dice) cors() *anypb.Any {
-	p := &corsv3.CorsPolicy{AllowMethods: d.one("", "GET"), AllowHeaders: d.one("", "x-a"), MaxAge: d.one("", "60")}
+	p := &corsv3.CorsPolicy{AllowMethods: d.one("", "GET", "*"), AllowHeaders: d.one("", "x-a", "*"), MaxAge: d.one("", "60")}
 	for range d.IntN(3) {
 		p.AllowOriginStringMatch = append(p.AllowOriginStringMatch, d.text())
 	}
@@ -82,6 +82,9 @@ func (d dice) cors() *anypb.Any {
 	}
 	if d.maybe(40) {
 		p.ForwardNotMatchingPreflights = wrapperspb.Bool(d.maybe(50))
+	}
+	if d.maybe(20) {
+		p.AllowPrivateNetworkAccess = wrapperspb.Bool(d.maybe(50))
 	}
 	if d.maybe(30) {
 		p.FilterEnabled = &corev3.RuntimeFractionalPercent{DefaultValue: &typev3.FractionalPercent{Numerator: uint32(d.IntN(2) * 100)}}
@@ -279,9 +282,12 @@ func (d dice) call() string {
 		path = "/"
 	}
 	lines := []string{d.one("GET", "GET", "POST", "OPTIONS", "DELETE") + " " + path + " HTTP/1.1", "Host: " + d.host()}
+	if d.maybe(15) {
+		lines = []string{"OPTIONS " + path + " HTTP/1.1", "Host: " + d.host(), "origin: " + d.one("http://a", "b"), "access-control-request-method: " + d.one("GET", "PUT")}
+	}
 	for range d.IntN(5) {
 		lines = append(lines, d.one("x-a: a", "x-a: a", "x-a: b", "x-a: b", "x-a: 1", "x-a: 77", "x-b: x", "x-b: x", "x-b: a", "x-b: ", "x-b: http://a", "x-cluster: c1", "x-cluster: c2", "x-cluster: nowhere",
-			"origin: http://a", "origin: b", "access-control-request-method: GET", "access-control-request-method: GET", "content-type: a/b", "x-forwarded-proto: https",
+			"origin: http://a", "origin: b", "access-control-request-method: GET", "access-control-request-method: GET", "access-control-request-headers: x-b", "access-control-request-private-network: true", "content-type: a/b", "x-forwarded-proto: https",
 			"cookie: a=1", "x-vhost: shop.example.com", "x-vhost: A", "x-more: 0", "x-gone: 1", "x-forwarded-host: f"))
 	}
 	return strings.Join(append(lines, "", ""), "\r\n")
@@ -310,13 +316,14 @@ func (o *observed) agrees(c *route.Case, e envoy.Entry) string {
 	}
 	if reply != nil {
 		location, _ := reply.Headers.Get("location")
-		origin, _ := reply.Headers.Get("access-control-allow-origin")
-		methods, _ := reply.Headers.Get("access-control-allow-methods")
-		credentials, _ := reply.Headers.Get("access-control-allow-credentials")
-		got := fmt.Sprint(reply.Code, reply.Details, reply.Flags, location, " ", origin, methods, credentials)
-		want := fmt.Sprint(o.response.Status, e.Details, strings.Fields(e.Flags), o.response.Header.Get("Location"), " ")
+		got := fmt.Sprint(reply.Code, reply.Details, reply.Flags, location)
+		want := fmt.Sprint(o.response.Status, e.Details, strings.Fields(e.Flags), o.response.Header.Get("Location"))
 		if e.Details == "cors_response" {
-			want += o.response.Header.Get("Access-Control-Allow-Origin") + o.response.Header.Get("Access-Control-Allow-Methods") + o.response.Header.Get("Access-Control-Allow-Credentials")
+			for _, about := range []string{"Origin", "Methods", "Headers", "Credentials", "Private-Network"} {
+				v, _ := reply.Headers.Get("access-control-allow-" + strings.ToLower(about))
+				got += " " + v
+				want += " " + o.response.Header.Get("Access-Control-Allow-"+about)
+			}
 		}
 		if got != want || c.Route != nil && reply.Details == "direct_response" && c.Route.Name() != e.Route {
 			return fmt.Sprintf("decided %s, Envoy %s at %s", got, want, e.Route)
