@@ -8,7 +8,6 @@ import (
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
-	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/trellis-mesh/trellis/internal/decide/match"
 	"github.com/trellis-mesh/trellis/internal/decide/stream"
@@ -131,12 +130,8 @@ func allowsOrigin(policies []*corsv3.CorsPolicy, origin string) match.Answer {
 // forwards is whether preflights of other origins go to the application. They do
 // unless a policy says otherwise.
 func forwards(policies []*corsv3.CorsPolicy) bool {
-	for _, p := range policies {
-		if f := p.GetForwardNotMatchingPreflights(); f != nil {
-			return f.GetValue()
-		}
-	}
-	return true
+	says := stated(policies, (*corsv3.CorsPolicy).GetForwardNotMatchingPreflights)
+	return says == nil || says.GetValue()
 }
 
 // preflight is the answer to an origin, empty for one that is not allowed: that it
@@ -147,37 +142,37 @@ func preflight(policies []*corsv3.CorsPolicy, origin string, asked *stream.Heade
 	if origin != "" {
 		reply.Headers.Set("access-control-allow-origin", origin)
 	}
-	if says(policies, (*corsv3.CorsPolicy).GetAllowCredentials) {
+	if stated(policies, (*corsv3.CorsPolicy).GetAllowCredentials).GetValue() {
 		reply.Headers.Set("access-control-allow-credentials", "true")
 	}
 	set := func(name string, get func(*corsv3.CorsPolicy) string, wildcard string) {
-		for _, p := range policies {
-			v := get(p)
-			if v == "*" && wildcard != "" {
-				v, _ = asked.Get(wildcard)
-			}
-			if get(p) != "" {
-				reply.Headers.Set(name, v)
-				return
-			}
+		v := stated(policies, get)
+		if v == "" {
+			return
 		}
+		if v == "*" && wildcard != "" {
+			v, _ = asked.Get(wildcard)
+		}
+		reply.Headers.Set(name, v)
 	}
 	set("access-control-allow-methods", (*corsv3.CorsPolicy).GetAllowMethods, "access-control-request-method")
 	set("access-control-allow-headers", (*corsv3.CorsPolicy).GetAllowHeaders, "access-control-request-headers")
 	set("access-control-max-age", (*corsv3.CorsPolicy).GetMaxAge, "")
 	private, _ := asked.Get("access-control-request-private-network")
-	if private == "true" && says(policies, (*corsv3.CorsPolicy).GetAllowPrivateNetworkAccess) {
+	if private == "true" && stated(policies, (*corsv3.CorsPolicy).GetAllowPrivateNetworkAccess).GetValue() {
 		reply.Headers.Set("access-control-allow-private-network", "true")
 	}
 	return reply
 }
 
-// says asks the most specific policy that has the field.
-func says(policies []*corsv3.CorsPolicy, field func(*corsv3.CorsPolicy) *wrapperspb.BoolValue) bool {
+// stated is a field of the most specific policy that has it; its zero value where
+// none has.
+func stated[T comparable](policies []*corsv3.CorsPolicy, field func(*corsv3.CorsPolicy) T) T {
+	var none T
 	for _, p := range policies {
-		if v := field(p); v != nil {
-			return v.GetValue()
+		if v := field(p); v != none {
+			return v
 		}
 	}
-	return false
+	return none
 }

@@ -190,6 +190,22 @@ func TestAMatcherTreeAndWhatEnvoyRefusesAreUnknown(t *testing.T) {
 	}
 }
 
+// everything is a route that forwards every request, with overrides of filters.
+func everything(overrides map[string]*anypb.Any) *routev3.Route {
+	return &routev3.Route{
+		Match:                &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
+		TypedPerFilterConfig: overrides,
+		Action:               &routev3.Route_Route{Route: &routev3.RouteAction{ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: "c"}}},
+	}
+}
+
+// preflight asks for PUT in the name of an origin.
+func preflight(origin string, headers ...stream.Header) *stream.Stream {
+	s := asked("h", "/", append(headers, stream.Header{Name: "origin", Value: origin}, stream.Header{Name: "access-control-request-method", Value: "PUT"})...)
+	s.Headers.Set(stream.Method, "OPTIONS")
+	return s
+}
+
 func TestTheMostSpecificOverrideOfAFilterIsFirst(t *testing.T) {
 	cors := func(methods string) map[string]*anypb.Any {
 		a, err := anypb.New(&corsv3.CorsPolicy{AllowMethods: methods, AllowOriginStringMatch: []*matcherv3.StringMatcher{{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: "o"}}}})
@@ -199,14 +215,9 @@ func TestTheMostSpecificOverrideOfAFilterIsFirst(t *testing.T) {
 		return map[string]*anypb.Any{"envoy.filters.http.cors": a}
 	}
 	table := route.Compile(&routev3.RouteConfiguration{TypedPerFilterConfig: cors("table"), VirtualHosts: []*routev3.VirtualHost{{
-		Name: "v", Domains: []string{"*"}, TypedPerFilterConfig: cors("host"), Routes: []*routev3.Route{{
-			Match:                &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
-			TypedPerFilterConfig: cors("route"),
-			Action:               &routev3.Route_Route{Route: &routev3.RouteAction{ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: "c"}}},
-		}},
+		Name: "v", Domains: []string{"*"}, TypedPerFilterConfig: cors("host"), Routes: []*routev3.Route{everything(cors("route"))},
 	}}}, route.Surroundings{})
-	s := asked("h", "/", stream.Header{Name: "origin", Value: "o"}, stream.Header{Name: "access-control-request-method", Value: "PUT"})
-	s.Headers.Set(stream.Method, "OPTIONS")
+	s := preflight("o")
 	c := table.Pick(s).Cases[0]
 	overrides, err := c.Overrides("envoy.filters.http.cors")
 	if err != nil || len(overrides) != 3 {
@@ -240,14 +251,10 @@ func TestAPreflightIsAnsweredAsItsPolicySays(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			table := route.Compile(&routev3.RouteConfiguration{VirtualHosts: []*routev3.VirtualHost{{Name: "v", Domains: []string{"*"}, Routes: []*routev3.Route{{
-				Match:                &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
-				TypedPerFilterConfig: map[string]*anypb.Any{"envoy.filters.http.cors": config},
-				Action:               &routev3.Route_Route{Route: &routev3.RouteAction{ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: "c"}}},
-			}}}}}, route.Surroundings{})
-			s := asked("h", "/", stream.Header{Name: "origin", Value: c.origin}, stream.Header{Name: "access-control-request-method", Value: "PUT"},
-				stream.Header{Name: "access-control-request-headers", Value: "x-a"}, stream.Header{Name: "access-control-request-private-network", Value: "true"})
-			s.Headers.Set(stream.Method, "OPTIONS")
+			table := route.Compile(&routev3.RouteConfiguration{VirtualHosts: []*routev3.VirtualHost{{
+				Name: "v", Domains: []string{"*"}, Routes: []*routev3.Route{everything(map[string]*anypb.Any{"envoy.filters.http.cors": config})},
+			}}}, route.Surroundings{})
+			s := preflight(c.origin, stream.Header{Name: "access-control-request-headers", Value: "x-a"}, stream.Header{Name: "access-control-request-private-network", Value: "true"})
 			reply, unknown := table.Pick(s).Cases[0].CORS(s)
 			if unknown != "" || reply == nil {
 				t.Fatalf("no answer: %s", unknown)

@@ -319,10 +319,10 @@ func (o *observed) agrees(c *route.Case, e envoy.Entry) string {
 		got := fmt.Sprint(reply.Code, reply.Details, reply.Flags, location)
 		want := fmt.Sprint(o.response.Status, e.Details, strings.Fields(e.Flags), o.response.Header.Get("Location"))
 		if e.Details == "cors_response" {
-			for _, about := range []string{"Origin", "Methods", "Headers", "Credentials", "Private-Network"} {
-				v, _ := reply.Headers.Get("access-control-allow-" + strings.ToLower(about))
+			for _, about := range []string{"allow-origin", "allow-methods", "allow-headers", "allow-credentials", "allow-private-network", "max-age"} {
+				v, _ := reply.Headers.Get("access-control-" + about)
 				got += " " + v
-				want += " " + o.response.Header.Get("Access-Control-Allow-"+about)
+				want += " " + o.response.Header.Get("access-control-"+about)
 			}
 		}
 		if got != want || c.Route != nil && reply.Details == "direct_response" && c.Route.Name() != e.Route {
