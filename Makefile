@@ -1,4 +1,4 @@
-# `make` or `make help` lists what can be done. Needs Go, Python 3, git and make.
+# `make` or `make help` lists what can be done. Needs Go, Python 3 with pip, git and make.
 # Everything built for development lands in .cache, everything for users in bin.
 
 MAKEFLAGS += --warn-undefined-variables --no-builtin-rules
@@ -34,11 +34,11 @@ help: ## Show this list
 	  /^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: demo
-demo: ## Start a real mesh on this machine and watch two documents become a secured endpoint
+demo: console ## Start a real mesh on this machine and watch two documents become a secured endpoint
 	go run ./test/demo
 
 .PHONY: build
-build: ## Build the CLI, the operator and the server for users into bin/
+build: console ## Build the CLI, the operator and the server for users into bin/
 	CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
 	ln -sf trellis $(BIN)/kubectl-trellis
 
@@ -48,10 +48,21 @@ build: ## Build the CLI, the operator and the server for users into bin/
 tools: ## Build the pinned servers of the local stack and Helm (minutes once, nothing after)
 	go run ./tools/cmd/tools
 
+.PHONY: console
+console: node ## Build the web console, which trellis-server embeds (nothing where it is built)
+	sh tools/make/console.sh build
+
+.PHONY: console-types
+console-types: node ## Write the console's types from docs/reference/openapi.json
+	sh tools/make/console.sh types
+
 # The tools that only developers need, each built when first asked for.
-.PHONY: linter generator stores
+.PHONY: linter generator stores node
+node:
+	go run ./tools/cmd/tools node
+
 stores:
-	go run ./tools/cmd/tools prometheus victoria-metrics
+	go run ./tools/cmd/tools prometheus promtool victoria-metrics
 
 linter:
 	go run ./tools/cmd/tools golangci-lint
@@ -82,15 +93,15 @@ fix: linter ## Format, and let golangci-lint repair what it can
 ##@ Test
 
 .PHONY: test
-test: tools stores linter generator $(TOOLS)/gotestsum ## Check generated files, lint, unit tests with the race detector, end-to-end tests
-	UNIT_FLAGS='$(UNIT_FLAGS)' E2E_FLAGS='$(E2E_FLAGS)' sh tools/make/test.sh generated lint unit validation e2e
+test: tools stores linter generator console $(TOOLS)/gotestsum ## Check generated files, lint, unit tests with the race detector, end-to-end tests
+	UNIT_FLAGS='$(UNIT_FLAGS)' E2E_FLAGS='$(E2E_FLAGS)' sh tools/make/test.sh generated lint console unit validation e2e
 
 .PHONY: unit
 unit: tools stores $(TOOLS)/gotestsum ## Only the unit tests
 	UNIT_FLAGS='$(UNIT_FLAGS)' sh tools/make/test.sh unit
 
 .PHONY: e2e
-e2e: tools $(TOOLS)/gotestsum ## Only the end-to-end tests, on the real stack
+e2e: tools console $(TOOLS)/gotestsum ## Only the end-to-end tests, on the real stack
 	E2E_FLAGS='$(E2E_FLAGS)' sh tools/make/test.sh e2e
 
 .PHONY: fuzz
@@ -102,7 +113,7 @@ oracle: tools ## Decide and send REQUESTS (100) in each of WORLDS (2000) random 
 	go test ./test/oracle/mesh -run TestEveryRequest -count 1 -timeout 12h -v -seed $(SEED) -first $(FIRST) -worlds $(WORLDS) -requests $(REQUESTS)
 
 .PHONY: bench
-bench: tools ## Measure compile, apply, status, memory, latency, DNS and certificates
+bench: tools ## Measure compile, apply, status, memory, latency, DNS, certificates and policies
 	go run ./test/bench $(BENCH_FLAGS)
 
 ##@ Clean
@@ -110,7 +121,8 @@ bench: tools ## Measure compile, apply, status, memory, latency, DNS and certifi
 .PHONY: clean
 clean: ## Remove what was built for users and the reports; tools stay
 	rm -rf $(BIN) dist $(TRELLIS_CACHE)/test $(TRELLIS_CACHE)/generate.*
+	find internal/console/dist -mindepth 1 ! -name .gitkeep -delete
 
 .PHONY: distclean
 distclean: clean ## Remove this checkout's tools and caches, too
-	rm -rf .cache
+	rm -rf .cache web/console/node_modules

@@ -3,7 +3,8 @@
 
 package v1alpha1
 
-// Access says who may call an Application inside the mesh, and how.
+// Access says who may call an Application inside the mesh, how, and whom it calls
+// itself.
 type Access struct {
 	// MutualTLS is what the application's own proxy accepts. Absent: not ours
 	// to say; the setting of the namespace or of the mesh holds.
@@ -19,6 +20,15 @@ type Access struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=128
 	Callers []Caller `json:"callers,omitempty"`
+	// Calls are all whom the application calls: its proxy lets no other request
+	// out. Empty: it calls nobody. Absent: nothing is restricted. The list has one
+	// owner, since server-side apply loses an empty one whose items can have several.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:XValidation:rule="self.all(c, self.exists_one(o, o.name == c.name))",message="each call has a name of its own"
+	Calls []Call `json:"calls,omitzero"`
 }
 
 // MutualTLSMode is what a workload accepts.

@@ -25,6 +25,11 @@ func AddToScheme(scheme *runtime.Scheme) error {
 		&ManagedRecord{}, &ManagedRecordList{},
 		&ManagedCertificate{}, &ManagedCertificateList{},
 		&MutualTLSRollout{}, &MutualTLSRolloutList{},
+		&Goal{}, &GoalList{},
+		&PolicyTemplate{}, &PolicyTemplateList{},
+		&ClusterPolicyBinding{}, &ClusterPolicyBindingList{},
+		&PolicyBinding{}, &PolicyBindingList{},
+		&PolicyException{}, &PolicyExceptionList{},
 	)
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil

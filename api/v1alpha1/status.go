@@ -23,6 +23,13 @@ const (
 	ConditionReconciling = "Reconciling"
 	// ConditionStalled is true when only a person can help.
 	ConditionStalled = "Stalled"
+	// ConditionMet of a Goal is true when everything that its bindings are about passes or
+	// is exempt.
+	ConditionMet = "Met"
+	// ConditionHolds of a binding is the same for the binding.
+	ConditionHolds = "Holds"
+	// ConditionProgressing of a binding with a rollout is false where trouble has stopped it.
+	ConditionProgressing = "Progressing"
 )
 
 // PausedAnnotation set to "true" on an Application or SecureIngress stops the
@@ -53,12 +60,58 @@ type ApplicationStatus struct {
 	// +optional
 	// +listType=atomic
 	Generated []GeneratedObject `json:"generated,omitempty"`
+	// Policies are those that the Application is held to, at most 64 of them.
+	//
+	// +optional
+	// +listType=atomic
+	Policies []BoundPolicy `json:"policies,omitempty"`
 	// Problems are everything that keeps it from being accepted, and warnings.
 	//
 	// +optional
 	// +listType=atomic
 	Problems []Problem `json:"problems,omitempty"`
 }
+
+// BoundPolicy is a policy that an object is held to, as far as whoever owns the object
+// has to know it.
+type BoundPolicy struct {
+	// Binding with its kind, such as ClusterPolicyBinding no-anonymous-routes.
+	//
+	// +required
+	Binding string `json:"binding"`
+	// Title of the policy; empty where it does not exist.
+	//
+	// +optional
+	Title string `json:"title,omitempty"`
+	// Tier is Mandatory, Namespace or Default.
+	//
+	// +required
+	Tier string `json:"tier"`
+	// +required
+	Mode PolicyMode `json:"mode"`
+	// State is Passing, Failing, Exempt or Unknown.
+	//
+	// +required
+	State PolicyState `json:"state"`
+	// Contact is whom to ask.
+	//
+	// +optional
+	Contact string `json:"contact,omitempty"`
+}
+
+// PolicyState is what a policy found.
+//
+// +kubebuilder:validation:Enum=Passing;Failing;Exempt;Unknown
+type PolicyState string
+
+// The states.
+const (
+	StatePassing PolicyState = "Passing"
+	StateFailing PolicyState = "Failing"
+	// StateExempt would be failing, and an exception lets it go.
+	StateExempt  PolicyState = "Exempt"
+	StateUnknown PolicyState = "Unknown"
+)
 
 // SecureIngressStatus is what became of a SecureIngress.
 type SecureIngressStatus struct {

@@ -135,6 +135,7 @@ func parse(arguments []string, environment func(string) string, out io.Writer) (
 	f.SetOutput(out)
 	f.StringVar(&l.level, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&l.format, "log-format", "json", "json or text")
+	f.BoolVar(&o.OpenReports, "open-reports", true, "show how it stands with policies as Reports of openreports.io, where the cluster has them")
 	f.BoolVar(&o.LeaderElect, "leader-elect", false, "wait until no other replica works")
 	f.StringVar(&o.Namespace, "namespace", environment("POD_NAMESPACE"), "namespace of the operator itself; default: $POD_NAMESPACE")
 	f.StringVar(&o.ServiceAccount, "service-account", "trellis-operator", "ServiceAccount of the operator itself")

@@ -30,7 +30,7 @@ func TestEveryFlagOfTheChartIsKnown(t *testing.T) {
 	if len(found) < 10 {
 		t.Fatalf("only %d flags were found in the chart", len(found))
 	}
-	values := map[string]string{"--istiod-selector": "app=istiod", "--istiod-port": "15012"}
+	values := map[string]string{"--istiod-selector": "app=istiod", "--istiod-port": "15012", "--open-reports": "true"}
 	for _, f := range found {
 		argument := f[1] + f[2]
 		if f[2] != "" {
@@ -45,7 +45,7 @@ func TestEveryFlagOfTheChartIsKnown(t *testing.T) {
 func TestFlagsBecomeOptions(t *testing.T) {
 	o, l, err := parse([]string{
 		"--trust-domain=corp", "--cluster=one", "--gateway-namespaces=a, b,", "--istiod-selector=app=istiod,istio.io/rev=x",
-		"--istiod-port=1", "--leader-elect", "--log-format=text", "--istiod-token=/t", "--webhook-address=", "--dns-identity-namespaces=c,d",
+		"--istiod-port=1", "--leader-elect", "--log-format=text", "--istiod-token=/t", "--webhook-address=", "--dns-identity-namespaces=c,d", "--open-reports=false",
 	}, func(name string) string { return map[string]string{"POD_NAMESPACE": "trellis-system"}[name] }, io.Discard)
 	if err != nil {
 		t.Fatal(err)
@@ -58,6 +58,9 @@ func TestFlagsBecomeOptions(t *testing.T) {
 	}
 	if !slices.Equal(o.IdentityNamespaces, []string{"c", "d"}) {
 		t.Errorf("the pod's identity is for %q", o.IdentityNamespaces)
+	}
+	if o.OpenReports {
+		t.Error("there are reports where nobody wants any")
 	}
 	if !o.LeaderElect || l.format != "text" || o.WebhookAddress != "" {
 		t.Errorf("options %+v, logging %+v", o, l)

@@ -21,6 +21,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
 
+	"github.com/trellis-mesh/trellis/internal/console"
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/server"
 	"github.com/trellis-mesh/trellis/internal/version"
@@ -73,10 +74,11 @@ func logger(out io.Writer, name, format string) (*slog.Logger, error) {
 	return nil, fmt.Errorf("reading --log-format: %q is neither json nor text", format)
 }
 
-// parse reads the command line. Nothing but the namespace comes from the
-// environment.
+// parse reads the command line. Nothing but the namespace and the pod's name comes from
+// the environment.
 func parse(arguments []string, environment func(string) string, out io.Writer) (o server.Options, level, format string, err error) {
 	o.Mesh = model.DefaultMesh()
+	o.Console = console.Files()
 	f := flag.NewFlagSet("trellis-server", flag.ContinueOnError)
 	f.SetOutput(out)
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
@@ -91,6 +93,15 @@ func parse(arguments []string, environment func(string) string, out io.Writer) (
 	f.StringVar(&o.MeshConfigMap, "mesh-config-map", "istio", "ConfigMap with the mesh's configuration, in istiod's namespace")
 	f.StringVar(&o.Address, "address", ":9444", "where admission requests and the operator are answered")
 	f.StringVar(&o.CollectorAddress, "collector-address", "", "where the mesh's proxies send access logs by OTLP (gRPC); empty: nowhere")
+	f.StringVar(&o.EnvoyAddress, "envoy-address", "", "where the mesh's proxies send access logs by Envoy's access log service (gRPC); empty: nowhere")
+	f.StringVar(&o.Hits.Dir, "hits-dir", "", "directory of this process alone in which counts of what proxies decided are kept")
+	f.DurationVar(&o.Hits.Keep, "hits-keep", 0, "for how long counts stay in --hits-dir; 0: 30 days")
+	f.Int64Var(&o.Hits.Bytes, "hits-bytes", 0, "how many bytes counts in --hits-dir may have, the oldest go first; 0: 256 MiB")
+	f.StringVar(&o.Hits.RemoteURL, "hits-remote-url", "", "server with Prometheus's API in which counts are kept in place of --hits-dir; the part before /api/v1")
+	f.StringVar(&o.Hits.RemoteWriteURL, "hits-remote-write-url", "", "where that server takes remote writes; empty: --hits-remote-url and /api/v1/write")
+	f.StringVar(&o.Hits.Collector, "hits-collector", environment("HOSTNAME"), "name of this process at that server, which no other replica has; default: $HOSTNAME, in a pod its name")
+	f.StringVar(&o.APIAddress, "api-address", ":8443", "where questions are answered and the console is served, over HTTPS; empty: nowhere")
+	f.StringVar(&o.Repository, "console-repository", "", "address of a file in Git, with {path} in the place of its path, such as https://git.example.com/shop/blob/main/{path}; empty: the console names the file alone")
 	f.StringVar(&o.HealthAddress, "health-address", ":8081", "where /healthz and /readyz answer; empty: nowhere")
 	f.StringVar(&o.MetricsAddress, "metrics-address", ":8080", "where /metrics answers; empty: nowhere")
 	if err := f.Parse(arguments); err != nil {
@@ -101,6 +112,9 @@ func parse(arguments []string, environment func(string) string, out io.Writer) (
 	}
 	if o.Namespace == "" {
 		return o, "", "", errors.New("reading the command line: --namespace or $POD_NAMESPACE is needed")
+	}
+	if err := o.Check(); err != nil {
+		return o, "", "", fmt.Errorf("reading the command line: %w", err)
 	}
 	return o, level, format, nil
 }

@@ -84,7 +84,7 @@ func (r *Result) Add(o Result) {
 // route is open that was closed before and is closed afterwards. An error means
 // that trying again may help; then nothing further may be done.
 func (a *Applier) Restrict(ctx context.Context, p *Plan) (Result, error) {
-	return a.inOrder(ctx, p, p.claims, p.restrict, p.allow, p.connect)
+	return a.inOrder(ctx, p, p.claims, p.hosts, p.restrict, p.allow, p.connect)
 }
 
 // Route does the second step: the routes, those that come before those that go.

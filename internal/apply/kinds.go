@@ -17,6 +17,9 @@ type Role int
 const (
 	// RoleClaim is a HostClaim: created once, never changed or pruned from here.
 	RoleClaim Role = iota
+	// RoleHost makes a host outside of the mesh known. It comes before what limits calls
+	// to known hosts, which would refuse calls of it for a moment.
+	RoleHost
 	// RoleRestriction refuses requests.
 	RoleRestriction
 	// RoleConnection says how proxies talk to each other, keeps a record, or asks
@@ -52,10 +55,12 @@ func Kinds() []Kind {
 	}
 	return []Kind{
 		own("HostClaim", "hostclaims", RoleClaim),
+		v1(networkingGroup, "ServiceEntry", "serviceentries", RoleHost),
 		{GroupVersionKind: schema.GroupVersionKind{Group: networkingGroup, Version: "v1alpha3", Kind: "EnvoyFilter"}, Resource: "envoyfilters", Role: RoleRestriction},
 		v1(securityGroup, "PeerAuthentication", "peerauthentications", RoleRestriction),
 		v1(securityGroup, "RequestAuthentication", "requestauthentications", RoleRestriction),
 		v1(securityGroup, "AuthorizationPolicy", "authorizationpolicies", RoleRestriction),
+		v1(networkingGroup, "Sidecar", "sidecars", RoleRestriction),
 		v1(networkingGroup, "DestinationRule", "destinationrules", RoleConnection),
 		v1("", "ConfigMap", "configmaps", RoleConnection),
 		own("ManagedCertificate", "managedcertificates", RoleConnection),
@@ -92,6 +97,12 @@ func Restricts(ref model.Reference) bool {
 func Routes(ref model.Reference) bool {
 	kind, ok := kindOf(ref.Group, ref.Kind)
 	return ok && kind.Role == RoleRoute
+}
+
+// Introduces reports whether an object makes a host outside of the mesh known.
+func Introduces(ref model.Reference) bool {
+	kind, ok := kindOf(ref.Group, ref.Kind)
+	return ok && kind.Role == RoleHost
 }
 
 // Outside reports whether an object asks for something outside of the mesh, which

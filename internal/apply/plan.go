@@ -58,6 +58,7 @@ type write struct {
 // making one writes nothing.
 type Plan struct {
 	claims   []write
+	hosts    []write
 	restrict []write
 	allow    []write
 	connect  []write
@@ -82,7 +83,7 @@ func (p *Plan) Empty() bool { return p.Writes() == 0 }
 
 // Writes is how many objects are to be written.
 func (p *Plan) Writes() int {
-	return len(p.claims) + len(p.restrict) + len(p.allow) + len(p.connect) + len(p.route) + len(p.unroute) + len(p.release)
+	return len(p.claims) + len(p.hosts) + len(p.restrict) + len(p.allow) + len(p.connect) + len(p.route) + len(p.unroute) + len(p.release)
 }
 
 // Compare makes a plan. Live must be the whole inventory of the generated kinds:
@@ -157,6 +158,8 @@ func (p *Plan) add(w write) {
 	switch {
 	case w.kind.Role == RoleRoute:
 		p.route = append(p.route, w)
+	case w.kind.Role == RoleHost:
+		p.hosts = append(p.hosts, w)
 	case w.kind.Role == RoleConnection:
 		p.connect = append(p.connect, w)
 	case w.opens:

@@ -284,6 +284,15 @@ func (w *world) everyKind() []compile.Object {
 		w.object("networking.istio.io", "v1", "DestinationRule", "clients", &networkingv1.DestinationRule{Spec: v1alpha3.DestinationRule{
 			Host: "shop", TrafficPolicy: &v1alpha3.TrafficPolicy{Tls: &v1alpha3.ClientTLSSettings{Mode: v1alpha3.ClientTLSSettings_ISTIO_MUTUAL}},
 		}}),
+		w.object("networking.istio.io", "v1", "ServiceEntry", "host", &networkingv1.ServiceEntry{Spec: v1alpha3.ServiceEntry{
+			Hosts: []string{"api.example.com"}, ExportTo: []string{"."}, Resolution: v1alpha3.ServiceEntry_DNS,
+			Ports: []*v1alpha3.ServicePort{{Number: 443, Name: "tls-443", Protocol: "TLS"}},
+		}}),
+		w.object("networking.istio.io", "v1", "Sidecar", "calls", &networkingv1.Sidecar{Spec: v1alpha3.Sidecar{
+			WorkloadSelector:      &v1alpha3.WorkloadSelector{Labels: map[string]string{"app": "shop"}},
+			Egress:                []*v1alpha3.IstioEgressListener{{Hosts: []string{"./api.example.com"}}},
+			OutboundTrafficPolicy: &v1alpha3.OutboundTrafficPolicy{Mode: v1alpha3.OutboundTrafficPolicy_REGISTRY_ONLY},
+		}}),
 		w.object("networking.istio.io", "v1", "Gateway", "public", &networkingv1.Gateway{Spec: v1alpha3.Gateway{
 			Selector: gatewayPods,
 			Servers: []*v1alpha3.Server{{

@@ -25,6 +25,8 @@ func TestBadInputIsNeverAVerdict(t *testing.T) {
 	}
 	binary := write("binary.yaml", "\x00\x01\xff\xfe\x7fELF\x02\x01")
 	deep := write("deep.yaml", strings.Repeat("[", 20_000))
+	soaked := write("soaked.yaml", "apiVersion: trellis.dev/v1alpha1\nkind: ClusterPolicyBinding\nmetadata: {name: deny}\nspec:\n"+
+		"  {policy: {name: deny, version: 2.0.0}, tier: Mandatory, mode: Enforce, rollout: {soak: 0s, stages: [{name: test, namespaces: {}}]}}\n")
 	cyclic := write("cyclic.yaml", delegates("one", "two")+"---\n"+delegates("two", "one"))
 	f := []string{"-f", bookinfo}
 	for _, c := range []struct {
@@ -62,6 +64,7 @@ func TestBadInputIsNeverAVerdict(t *testing.T) {
 		{"never and something", []string{"diff", bookinfo, bookinfo, "--fail-on", "never,allowed"}, 1, "never"},
 		{"a log that is not there", []string{"replay", folder + "/gone.log"}, 1, "reading the log"},
 		{"a log of binary", []string{"replay", binary}, 3, "cannot be read"},
+		{"a log of binary to be counted", []string{"hits", binary}, 3, "incomplete"},
 		{"a test file of binary", []string{"test", "--tests", binary}, 1, "reading tests"},
 		{"traffic in no line", []string{"mtls", "plan", "--log", "-"}, 1, "there is no line of an access log"},
 		{"traffic in lines of binary", []string{"mtls", "plan", "--log", binary}, 1, "there is no line of an access log"},
@@ -75,6 +78,9 @@ func TestBadInputIsNeverAVerdict(t *testing.T) {
 		{"too few arguments", []string{"mtls", "explain", "bookinfo/reviews"}, 1, "it is: trellis mtls explain CLIENT SERVICE[:PORT]"},
 		{"a graph of a namespace that is not there", []string{"mtls", "graph", "-n", "gone"}, 1, "there is no service in namespace gone"},
 		{"diagnosis of no line", []string{"diagnose", "-"}, 3, "there is no line of an access log"},
+		{"a report without a binding that cannot be read", []string{"report", "-f", soaked}, 2, "SchemaInvalid ClusterPolicyBinding deny spec.rollout.soak"},
+		{"a tree without it", []string{"tree", "-f", soaked}, 2, "SchemaInvalid ClusterPolicyBinding deny spec.rollout.soak"},
+		{"an envelope without it", []string{"envelope", "-f", soaked, "bookinfo/productpage"}, 2, "SchemaInvalid ClusterPolicyBinding deny spec.rollout.soak"},
 		{"deep tests", []string{"test", "--tests", deep}, 1, "reading tests"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

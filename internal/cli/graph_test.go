@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/trellis-mesh/trellis/internal/cli/mtls"
+	"github.com/trellis-mesh/trellis/internal/answer"
 )
 
 // graphs are flags of graph, each for another picture.
@@ -29,7 +29,7 @@ func TestThePictureHasEveryEdgeOfTheView(t *testing.T) {
 	inRepository(t)
 	for _, flags := range graphs() {
 		args := append([]string{"mtls", "graph"}, flags...)
-		var view mtls.GraphView
+		var view answer.Graph
 		if err := json.Unmarshal([]byte(trellis(t, "", append(args, "-o", "json")...).out), &view); err != nil {
 			t.Fatal(err)
 		}

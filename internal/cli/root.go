@@ -17,19 +17,27 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/trellis-mesh/trellis/internal/cli/can"
+	"github.com/trellis-mesh/trellis/internal/cli/catalog"
 	"github.com/trellis-mesh/trellis/internal/cli/cert"
 	"github.com/trellis-mesh/trellis/internal/cli/check"
+	"github.com/trellis-mesh/trellis/internal/cli/console"
 	"github.com/trellis-mesh/trellis/internal/cli/diagnose"
 	"github.com/trellis-mesh/trellis/internal/cli/diff"
 	"github.com/trellis-mesh/trellis/internal/cli/dns"
+	"github.com/trellis-mesh/trellis/internal/cli/envelope"
+	"github.com/trellis-mesh/trellis/internal/cli/exception"
 	"github.com/trellis-mesh/trellis/internal/cli/exit"
 	"github.com/trellis-mesh/trellis/internal/cli/explain"
 	"github.com/trellis-mesh/trellis/internal/cli/exposed"
+	"github.com/trellis-mesh/trellis/internal/cli/hits"
 	"github.com/trellis-mesh/trellis/internal/cli/mtls"
 	"github.com/trellis-mesh/trellis/internal/cli/render"
 	"github.com/trellis-mesh/trellis/internal/cli/replay"
+	"github.com/trellis-mesh/trellis/internal/cli/report"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
+	"github.com/trellis-mesh/trellis/internal/cli/suggest"
 	"github.com/trellis-mesh/trellis/internal/cli/test"
+	"github.com/trellis-mesh/trellis/internal/cli/tree"
 	"github.com/trellis-mesh/trellis/internal/cli/unused"
 	"github.com/trellis-mesh/trellis/internal/cli/version"
 	"github.com/trellis-mesh/trellis/internal/cli/who"
@@ -44,9 +52,10 @@ func New(program string, s *streams.Streams) *cobra.Command {
 		Long: `Trellis turns what an application serves, and who may call it, into Istio
 configuration, and shows that the data plane does what was stated.
 
-check and render work on files and need no cluster. dns and cert ask the cluster
-that kubectl would ask. Questions (can, who, exposed, unused, explain, test, replay,
-diff, mtls, diagnose) are about files, or with --context about a running cluster.`,
+check, render and catalog work on files and need no cluster. dns, cert and exception ask
+the cluster that kubectl would ask. Questions (can, who, exposed, unused, envelope, explain, test,
+replay, hits, suggest, diff, tree, report, mtls, diagnose) are about files, or with --context about a
+running cluster.`,
 		Example: `  # What is wrong with these documents?
   trellis check -f examples/bookinfo
 
@@ -66,7 +75,7 @@ diff, mtls, diagnose) are about files, or with --context about a running cluster
 	root.SetIn(s.In)
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
-	root.AddCommand(can.New(s), cert.New(s), check.New(s), diagnose.New(s), diff.New(s), dns.New(s), explain.New(s), exposed.New(s), mtls.New(s), render.New(s), replay.New(s), test.New(s), unused.New(s), version.New(s), who.New(s))
+	root.AddCommand(can.New(s), catalog.New(s), cert.New(s), check.New(s), console.New(s), diagnose.New(s), diff.New(s), dns.New(s), envelope.New(s), exception.New(s), explain.New(s), exposed.New(s), hits.New(s), mtls.New(s), render.New(s), replay.New(s), report.New(s), suggest.New(s), test.New(s), tree.New(s), unused.New(s), version.New(s), who.New(s))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{err, cmd.CommandPath()} })
 	explainArguments(root)
 	return root

@@ -27,6 +27,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/tap"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	testclock "k8s.io/utils/clock/testing"
@@ -142,7 +143,7 @@ func TestWhatProxiesSendIsCountedAndTheRestIsLost(t *testing.T) {
 	many := labelled(strings.Split(strings.Repeat("a,b,", maxAttributes+1), ",")[:2*maxAttributes+2]...)
 	_, err := client.Export(t.Context(), export1(plaintext(), plaintext(), odd, unclear, arrived, labelled(), many))
 	must(t, err)
-	eventually(t, "seven entries", func() bool { return testutil.CollectAndCount(c.config.Meters.entries) == 7 && c.queued.Load() == 0 })
+	eventually(t, "seven entries", func() bool { return testutil.CollectAndCount(c.config.Meters.entries) == 8 && c.queued.Load() == 0 })
 	got := c.Seen(now)
 	if len(got.Edges) != 1 || got.Lost != 4 {
 		t.Fatalf("%+v", got)
@@ -158,6 +159,7 @@ trellis_collector_entries_total{result="counted"} 2
 trellis_collector_entries_total{result="elsewhere"} 1
 trellis_collector_entries_total{result="malformed"} 2
 trellis_collector_entries_total{result="overflow"} 0
+trellis_collector_entries_total{result="repeated"} 0
 trellis_collector_entries_total{result="unplaced"} 1
 trellis_collector_entries_total{result="unreadable"} 1
 `
@@ -169,7 +171,7 @@ trellis_collector_entries_total{result="unreadable"} 1
 func TestBeforeTheMeshIsKnownEverythingIsLost(t *testing.T) {
 	c, _ := newCollector(t, nil)
 	c.config.Who = func() sighting.Who { return nil }
-	c.read(export{request: export1(plaintext()), at: now})
+	c.read(batch{entries: export{export1(plaintext())}, at: now})
 	if got := c.Seen(now); got.Lost != 1 || len(got.Edges) != 0 {
 		t.Errorf("%+v", got)
 	}
@@ -215,28 +217,12 @@ func TestAnExportThatIsTooLongIsRefused(t *testing.T) {
 
 func TestExportsThatComeInAtOnceAreBounded(t *testing.T) {
 	c, _ := newCollector(t, shop)
-	var cancels []context.CancelFunc
-	for range maxReceiving {
-		ctx, cancel := context.WithCancel(t.Context())
-		cancels = append(cancels, cancel)
-		_, err := c.admit(ctx, nil)
-		must(t, err)
-	}
-	if _, err := c.admit(t.Context(), nil); status.Code(err) != codes.ResourceExhausted {
-		t.Errorf("it is answered with %v", err)
-	}
-	if got := c.Seen(now); got.Lost != 1 {
-		t.Errorf("%d were lost", got.Lost)
-	}
-	for _, cancel := range cancels {
-		cancel()
-	}
-	eventually(t, "room for others", func() bool { return c.coming.Load() == 0 })
+	admitsAtOnce(t, c, c.admit, maxReceiving, func() bool { return c.coming.Load() == 0 })
 }
 
 func TestWhatWasSeenIsAnsweredSinceATime(t *testing.T) {
 	c, _ := newCollector(t, shop)
-	c.read(export{request: export1(plaintext()), at: now})
+	c.read(batch{entries: export{export1(plaintext())}, at: now})
 	ask := func(method, from string) *httptest.ResponseRecorder {
 		w := httptest.NewRecorder()
 		c.ServeHTTP(w, httptest.NewRequest(method, traffic.Path+"?"+traffic.From+"="+url.QueryEscape(from), nil))
@@ -257,7 +243,7 @@ func TestWhatWasSeenIsAnsweredSinceATime(t *testing.T) {
 
 func TestWhatWaitsToBeReadIsNotSaidToBeKnown(t *testing.T) {
 	c, _ := newCollector(t, shop)
-	c.read(export{request: export1(plaintext()), at: now.Add(-time.Minute)})
+	c.read(batch{entries: export{export1(plaintext())}, at: now.Add(-time.Minute)})
 	_, err := c.Export(t.Context(), export1(plaintext()))
 	must(t, err)
 	if got := c.Seen(now.Add(-time.Hour)); !got.To.Equal(now.Add(-time.Minute)) {
@@ -302,7 +288,7 @@ func FuzzRead(f *testing.F) {
 			return
 		}
 		c, _ := newCollector(t, shop)
-		c.read(export{request: r, at: now})
+		c.read(batch{entries: export{r}, at: now})
 		var read float64
 		for _, result := range []string{"counted", "elsewhere", "aside", "unreadable", "unplaced", overflow, malformed} {
 			read += testutil.ToFloat64(c.config.Meters.entries.WithLabelValues(result))
@@ -355,7 +341,30 @@ func BenchmarkRead(b *testing.B) {
 	for b.Loop() {
 		r := &collectorv1.ExportLogsServiceRequest{}
 		must(b, proto.Unmarshal(raw, r))
-		c.read(export{request: r, at: now})
+		c.read(batch{entries: export{r}, at: now})
 	}
 	b.ReportMetric(float64(b.N*records)/b.Elapsed().Seconds(), "entries/s")
+}
+
+// admitsAtOnce checks that so many come in at once, that one more is refused and counted as
+// lost, and that there is room again when they are gone.
+func admitsAtOnce(t *testing.T, c *Collector, admit tap.ServerInHandle, most int, empty func() bool) {
+	t.Helper()
+	var cancels []context.CancelFunc
+	for range most {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancels = append(cancels, cancel)
+		_, err := admit(ctx, nil)
+		must(t, err)
+	}
+	if _, err := admit(t.Context(), nil); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("it is answered with %v", err)
+	}
+	if got := c.Seen(now); got.Lost != 1 {
+		t.Errorf("%d were lost", got.Lost)
+	}
+	for _, cancel := range cancels {
+		cancel()
+	}
+	eventually(t, "room for others", empty)
 }

@@ -5,6 +5,7 @@ package collect
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -40,83 +41,142 @@ const (
 	ending = time.Second
 )
 
-// Config is what a Collector works with. All of it is required.
+// Config is what a Collector works with. All of it is required but the addresses and Each.
 type Config struct {
-	// Address is where OTLP is answered by gRPC, HOST:PORT.
-	Address string
+	// Address is where OTLP is answered by gRPC, HOST:PORT, and EnvoyAddress where Envoy's
+	// access log service is; empty: nowhere.
+	Address, EnvoyAddress string
 	// Who knows the mesh at this moment; nil: nothing is known yet, and what comes is lost.
 	Who    func() sighting.Who
 	Limits sighting.Limits
+	// Each is called with each entry that was read and when it came, by one goroutine at a
+	// time. It may not keep the reader waiting. With an EnvoyAddress those of OTLP are left
+	// out: a mesh that sends its entries to both is to be counted once.
+	Each   func(entry *accesslog.Entry, at time.Time)
 	Meters *Meters
 	Clock  clock.Clock
 	Log    *slog.Logger
 }
 
-// Collector takes access logs by OTLP. Start it once; all other methods are safe for
+// Collector takes access logs by OTLP, and by Envoy's own service. Start it once; all other methods are safe for
 // concurrent use.
 type Collector struct {
 	collectorv1.UnimplementedLogsServiceServer
 	config Config
 	tally  *sighting.Tally
 
-	queue chan export
+	queue chan batch
 	// queued is how many bytes wait, and coming how many exports come in.
 	queued, coming atomic.Int64
 	listening      atomic.Bool
-	// reading is when the export came that is read now, in nanoseconds since 1970.
+	// reading is when the batch came that is read now, in nanoseconds since 1970.
 	reading atomic.Int64
-}
-
-// export is one that waits.
-type export struct {
-	request *collectorv1.ExportLogsServiceRequest
-	bytes   int64
-	at      time.Time
 }
 
 // New makes a Collector that has seen nothing: from now on nothing is missed.
 func New(config Config) *Collector {
-	return &Collector{config: config, tally: sighting.NewTally(config.Limits, config.Clock.Now()), queue: make(chan export, maxQueue)}
+	return &Collector{config: config, tally: sighting.NewTally(config.Limits, config.Clock.Now()), queue: make(chan batch, maxQueue)}
 }
 
 // NeedLeaderElection is false: every replica sees a part.
 func (*Collector) NeedLeaderElection() bool { return false }
 
-// Start answers until ctx ends.
+// Start answers until ctx ends, at the addresses that are configured. What came until then
+// is read before it returns.
 func (c *Collector) Start(ctx context.Context) error {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.config.Address)
-	if err != nil {
-		return fmt.Errorf("listening for access logs: %w", err)
+	var listeners [2]net.Listener
+	for i, address := range []string{c.config.Address, c.config.EnvoyAddress} {
+		if address == "" {
+			continue
+		}
+		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+		if err != nil {
+			for _, open := range listeners[:i] {
+				if open != nil {
+					_ = open.Close()
+				}
+			}
+			return fmt.Errorf("listening for access logs: %w", err)
+		}
+		listeners[i] = listener
 	}
-	return c.Serve(ctx, listener)
+	return c.both(ctx, listeners[0], listeners[1])
 }
 
-// Serve answers at a listener until ctx ends, and closes it.
+// both serves at two listeners, of which one may be nil.
+func (c *Collector) both(ctx context.Context, otlp, envoy net.Listener) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	served := make(chan error, 2)
+	var serving sync.WaitGroup
+	serve := func(listener net.Listener, by func(context.Context, net.Listener) error) {
+		if listener == nil {
+			return
+		}
+		serving.Go(func() {
+			served <- by(ctx, listener)
+			stop()
+		})
+	}
+	read := make(chan struct{})
+	ended := make(chan struct{})
+	go func() {
+		defer close(read)
+		c.work(ended)
+	}()
+	serve(otlp, c.serve)
+	serve(envoy, c.ServeEnvoy)
+	c.listening.Store(true)
+	serving.Wait()
+	c.listening.Store(false)
+	close(ended)
+	<-read
+	close(served)
+	var errs []error
+	for err := range served {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// Serve answers OTLP at a listener until ctx ends, and closes it.
 func (c *Collector) Serve(ctx context.Context, listener net.Listener) error {
-	server := grpc.NewServer(
-		grpc.MaxRecvMsgSize(accesslog.MaxBatch), grpc.MaxConcurrentStreams(8), grpc.MaxHeaderListSize(16<<10),
-		grpc.InTapHandle(c.admit), grpc.ConnectionTimeout(receiving),
-		grpc.ReadBufferSize(8<<10), grpc.WriteBufferSize(1<<10),
-		// A proxy that is gone without a word frees its place.
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
-	)
+	return c.both(ctx, listener, nil)
+}
+
+// serve is Serve, and another one reads.
+func (c *Collector) serve(ctx context.Context, listener net.Listener) error {
+	server := newServer(c.admit, accesslog.MaxBatch)
 	collectorv1.RegisterLogsServiceServer(server, c)
 	var work sync.WaitGroup
-	work.Go(func() { c.work(ctx) })
 	work.Go(func() {
 		<-ctx.Done()
 		stop := time.AfterFunc(ending, server.Stop)
 		defer stop.Stop()
 		server.GracefulStop()
 	})
-	c.listening.Store(true)
 	err := server.Serve(&bounded{Listener: listener, refused: func() { c.lose(1) }})
-	c.listening.Store(false)
 	if ctx.Err() != nil {
 		work.Wait()
 		return nil
 	}
 	return fmt.Errorf("taking access logs: %w", err)
+}
+
+// perConnection is how many streams a connection has at once. Of Envoy's access log service
+// there are those for HTTP and for TCP, of a thread.
+const perConnection = 8
+
+// newServer is one for proxies, of which nobody proves to be one: who is let in, and how
+// long a message is in bytes, is the caller's to say.
+func newServer(admit tap.ServerInHandle, longest int, more ...grpc.ServerOption) *grpc.Server {
+	return grpc.NewServer(append([]grpc.ServerOption{
+		grpc.MaxRecvMsgSize(longest), grpc.MaxConcurrentStreams(perConnection), grpc.MaxHeaderListSize(16 << 10),
+		grpc.InTapHandle(admit), grpc.ConnectionTimeout(receiving),
+		grpc.ReadBufferSize(8 << 10), grpc.WriteBufferSize(1 << 10),
+		// A proxy that is gone without a word frees its place.
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
+	}, more...)...)
 }
 
 // Listening reports whether proxies are answered.
@@ -140,19 +200,11 @@ func (c *Collector) admit(ctx context.Context, _ *tap.Info) (context.Context, er
 
 // Export implements OTLP's LogsService. It answers at once.
 func (c *Collector) Export(_ context.Context, r *collectorv1.ExportLogsServiceRequest) (*collectorv1.ExportLogsServiceResponse, error) {
-	e := export{r, int64(proto.Size(r)), c.config.Clock.Now()}
-	if c.queued.Add(e.bytes) <= maxQueued {
-		select {
-		case c.queue <- e:
-			return &collectorv1.ExportLogsServiceResponse{}, nil
-		default:
-		}
+	if c.offer(batch{export{r}, int64(proto.Size(r)), c.config.Clock.Now()}) {
+		return &collectorv1.ExportLogsServiceResponse{}, nil
 	}
-	c.queued.Add(-e.bytes)
-	n := count(r)
-	c.lose(n)
 	return &collectorv1.ExportLogsServiceResponse{PartialSuccess: &collectorv1.ExportLogsPartialSuccess{
-		RejectedLogRecords: int64(n), ErrorMessage: "more comes than can be read",
+		RejectedLogRecords: int64(count(r)), ErrorMessage: "more comes than can be read",
 	}}, nil
 }
 
@@ -162,37 +214,53 @@ func (c *Collector) lose(n int) {
 	c.tally.Lose(n, c.config.Clock.Now())
 }
 
-// work reads what waits.
-func (c *Collector) work(ctx context.Context) {
+// work reads what waits, until nothing comes any more and all of it is read.
+func (c *Collector) work(ended <-chan struct{}) {
+	one := func(b batch) {
+		c.read(b)
+		c.queued.Add(-b.bytes)
+	}
 	for {
 		select {
-		case <-ctx.Done():
-			return
-		case e := <-c.queue:
-			c.read(e)
-			c.queued.Add(-e.bytes)
+		case b := <-c.queue:
+			one(b)
+			continue
+		case <-ended:
+		}
+		for {
+			select {
+			case b := <-c.queue:
+				one(b)
+			default:
+				return
+			}
 		}
 	}
 }
 
-// read counts the entries of one export. They are of the time at which it came: clocks of
+// read counts the entries of one batch. They are of the time at which it came: clocks of
 // nodes differ, and what is a little late may hold a rollout up, and hide nothing.
-func (c *Collector) read(e export) {
-	c.reading.Store(e.at.UnixNano())
+func (c *Collector) read(b batch) {
+	c.reading.Store(b.at.UnixNano())
 	who := c.config.Who()
 	results := map[string]int{}
 	lost := 0
-	each(e.request, func(entry *accesslog.Entry, err error) {
+	_, streams := b.entries.(streamed)
+	told := c.config.Each != nil && (streams || c.config.EnvoyAddress == "")
+	b.entries.each(func(entry *accesslog.Entry, err error) {
 		if err != nil {
 			results[malformed]++
 			lost++
 			return
 		}
+		if told {
+			c.config.Each(entry, b.at)
+		}
 		s, outcome := sighting.Sighting{}, sighting.Unplaced
 		if who != nil {
 			s, outcome = sighting.Of(entry, who)
 		}
-		if outcome == sighting.Counted && !c.tally.Add(&s, e.at) {
+		if outcome == sighting.Counted && !c.tally.Add(&s, b.at) {
 			results[overflow]++
 			return // the tally has counted it as lost
 		}
@@ -202,7 +270,7 @@ func (c *Collector) read(e export) {
 		}
 	})
 	if lost > 0 {
-		c.tally.Lose(lost, e.at)
+		c.tally.Lose(lost, b.at)
 	}
 	for result, n := range results {
 		c.config.Meters.add(result, min(n, math.MaxInt32))

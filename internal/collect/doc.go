@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package collect takes access logs of the mesh's proxies by OTLP, as a collector of
-// OpenTelemetry does, and says what was seen in them. Of an entry it keeps who called
+// OpenTelemetry does, and by Envoy's own access log service, and says what was seen in
+// them. Of an entry it keeps who called
 // whom, how that was secured, and a cause of failure of mutual TLS.
 //
 // Nobody proves who sends: entries are what the network lets through. They open nothing.

@@ -18,6 +18,8 @@ const (
 	overflow = "overflow"
 	// malformed: it is no entry of an access log.
 	malformed = "malformed"
+	// repeated: it is one for TCP, of which another entry tells the same.
+	repeated = "repeated"
 )
 
 // Meters count entries. They are registered once in a process, where several Collectors
@@ -41,7 +43,7 @@ func NewMeters(registry prometheus.Registerer) (*Meters, error) {
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
 	for _, result := range []string{
-		string(sighting.Counted), string(sighting.Elsewhere), string(sighting.Aside), string(sighting.Unreadable), string(sighting.Unplaced), overflow, malformed,
+		string(sighting.Counted), string(sighting.Elsewhere), string(sighting.Aside), string(sighting.Unreadable), string(sighting.Unplaced), overflow, malformed, repeated,
 	} {
 		entries.WithLabelValues(result)
 	}

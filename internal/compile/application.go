@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/compile/oddpath"
 	"github.com/trellis-mesh/trellis/internal/compile/provenance"
 	"github.com/trellis-mesh/trellis/internal/intent"
 	"github.com/trellis-mesh/trellis/internal/model"
@@ -33,11 +34,27 @@ func (b *builder) application(a *intent.Application) {
 	}
 	b.requestAuthentication(*a.Pods, applicationName(a.Ref.Name, ""), a.Providers, owners)
 	var deny, allow []rule
-	if !a.Closed {
+	if a.Closed {
+		// ALLOW policies of others are joined with ours, so leaving ours empty refuses
+		// nobody whom they let in.
+		deny = []rule{scope{}.rule(statedAt(a.ClosedBy, &a.Origin), provenance.ReasonPolicy)}
+	} else {
 		deny, allow = applicationRules(a)
 	}
 	b.policy(a.Pods.Namespace, applicationName(a.Ref.Name, "-deny"), a.Pods.Selector, securityapi.AuthorizationPolicy_DENY, deny, owners)
+	b.accessPolicies(a, owners)
 	b.policy(a.Pods.Namespace, applicationName(a.Ref.Name, "-allow"), a.Pods.Selector, securityapi.AuthorizationPolicy_ALLOW, allow, owners)
+}
+
+// pathGuard refuses paths that the application may read otherwise than its proxy.
+func (b *builder) pathGuard(a *intent.Application, owners []model.Reference) {
+	name := model.Name{Namespace: a.Pods.Namespace, Name: applicationName(a.Ref.Name, "-paths")}
+	value, err := oddpath.Guard(name, a.Pods.Selector, a.AllPaths())
+	if err != nil {
+		b.broken = append(b.broken, err)
+		return
+	}
+	b.object(value, "EnvoyFilter", "networking.istio.io", owners, []stamp{{below(&a.Origin, "spec.routes"), provenance.ReasonPath}})
 }
 
 func (b *builder) peerAuthentication(a *intent.Application, owners []model.Reference) {
@@ -54,7 +71,15 @@ func (b *builder) peerAuthentication(a *intent.Application, owners []model.Refer
 	}
 	value.Spec.Selector = &typeapi.WorkloadSelector{MatchLabels: a.Pods.Selector}
 	value.Spec.Mtls = &securityapi.PeerAuthentication_MutualTLS{Mode: mode}
-	b.object(value, "PeerAuthentication", "security.istio.io", owners, []stamp{{below(&a.Origin, "spec.access.mutualTLS"), provenance.ReasonPeerTLS}})
+	b.object(value, "PeerAuthentication", "security.istio.io", owners, []stamp{{mutualTLSStated(a), provenance.ReasonPeerTLS}})
+}
+
+// mutualTLSStated is where mutual TLS is asked for: by a policy, or the Application.
+func mutualTLSStated(a *intent.Application) place {
+	if a.MutualTLSOrigin != nil {
+		return at(a.MutualTLSOrigin)
+	}
+	return below(&a.Origin, "spec.access.mutualTLS")
 }
 
 // destinationRule tells clients to use mutual TLS where they would not by
@@ -69,7 +94,7 @@ func (b *builder) destinationRule(a *intent.Application, owners []model.Referenc
 	}
 	value.Spec.Host = a.ServiceHost(b.snapshot.Mesh())
 	value.Spec.TrafficPolicy = &networkingapi.TrafficPolicy{Tls: &networkingapi.ClientTLSSettings{Mode: networkingapi.ClientTLSSettings_ISTIO_MUTUAL}}
-	b.object(value, "DestinationRule", "networking.istio.io", owners, []stamp{{below(&a.Origin, "spec.access.mutualTLS"), provenance.ReasonPeerTLS}})
+	b.object(value, "DestinationRule", "networking.istio.io", owners, []stamp{{mutualTLSStated(a), provenance.ReasonPeerTLS}})
 }
 
 func applicationRules(a *intent.Application) (deny, allow []rule) {
@@ -103,8 +128,9 @@ type routeView struct {
 	published []*intent.Publication
 	// gateways are the principals through which it is published.
 	gateways []string
-	// waived and needing are the callers by whether they need a token.
-	waived, needing []*intent.Caller
+	// waived and needing are the callers by whether they need a token, and refused those
+	// that policies do not let in.
+	waived, needing, refused []*intent.Caller
 }
 
 // views are those of all routes of an Application, in order. They are put into
@@ -131,6 +157,11 @@ func views(a *intent.Application, byRoute map[*intent.Route]*routeView) []*route
 			}
 		}
 	}
+	for _, c := range a.Refused {
+		for _, route := range c.Routes {
+			byRoute[route].refused = append(byRoute[route].refused, c)
+		}
+	}
 	for _, v := range out {
 		slices.Sort(v.gateways)
 		v.gateways = slices.Compact(v.gateways)
@@ -138,33 +169,25 @@ func views(a *intent.Application, byRoute map[*intent.Route]*routeView) []*route
 	return out
 }
 
-// principals of callers; any reports whether one of them is everybody.
-func principals(callers []*intent.Caller, trustDomain string) (list []string, any bool) {
-	for _, c := range callers {
-		switch {
-		case c.Any:
-			any = true
-		case c.Namespace != "":
-			list = append(list, trustDomain+"/ns/"+c.Namespace+"/*")
-		case c.Identity != nil:
-			list = append(list, c.Identity.Principal())
-		}
-	}
-	slices.Sort(list)
-	return slices.Compact(list), any
-}
-
 // deny are the rules that refuse: closed routes, other methods, other callers,
 // and tokens that do not do.
 func (v *routeView) deny() []rule {
 	if v.route.Closed {
-		return []rule{scope{to: v.covered.on(closedPort(v.app, v.route))}.rule(at(&v.route.Origin), provenance.ReasonPolicy)}
+		return []rule{scope{to: v.covered.on(closedPort(v.app, v.route))}.rule(statedAt(v.route.ClosedBy, &v.route.Origin), provenance.ReasonPolicy)}
 	}
 	base := requests{ports: ports(v.route.Port)}
 	s := scope{to: v.covered.on(base)}
 	out := methodRules(v.route, v.covered, base, nil)
 	out = append(out, v.denyCallers(s)...)
 	return append(out, v.denyTokens(s, base)...)
+}
+
+// statedAt is the policy that asks for something, or else where that was stated.
+func statedAt(policy, stated *model.Origin) place {
+	if policy != nil {
+		return at(policy)
+	}
+	return at(stated)
 }
 
 // closedPort is where a closed route is refused: on its port, or, when nobody
@@ -183,30 +206,6 @@ func closedPort(a *intent.Application, route *intent.Route) requests {
 	}
 	slices.Sort(known)
 	return requests{notPorts: slices.Compact(known)}
-}
-
-// denyCallers refuses whoever is not let in. The ALLOW policy alone would do
-// the same, until somebody adds another one: those are joined by or.
-func (v *routeView) denyCallers(s scope) []rule {
-	list, any := principals(slices.Concat(v.waived, v.needing), v.app.TrustDomain)
-	if any {
-		return nil
-	}
-	list = append(list, v.gateways...)
-	slices.Sort(list)
-	s.from = notFrom(slices.Compact(list))
-	return []rule{s.rule(below(&v.app.Origin, "spec.access.callers"), provenance.ReasonCaller)}
-}
-
-func notFrom(principals []string) []*securityapi.Rule_From {
-	if len(principals) == 0 {
-		return nil
-	}
-	return []*securityapi.Rule_From{{Source: &securityapi.Source{NotPrincipals: principals}}}
-}
-
-func from(principals []string) []*securityapi.Rule_From {
-	return []*securityapi.Rule_From{{Source: &securityapi.Source{Principals: principals}}}
 }
 
 // denyTokens holds requests to what the route asks of a token. Where all hosts
@@ -315,54 +314,4 @@ func (v *routeView) allowGateways() []rule {
 		out = append(out, scope{to: v.covered.on(base), from: from([]string{who})}.rule(origin[who], provenance.ReasonRoute))
 	}
 	return out
-}
-
-// allowCaller lets one caller in: one rule for what has paths, one for TCP,
-// where a rule with paths would not count.
-func allowCaller(a *intent.Application, c *intent.Caller, byRoute map[*intent.Route]*routeView) []rule {
-	list, any := principals([]*intent.Caller{c}, a.TrustDomain)
-	var who []*securityapi.Rule_From
-	switch {
-	case any:
-	case len(list) == 0:
-		return nil
-	default:
-		who = from(list)
-	}
-	http := scope{from: who}
-	for _, route := range c.Routes {
-		if !route.Closed {
-			base := requests{ports: ports(route.Port), methods: route.Methods}
-			http.to = append(http.to, byRoute[route].covered.on(base)...)
-		}
-	}
-	var out []rule
-	if len(http.to) > 0 {
-		out = append(out, http.rule(at(&c.Origin), provenance.ReasonCaller))
-	}
-	if len(c.TCP) > 0 {
-		everything := &securityapi.Operation{}
-		for _, p := range c.TCP {
-			everything.Ports = append(everything.Ports, decimal(p.Target))
-		}
-		s := scope{from: who, to: []*securityapi.Rule_To{{Operation: everything}}}
-		out = append(out, s.rule(at(&c.Origin), provenance.ReasonCaller))
-	}
-	return out
-}
-
-// tcpRules refuse whoever is not let in on a TCP port.
-func tcpRules(a *intent.Application, p *intent.Port) []rule {
-	var callers []*intent.Caller
-	for _, c := range a.Callers {
-		if slices.ContainsFunc(c.TCP, func(o intent.Port) bool { return o.Name == p.Name }) {
-			callers = append(callers, c)
-		}
-	}
-	list, any := principals(callers, a.TrustDomain)
-	if any {
-		return nil
-	}
-	s := scope{from: notFrom(list), to: []*securityapi.Rule_To{{Operation: &securityapi.Operation{Ports: []string{decimal(p.Target)}}}}}
-	return []rule{s.rule(at(&p.Origin), provenance.ReasonCaller)}
 }

@@ -12,11 +12,12 @@ import (
 )
 
 // BenchmarkCompile is whole platforms: five routes on each Application, ten
-// SecureIngresses. What it may cost is a figure of `make bench`.
+// SecureIngresses, and bindings that are about each Application. What it may cost is a
+// figure of `make bench`.
 func BenchmarkCompile(b *testing.B) {
-	for _, n := range []int{1000, 10000} {
-		b.Run(fmt.Sprintf("%d Applications", n), func(b *testing.B) {
-			s, err := fleet.Snapshot(fleet.Options{Applications: n, Routes: 5, Ingresses: 10})
+	for _, size := range []struct{ applications, policies int }{{1000, 0}, {10000, 0}, {1000, 50}} {
+		b.Run(fmt.Sprintf("%d Applications, %d bindings", size.applications, size.policies), func(b *testing.B) {
+			s, err := fleet.Snapshot(fleet.Options{Applications: size.applications, Routes: 5, Ingresses: 10, Policies: size.policies})
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/intent"
+	"github.com/trellis-mesh/trellis/internal/intent/calls"
 	"github.com/trellis-mesh/trellis/internal/model"
 )
 
@@ -53,6 +54,9 @@ func compile(s *model.Snapshot, use func(Object)) *Outcome {
 	for _, a := range b.graph.Applications {
 		b.application(a)
 	}
+	called := calls.Resolve(s, b.graph)
+	b.calls(called)
+	b.graph.Findings = model.SortFindings(append(b.graph.Findings, called.Findings...))
 	slices.SortFunc(b.objects, compareObjects)
 	return b.outcome()
 }
@@ -65,13 +69,13 @@ func Phase(kind string) int {
 	switch kind {
 	case "ConfigMap":
 		return 1
-	case "EnvoyFilter":
+	case "EnvoyFilter", "ServiceEntry":
 		return 2
 	case "RequestAuthentication":
 		return 3
 	case "AuthorizationPolicy":
 		return 4
-	case "PeerAuthentication":
+	case "PeerAuthentication", "Sidecar":
 		return 5
 	case "DestinationRule", "ManagedCertificate", "ManagedRecord", "Certificate", "DNSEndpoint":
 		return 6
@@ -118,8 +122,9 @@ func lower(s string) string { return strings.ToLower(s) }
 // outcome sums up what became of every Application and SecureIngress.
 func (b *builder) outcome() *Outcome {
 	out := &Outcome{
-		Objects:      b.objects,
-		Findings:     b.graph.Findings,
+		Objects:  b.objects,
+		Findings: b.graph.Findings,
+		Policies: b.graph.Policies, Judgements: b.graph.Judgements, Contributions: b.graph.Contributions, Assertions: b.graph.Assertions,
 		Applications: make(map[model.Reference]*ApplicationOutcome, len(b.graph.Applications)),
 		Ingresses:    make(map[model.Reference]*IngressOutcome, len(b.graph.Ingresses)),
 		Err:          errors.Join(b.broken...),

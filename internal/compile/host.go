@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/compile/oddpath"
 	"github.com/trellis-mesh/trellis/internal/compile/provenance"
 	"github.com/trellis-mesh/trellis/internal/intent"
 	"github.com/trellis-mesh/trellis/internal/intent/paths"
@@ -51,7 +52,7 @@ func (b *builder) virtualService(h *intent.Host) {
 	b.plainEntries(&e, h)
 	if !h.RawPaths {
 		e.add(below(&in.Origin, ""), provenance.ReasonPath, answer("odd-path", 400, "this path can be read in more than one way\n",
-			&networkingapi.HTTPMatchRequest{Uri: regex(oddPath(tablesOf(h)...)), Port: uint32(in.HTTPS.Number)}))
+			&networkingapi.HTTPMatchRequest{Uri: regex(oddpath.Pattern(tablesOf(h)...)), Port: uint32(in.HTTPS.Number)}))
 	}
 	e.add(below(&in.Origin, ""), provenance.ReasonPath, answer("acme-challenge", 404, "", prefixMatches(paths.Acme, 0)...))
 	b.routeEntries(&e, h)
@@ -205,7 +206,7 @@ func (b *builder) routeEntries(e *entries, h *intent.Host) {
 		case p.Unpublished:
 			e.add(at(&p.Origin), provenance.ReasonPolicy, answer(name, 404, "", hp.matches()...))
 		case p.Closed:
-			e.add(at(&p.Origin), provenance.ReasonPolicy, answer(name, 403, "this route is closed; its Application's status says why\n", hp.matches()...))
+			e.add(statedAt(p.ClosedBy, &p.Origin), provenance.ReasonPolicy, answer(name, 403, "this route is closed; its Application's status says why\n", hp.matches()...))
 		default:
 			b.openRoute(e, hp, name)
 		}
@@ -229,6 +230,9 @@ func (b *builder) openRoute(e *entries, hp hostPath, name string) {
 	}
 	if p.Route.Timeout > 0 {
 		route.Timeout = durationpb.New(p.Route.Timeout)
+	}
+	if p.Route.Retries != nil {
+		route.Retries = &networkingapi.HTTPRetry{Attempts: int32(*p.Route.Retries)}
 	}
 	e.add(at(&p.Origin), provenance.ReasonRoute, route)
 }

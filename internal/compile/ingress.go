@@ -115,9 +115,13 @@ func (b *builder) gateway(in *intent.Ingress, owners []model.Reference) {
 	}
 	value.Spec.Selector = in.Pods.Selector
 	var stamps []stamp
+	stated := below(&in.Origin, "spec.tls")
+	if in.TLSOrigin != nil {
+		stated = at(in.TLSOrigin)
+	}
 	for _, s := range b.httpsServers(in, hosts) {
 		value.Spec.Servers = append(value.Spec.Servers, s)
-		stamps = append(stamps, stamp{below(&in.Origin, "spec.tls"), provenance.ReasonTLS})
+		stamps = append(stamps, stamp{stated, provenance.ReasonTLS})
 	}
 	if in.HTTP.Number != 0 {
 		value.Spec.Servers = append(value.Spec.Servers, &networkingapi.Server{
@@ -187,7 +191,7 @@ func denyAtGateway(p *intent.Publication, covered coverage, base requests) []rul
 	// would refuse everything on TCP ports of these pods, where Istio drops paths.
 	base.ports = ports(p.Host.Ingress.HTTPS)
 	if p.Closed {
-		return []rule{scope{to: covered.on(base)}.rule(at(&p.Origin), provenance.ReasonPolicy)}
+		return []rule{scope{to: covered.on(base)}.rule(statedAt(p.ClosedBy, &p.Origin), provenance.ReasonPolicy)}
 	}
 	if p.CORS == nil {
 		return append(methodRules(p.Route, covered, base, nil), tokenRules(scope{to: covered.on(base)}, &p.Requirement)...)

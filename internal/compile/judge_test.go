@@ -90,7 +90,7 @@ func newProxy(outcome *compile.Outcome, namespace string, labels map[string]stri
 				}
 			}
 		case *securityv1.AuthorizationPolicy:
-			if !mine(v.Namespace, v.Spec.Selector.MatchLabels) {
+			if !mine(v.Namespace, v.Spec.Selector.MatchLabels) || v.Annotations[compile.AnnotationDryRun] == "true" {
 				continue
 			}
 			if v.Spec.Action == securityapi.AuthorizationPolicy_DENY {
@@ -194,7 +194,9 @@ func matchRule(rule *securityapi.Rule, r *request) bool {
 	from := len(rule.From) == 0
 	for _, f := range rule.From {
 		s := f.Source
-		from = from || (anyOf(s.Principals, func(v string) bool { return matchText(v, r.peer) }) && noneOf(s.NotPrincipals, func(v string) bool { return matchText(v, r.peer) }))
+		principal := func(v string) bool { return matchText(v, r.peer) }
+		namespace := func(v string) bool { return strings.HasPrefix(r.peer, "cluster.local/ns/"+v+"/") }
+		from = from || anyOf(s.Principals, principal) && noneOf(s.NotPrincipals, principal) && anyOf(s.Namespaces, namespace) && noneOf(s.NotNamespaces, namespace)
 	}
 	to := len(rule.To) == 0
 	for _, t := range rule.To {

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"strings"
 
+	"github.com/trellis-mesh/trellis/internal/compile/generated"
 	"github.com/trellis-mesh/trellis/internal/model"
 )
 
@@ -23,7 +24,7 @@ const (
 	LabelOwnerNamespace = "trellis.dev/owner-namespace"
 	LabelOwnerName      = "trellis.dev/owner-name"
 	// AnnotationOrigin holds the provenance of every rule.
-	AnnotationOrigin = "trellis.dev/origin"
+	AnnotationOrigin = generated.AnnotationOrigin
 )
 
 // Annotations that ExternalDNS reads, before and since its version 0.22: an object

@@ -4,28 +4,26 @@
 package compile
 
 import (
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/compile/generated"
 	"github.com/trellis-mesh/trellis/internal/model"
+	"github.com/trellis-mesh/trellis/internal/policy"
 )
 
-// Object is one generated object.
-type Object struct {
-	Ref model.Reference
-	// Owners are the Application and SecureIngress objects that it was made
-	// for, in order; the first one is in its labels.
-	Owners []model.Reference
-	// Value is the typed object, with its TypeMeta set. Read only.
-	Value Resource
-}
+// The forms of a generated object.
+type (
+	// Object is one with its typed value.
+	Object = generated.Object
+	// Resource is such a value.
+	Resource = generated.Resource
+	// Packed is one in encoded form.
+	Packed = generated.Packed
+	// Packer packs many.
+	Packer = generated.Packer
+)
 
-// Resource is a typed Kubernetes object.
-type Resource interface {
-	metav1.Object
-	runtime.Object
-}
+// Pack encodes an object, and shares its labels.
+func Pack(o Object) (Packed, error) { return generated.Pack(o) }
 
 // Outcome is everything that follows from a Snapshot. It is deterministic: two
 // equal Snapshots have equal Outcomes, byte for byte.
@@ -35,6 +33,13 @@ type Outcome struct {
 	Objects []Object
 	// Findings are sorted.
 	Findings []model.Finding
+	// Policies are those that everything was held to, Judgements what they did not find as
+	// they have it, and Contributions what they added. Assertions are what is to be asked
+	// of the configuration of proxies.
+	Policies      *policy.Set
+	Judgements    []policy.Judgement
+	Contributions []*policy.Contribution
+	Assertions    []*policy.Assertion
 	// Applications and Ingresses say what became of each, by reference.
 	Applications map[model.Reference]*ApplicationOutcome
 	Ingresses    map[model.Reference]*IngressOutcome

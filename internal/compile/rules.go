@@ -193,7 +193,7 @@ func issuerRules(out []rule, s scope, q *intent.Requirement) []rule {
 	}
 	audience := &securityapi.Condition{Key: audienceClaim, Values: q.Audiences}
 	for _, name := range q.Scopes {
-		out = append(out, s.rule(at(&q.Origin), provenance.ReasonScope, issuer, audience,
+		out = append(out, s.rule(statedAt(q.ScopeOrigins[name], &q.Origin), provenance.ReasonScope, issuer, audience,
 			&securityapi.Condition{Key: claim(q.ScopeClaim), NotValues: []string{name}}))
 	}
 	for i := range q.Claims {
@@ -214,6 +214,11 @@ func (b *builder) policy(namespace, name string, selector map[string]string, act
 		TypeMeta:   metav1.TypeMeta{APIVersion: "security.istio.io/v1", Kind: "AuthorizationPolicy"},
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
 	}
+	b.finishPolicy(value, selector, action, rules, owners)
+}
+
+// finishPolicy fills in an AuthorizationPolicy whose name is there.
+func (b *builder) finishPolicy(value *securityv1.AuthorizationPolicy, selector map[string]string, action securityapi.AuthorizationPolicy_Action, rules []rule, owners []model.Reference) {
 	value.Spec.Selector = &typeapi.WorkloadSelector{MatchLabels: selector}
 	value.Spec.Action = action
 	value.Spec.Rules = make([]*securityapi.Rule, 0, len(rules))

@@ -56,10 +56,15 @@ func newMeters(registry prometheus.Registerer) (*meters, error) {
 			Name: "trellis_conflicts", Help: "Objects that cannot be written because somebody else made one of the same name.",
 		}),
 	}
-	return m, errors.Join(
+	err := errors.Join(
 		metrics.Register(registry, &m.duration), metrics.Register(registry, &m.objects), metrics.Register(registry, &m.writes),
 		metrics.Register(registry, &m.reverted), metrics.Register(registry, &m.findings), metrics.Register(registry, &m.probes),
 		metrics.Register(registry, &m.statuses), metrics.Register(registry, &m.conflicts))
+	// Of a series that begins with the first edit no rate knows that there was one.
+	for _, kind := range apply.Kinds() {
+		m.reverted.WithLabelValues(kind.Kind)
+	}
+	return m, err
 }
 
 func (m *meters) compiled(took time.Duration, desired []apply.Desired) {

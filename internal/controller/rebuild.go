@@ -12,7 +12,9 @@ import (
 	"github.com/trellis-mesh/trellis/internal/apply"
 	"github.com/trellis-mesh/trellis/internal/compile"
 	"github.com/trellis-mesh/trellis/internal/gather"
+	"github.com/trellis-mesh/trellis/internal/inforce"
 	"github.com/trellis-mesh/trellis/internal/model"
+	"github.com/trellis-mesh/trellis/internal/posture"
 )
 
 // rebuild compiles the whole state and makes the cluster follow.
@@ -25,6 +27,7 @@ func (r *Reconciler) rebuild(ctx context.Context, state gather.State) (*round, e
 	done.snapshot = model.NewSnapshot(done.input)
 	if len(state.Blockers) > 0 {
 		done.outcome, done.findings = &compile.Outcome{}, findingsOf(state.Findings, nil)
+		done.posture = posture.Of(done.snapshot, done.outcome)
 		return done, nil
 	}
 	began := r.clock.Now()
@@ -36,7 +39,9 @@ func (r *Reconciler) rebuild(ctx context.Context, state gather.State) (*round, e
 	r.metrics.compiled(r.clock.Now().Sub(began), desired)
 
 	began = r.clock.Now()
-	done.outcome, done.findings = outcome, findingsOf(state.Findings, outcome.Findings)
+	inforce.Tell(outcome.Assertions, done.standing, done.bulletin.silence)
+	done.posture = posture.Of(done.snapshot, outcome)
+	done.outcome, done.findings = outcome, findingsOf(state.Findings, slices.Concat(outcome.Findings, done.posture.Asserted()))
 	conflicts, failures, err := r.carryOut(ctx, done, desired, frozen(state.Input, cluster))
 	if err != nil {
 		return nil, err

@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/trellis-mesh/trellis/internal/apply"
+	"github.com/trellis-mesh/trellis/internal/controller/openreports"
 	"github.com/trellis-mesh/trellis/internal/gather"
 )
 
@@ -60,7 +61,9 @@ type Options struct {
 	Programmed ProgrammedSource
 	Prober     Prober
 	// Tests says what came of tests; nil where nobody waits for them.
-	Tests    TestSource
+	Tests TestSource
+	// Reports shows policies as other tools read them; nil where nobody does.
+	Reports  *openreports.Keeper
 	Recorder events.EventRecorder
 	Registry prometheus.Registerer
 	Clock    clock.Clock
@@ -77,6 +80,7 @@ type Reconciler struct {
 	programmed ProgrammedSource
 	prober     Prober
 	tests      *trials
+	reports    *openreports.Keeper
 	statuses   *statusWriter
 	events     *announcer
 	metrics    *meters
@@ -99,7 +103,7 @@ func New(o Options) (*Reconciler, error) {
 		return nil, err
 	}
 	r := &Reconciler{
-		cluster: o.Cluster, client: o.Client, ledger: o.Ledger, programmed: o.Programmed, prober: o.Prober,
+		cluster: o.Cluster, client: o.Client, ledger: o.Ledger, programmed: o.Programmed, prober: o.Prober, reports: o.Reports,
 		applier:  &apply.Applier{Client: o.Client, Ledger: o.Ledger, Cluster: o.ClusterID, Parallel: parallel, Now: o.Clock.Now},
 		statuses: newStatusWriter(o.Client, parallel, o.Clock),
 		events:   &announcer{recorder: o.Recorder},
@@ -190,6 +194,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	if len(r.last.state.Blockers) > 0 {
 		return reconcile.Result{RequeueAfter: reported.later}, nil
 	}
+	left, unreported := r.reports.Write(ctx, r.last.posture, r.clock.Now(), r.stale.Load)
 	again, err := r.keepClaims(ctx, r.last)
 	if r.last.unrecorded != nil {
 		r.stale.Store(true)
@@ -198,7 +203,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	if reported.later > 0 && (again == 0 || reported.later < again) {
 		again = reported.later
 	}
-	return reconcile.Result{RequeueAfter: again}, err
+	if left {
+		again = time.Nanosecond
+	}
+	return reconcile.Result{RequeueAfter: again}, errors.Join(err, unreported)
 }
 
 // renew does a rebuild, when everything has been read.

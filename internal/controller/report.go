@@ -11,6 +11,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/compile"
+	"github.com/trellis-mesh/trellis/internal/controller/policystatus"
 	"github.com/trellis-mesh/trellis/internal/model"
 )
 
@@ -28,11 +29,28 @@ func (r *Reconciler) report(ctx context.Context, done *round) (written, error) {
 		there[i.UID] = true
 		writes = append(writes, r.ingressStatus(done, i, now))
 	}
+	for _, s := range r.policyStatuses(done) {
+		there[s.Object.GetUID()] = true
+		s.Settle(settle(now, s.Before, s.After))
+		writes = append(writes, statusWrite{ref: s.Ref, uid: s.Object.GetUID(), was: s.Was, is: s.Is, before: s.Before, after: s.After})
+	}
 	r.statuses.keep(there)
 	out, err := r.statuses.write(ctx, writes, r.stale.Load)
 	r.events.accepted(done, out.done)
 	r.metrics.reported(r.clock.Now().Sub(began), done, len(out.done), r.inbox.counts())
 	return out, err
+}
+
+// policyStatuses are those of goals, templates, bindings and exceptions; none while
+// nothing was compiled.
+func (r *Reconciler) policyStatuses(done *round) []*policystatus.Status {
+	if done.outcome.Policies == nil {
+		return nil
+	}
+	problems := func(of model.Reference) []v1alpha1.Problem { return problemsOf(done.findings[of]) }
+	return policystatus.All(done.snapshot, done.posture, problems, func(o metav1.Object, cached any) any {
+		return r.statuses.known(o.GetUID(), o.GetResourceVersion(), cached)
+	})
 }
 
 func (r *Reconciler) applicationStatus(done *round, a *v1alpha1.Application, now metav1.Time) statusWrite {
@@ -53,6 +71,7 @@ func (r *Reconciler) applicationStatus(done *round, a *v1alpha1.Application, now
 		Conditions:         settle(now, was.Conditions, conditions(f)),
 		Addresses:          outcome.Addresses[:min(len(outcome.Addresses), maxAddresses)],
 		Generated:          generatedObjects(outcome.Generated),
+		Policies:           policystatus.Bound(done.posture, ref),
 		Problems:           problemsOf(f.problems),
 	}
 	return statusWrite{ref: ref, uid: a.UID, was: was, is: is, before: was.Conditions, after: is.Conditions}

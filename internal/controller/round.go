@@ -19,6 +19,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/inforce"
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/model/delegation"
+	"github.com/trellis-mesh/trellis/internal/posture"
 )
 
 // round is what one rebuild came to, as far as statuses need it. The generated
@@ -35,6 +36,7 @@ type round struct {
 	unrecorded error
 	findings   map[model.Reference][]model.Finding
 	outcome    *compile.Outcome
+	posture    *posture.Posture
 	// generated is everything, until the sources of status have taken what they
 	// need of it.
 	generated []compile.Packed
@@ -244,7 +246,8 @@ func frozen(in model.Input, cluster string) apply.Frozen {
 // owner is there and what it stated cannot be told right now.
 func (r *round) keeps(object, owner model.Reference) bool {
 	switch {
-	case apply.Restricts(object):
+	case apply.Restricts(object), apply.Introduces(object):
+		// What a workload may call goes with what limits it to that.
 		return r.unresolved(owner) || r.suspended(owner)
 	case apply.Outside(object):
 		in := r.outcome.Ingresses[owner]

@@ -52,7 +52,7 @@ type bulletin struct {
 func newTrials(source TestSource, c client.Client) *trials {
 	return &trials{
 		source: source, keeper: inforce.NewKeeper(c, parallel), changed: make(chan struct{}, 1),
-		latest: bulletin{silence: inforce.Silence{Reason: inforce.ReasonNotRun, Message: "trellis-server has not been asked yet"}},
+		latest: bulletin{silence: inforce.Silence{Reason: inforce.ReasonNotRun, Message: "trellis-server has not been asked yet", Initial: true}},
 	}
 }
 
@@ -87,7 +87,7 @@ func (t *trials) settle(ctx context.Context, done *round, log *slog.Logger) {
 	t.mu.Lock()
 	done.bulletin = t.latest
 	t.mu.Unlock()
-	all, err := t.keeper.Keep(ctx, done.state.Input.Applications, done.state.Records, done.bulletin.verdicts)
+	all, err := t.keeper.Keep(ctx, done.state.Input.Applications, done.state.Records, done.bulletin.verdicts, inforce.Waiting(done.state.Input, done.bulletin.silence))
 	if err != nil {
 		log.Error("what is in force could not be recorded", "error", err)
 		done.unrecorded = err
@@ -119,6 +119,7 @@ func (r *round) tested(a *v1alpha1.Application, f *facts) {
 	if f.standing == nil {
 		return
 	}
+	f.tests += f.standing.Gates
 	inForce := f.standing.InForce
 	f.exposed = inForce != nil && len(inForce.Spec.Exposures) > 0
 	j, _ := awaitingTests(f)

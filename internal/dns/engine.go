@@ -95,6 +95,17 @@ const (
 	ClassUnavailable   Class = "Unavailable"
 )
 
+// Stalls reports whether only a person can help. A zone may still come, as whatever else
+// was applied together with its entries.
+func (c Class) Stalls() bool {
+	switch c {
+	case ClassConflict, ClassMassChange, ClassCredentials, ClassAmbiguousZone, ClassDuplicate, ClassInvalid, ClassUnsupported:
+		return true
+	case ClassNoZone, ClassThrottled, ClassStale, ClassUnavailable:
+	}
+	return false
+}
+
 // Outcome is what became of a wish.
 type Outcome struct {
 	Phase Phase

@@ -13,6 +13,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/apply"
+	"github.com/trellis-mesh/trellis/internal/controller/openreports"
 	"github.com/trellis-mesh/trellis/internal/inforce"
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/model/delegation"
@@ -31,6 +32,8 @@ type entry struct {
 	issuer *delegation.Issuer
 	// record is a statement that was put in force.
 	record *inforce.Record
+	// report is what is left of a report about policies.
+	report *openreports.Seen
 }
 
 var _ runtime.Object = (*entry)(nil)
@@ -84,6 +87,13 @@ func sameStatement(a, b runtime.Object) bool {
 		other, ok := b.(*v1alpha1.HostClaim)
 		// Nobody but us writes it, and we go by what it says.
 		if !ok || !claim.Status.UnusedSince.Equal(other.Status.UnusedSince) {
+			return false
+		}
+	}
+	if binding, ok := a.(*v1alpha1.ClusterPolicyBinding); ok {
+		other, ok := b.(*v1alpha1.ClusterPolicyBinding)
+		// How far a rollout has come decides which version holds where.
+		if !ok || !reflect.DeepEqual(binding.Status.Rollout, other.Status.Rollout) {
 			return false
 		}
 	}

@@ -4,6 +4,7 @@
 package gather
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,10 +14,13 @@ import (
 	"strings"
 	"sync"
 
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/apply"
+	"github.com/trellis-mesh/trellis/internal/controller/openreports"
+	"github.com/trellis-mesh/trellis/internal/expiry"
 	"github.com/trellis-mesh/trellis/internal/inforce"
 	"github.com/trellis-mesh/trellis/internal/load"
 	"github.com/trellis-mesh/trellis/internal/model"
@@ -37,7 +41,11 @@ type Options struct {
 	// Records asks for the statements that were put in force, which somebody keeps
 	// where changes wait for their tests.
 	Records bool
-	Log     *slog.Logger
+	// Reports is told of reports about policies; nil where they are of no interest.
+	Reports *openreports.Keeper
+	// Clock says at which moment policies are judged; required.
+	Clock clock.Clock
+	Log   *slog.Logger
 }
 
 // Gatherer watches a cluster. Start it once; all other methods are safe for
@@ -71,7 +79,9 @@ func New(c client.WithWatch, ledger *apply.Ledger, options Options) *Gatherer {
 }
 
 // Changed receives after something has changed that may change what follows from
-// the cluster. Several changes may be one signal.
+// the cluster, and when a PolicyException has expired or a stage of a rollout of a policy
+// has been tried for long enough. Several changes may be one
+// signal.
 func (g *Gatherer) Changed() <-chan struct{} { return g.changed }
 
 // Start watches until the context ends.
@@ -79,14 +89,20 @@ func (g *Gatherer) Start(ctx context.Context) error {
 	g.mu.Lock()
 	g.ctx = ctx
 	g.mu.Unlock()
+	alarm := expiry.NewAlarm(g.options.Clock)
+	defer alarm.Stop()
 	for {
 		if err := g.follow(); err != nil {
 			return err
+		}
+		if alarm.Due(g.expiring()) {
+			wake(g.changed)
 		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-g.rewatch:
+		case <-alarm.Fired():
 		}
 	}
 }
@@ -102,6 +118,28 @@ func (g *Gatherer) follow() error {
 	if g.ctx == nil {
 		return nil
 	}
+	wanted := g.wanted()
+	for name, w := range g.watches {
+		if _, ok := wanted[name]; !ok {
+			w.stop()
+			delete(g.watches, name)
+		}
+	}
+	for name, s := range wanted {
+		if g.watches[name] != nil {
+			continue
+		}
+		w, err := startWatch(g.ctx, g.client, s, g.observe, g.signal, g.options.Log)
+		if err != nil {
+			return err
+		}
+		g.watches[name] = w
+	}
+	return nil
+}
+
+// wanted are the sources of everything that matters now.
+func (g *Gatherer) wanted() map[string]source {
 	wanted := map[string]source{}
 	for _, s := range append(g.builtIn(), g.meshConfig()) {
 		wanted[s.name] = s
@@ -110,6 +148,9 @@ func (g *Gatherer) follow() error {
 		wanted[recordsWatch] = inForce()
 	}
 	installed := g.installed()
+	if g.options.Reports != nil && installed[openreports.CRD] {
+		wanted[openreports.CRD] = policyReports()
+	}
 	for crd, s := range g.custom() {
 		if installed[crd] {
 			wanted[crd] = s
@@ -129,23 +170,7 @@ func (g *Gatherer) follow() error {
 	for _, s := range g.delegated(installed) {
 		wanted[s.name] = s
 	}
-	for name, w := range g.watches {
-		if _, ok := wanted[name]; !ok {
-			w.stop()
-			delete(g.watches, name)
-		}
-	}
-	for name, s := range wanted {
-		if g.watches[name] != nil {
-			continue
-		}
-		w, err := startWatch(g.ctx, g.client, s, g.observe, g.signal, g.options.Log)
-		if err != nil {
-			return err
-		}
-		g.watches[name] = w
-	}
-	return nil
+	return wanted
 }
 
 // installed are the names of all CRDs.
@@ -183,6 +208,9 @@ func (g *Gatherer) observe(was, is *entry) {
 		news = !g.ledger.Expected(*was.live, true)
 		g.ledger.Observe(*was.live, true)
 	}
+	if e := cmp.Or(is, was); e != nil && e.report != nil {
+		news = g.options.Reports.Observe(e.Namespace, *e.report, is == nil)
+	}
 	if news {
 		g.signal()
 	}
@@ -200,11 +228,14 @@ func reports(was, is *entry) bool {
 
 // signal wakes whoever waits for changes.
 func (g *Gatherer) signal() {
-	for _, c := range []chan struct{}{g.rewatch, g.changed} {
-		select {
-		case c <- struct{}{}:
-		default:
-		}
+	wake(g.rewatch)
+	wake(g.changed)
+}
+
+func wake(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }
 
@@ -260,6 +291,8 @@ func (g *Gatherer) Gather() (State, error) {
 	if g.unread() != nil {
 		return State{}, nil
 	}
+	reports := g.watches[openreports.CRD]
+	g.options.Reports.Readable(reports != nil, reports.refusal())
 	state := State{Synced: true, Blockers: g.blockers()}
 	state.Input, state.Findings = g.input()
 	for _, w := range g.watches {
@@ -306,7 +339,7 @@ func (g *Gatherer) input() (model.Input, []model.Finding) {
 		}
 	}
 	in := b.Input()
-	in.ProbeKey = g.options.ProbeKey
+	in.ProbeKey, in.At = g.options.ProbeKey, g.options.Clock.Now()
 	in.Certificates = certificates
 	in.Delegated.Issuers, in.Delegated.IssuersKnown = issuers, g.issuersKnown()
 	in.Delegated.Missing = g.missing()
@@ -314,12 +347,15 @@ func (g *Gatherer) input() (model.Input, []model.Finding) {
 }
 
 // leaving reports whether an object of Trellis's own kinds is being deleted; it
-// states nothing any more, whatever keeps it from going.
+// states nothing any more, whatever keeps it from going. Policies do until they are
+// gone: what lets go ends first, and what refuses last.
 func leaving(e *entry) bool {
 	switch o := e.object.(type) {
 	case *v1alpha1.Application:
 		return o.DeletionTimestamp != nil
 	case *v1alpha1.SecureIngress:
+		return o.DeletionTimestamp != nil
+	case *v1alpha1.PolicyException:
 		return o.DeletionTimestamp != nil
 	}
 	return false
@@ -337,9 +373,12 @@ func (g *Gatherer) blockers() []Blocker {
 	var out []Blocker
 	if len(missing) > 0 {
 		slices.Sort(missing)
+		fix := "install Istio (its CustomResourceDefinitions are enough for this to go on); nothing has to be restarted"
+		if slices.ContainsFunc(missing, own) {
+			fix = "apply the CustomResourceDefinitions of the chart trellis of this version, and install Istio where its own are missing; nothing has to be restarted"
+		}
 		out = append(out, Blocker{"IstioMissing",
-			fmt.Sprintf("the cluster has no %s, so nothing can be generated and nothing is served", strings.Join(missing, ", ")),
-			"install Istio (its CustomResourceDefinitions are enough for this to go on); nothing has to be restarted"})
+			fmt.Sprintf("the cluster has no %s, so nothing can be generated and nothing is served", strings.Join(missing, ", ")), fix})
 	}
 	for _, name := range slices.Sorted(maps.Keys(g.watches)) {
 		w := g.watches[name]
@@ -351,6 +390,9 @@ func (g *Gatherer) blockers() []Blocker {
 	}
 	return out
 }
+
+// own reports whether a definition is one of Trellis's.
+func own(crd string) bool { return strings.HasSuffix(crd, "."+v1alpha1.GroupName) }
 
 // unreadable says which Secrets may not be read, and makes them known as such,
 // so that they are not taken for missing.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/apply"
+	"github.com/trellis-mesh/trellis/internal/controller/openreports"
 	"github.com/trellis-mesh/trellis/internal/inforce"
 	"github.com/trellis-mesh/trellis/internal/load"
 )
@@ -52,6 +53,16 @@ func (g *Gatherer) custom() map[string]source {
 			list: func() client.ObjectList { return &v1alpha1.SecureIngressList{} }},
 		"hostclaims.trellis.dev": {object: &v1alpha1.HostClaim{}, strip: stripClaim(g.options.Mesh.Cluster),
 			list: func() client.ObjectList { return &v1alpha1.HostClaimList{} }},
+		"goals.trellis.dev": {object: &v1alpha1.Goal{}, strip: stripOwn,
+			list: func() client.ObjectList { return &v1alpha1.GoalList{} }},
+		policyTemplates: {object: &v1alpha1.PolicyTemplate{}, strip: stripOwn,
+			list: func() client.ObjectList { return &v1alpha1.PolicyTemplateList{} }},
+		clusterBindings: {object: &v1alpha1.ClusterPolicyBinding{}, strip: stripOwn,
+			list: func() client.ObjectList { return &v1alpha1.ClusterPolicyBindingList{} }},
+		"policybindings.trellis.dev": {object: &v1alpha1.PolicyBinding{}, strip: stripOwn,
+			list: func() client.ObjectList { return &v1alpha1.PolicyBindingList{} }},
+		policyExceptions: {object: &v1alpha1.PolicyException{}, strip: stripOwn,
+			list: func() client.ObjectList { return &v1alpha1.PolicyExceptionList{} }},
 		workloadEntries: asStored(schema.GroupVersionKind{Group: "networking.istio.io", Version: "v1", Kind: "WorkloadEntry"}, stripWorkloadEntry),
 	}
 	for _, kind := range apply.Kinds() {
@@ -70,7 +81,13 @@ func (g *Gatherer) custom() map[string]source {
 	return out
 }
 
-const workloadEntries = "workloadentries.networking.istio.io"
+// Kinds that are asked for by name.
+const (
+	workloadEntries  = "workloadentries.networking.istio.io"
+	policyTemplates  = "policytemplates.trellis.dev"
+	policyExceptions = "policyexceptions.trellis.dev"
+	clusterBindings  = "clusterpolicybindings.trellis.dev"
+)
 
 func asStored(gvk schema.GroupVersionKind, s strip) source {
 	object := &unstructured.Unstructured{}
@@ -118,5 +135,13 @@ func (g *Gatherer) recordsIn(namespace string) source {
 	s := asStored(corev1.SchemeGroupVersion.WithKind("ConfigMap"), stripGenerated(g.options.Mesh.Cluster))
 	s.name, s.namespace = "configmaps in "+namespace, namespace
 	s.labels = labels.SelectorFromSet(labels.Set{load.ManagedByLabel: load.ManagedBy})
+	return s
+}
+
+// policyReports are the Reports that have the name of ours, whoever made them.
+func policyReports() source {
+	s := asStored(openreports.Kind, stripReport)
+	s.name, s.optional = openreports.CRD, true
+	s.fields = fields.OneTermEqualSelector("metadata.name", openreports.Name)
 	return s
 }

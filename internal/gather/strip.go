@@ -17,6 +17,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/apply"
+	"github.com/trellis-mesh/trellis/internal/controller/openreports"
 	"github.com/trellis-mesh/trellis/internal/inforce"
 	"github.com/trellis-mesh/trellis/internal/load"
 	"github.com/trellis-mesh/trellis/internal/model"
@@ -265,6 +266,14 @@ func typed(u *unstructured.Unstructured) runtime.Object {
 		return reduced(raw, object, &networkingv1.DestinationRule{}, func(d *networkingv1.DestinationRule) {
 			d.Spec.Subsets, d.Spec.TrafficPolicy = nil, nil
 		})
+	case "Sidecar":
+		return reduced(raw, object, &networkingv1.Sidecar{}, func(s *networkingv1.Sidecar) {
+			s.Spec.Ingress, s.Spec.OutboundTrafficPolicy, s.Spec.InboundConnectionPool = nil, nil, nil
+		})
+	case "ServiceEntry":
+		return reduced(raw, object, &networkingv1.ServiceEntry{}, func(e *networkingv1.ServiceEntry) {
+			e.Spec.Addresses, e.Spec.Ports, e.Spec.Endpoints, e.Spec.SubjectAltNames = nil, nil, nil, nil
+		})
 	case "WorkloadEntry":
 		object.Labels = u.GetLabels()
 		return reduced(raw, object, &networkingv1.WorkloadEntry{}, func(*networkingv1.WorkloadEntry) {})
@@ -306,4 +315,16 @@ func stripRecord(obj runtime.Object) (*entry, error) {
 
 func unexpected(obj runtime.Object) error {
 	return fmt.Errorf("keeping an object: a watch gave %T", obj)
+}
+
+// stripReport keeps by what a report can be told from another one.
+func stripReport(obj runtime.Object) (*entry, error) {
+	u, ok := obj.(*unstructured.Unstructured)
+	if !ok {
+		return nil, unexpected(obj)
+	}
+	e := newEntry(u)
+	seen := openreports.See(u)
+	e.report = &seen
+	return e, nil
 }

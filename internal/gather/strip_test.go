@@ -307,3 +307,30 @@ func TestAStatusIsNoNews(t *testing.T) {
 		}
 	}
 }
+
+func TestHowFarARolloutOfAPolicyHasComeIsNews(t *testing.T) {
+	binding := func(status v1alpha1.PolicyBindingStatus) *entry {
+		e, err := stripOwn(&v1alpha1.ClusterPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: "b", UID: "u", Generation: 1}, Status: status})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	stage := func(name string) *v1alpha1.PolicyRolloutStatus {
+		since := metav1.Unix(0, 0)
+		return &v1alpha1.PolicyRolloutStatus{Version: "2.0.0", Stage: name, Since: &since}
+	}
+	was := binding(v1alpha1.PolicyBindingStatus{Rollout: stage("dev")})
+	for name, test := range map[string]struct {
+		status v1alpha1.PolicyBindingStatus
+		news   bool
+	}{
+		"another stage": {v1alpha1.PolicyBindingStatus{Rollout: stage("test")}, true},
+		"no rollout":    {v1alpha1.PolicyBindingStatus{}, true},
+		"another count": {v1alpha1.PolicyBindingStatus{Rollout: stage("dev"), Rollup: v1alpha1.PolicyRollup{Failing: 1}}, false},
+	} {
+		if got := was.differs(binding(test.status)); got != test.news {
+			t.Errorf("%s: news %v, want %v", name, got, test.news)
+		}
+	}
+}

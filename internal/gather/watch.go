@@ -149,6 +149,9 @@ func (w *watch) note(err error, onHealth func()) {
 
 // refusal is why nothing can be read, or nil.
 func (w *watch) refusal() error {
+	if w == nil {
+		return nil
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.refused

@@ -38,7 +38,7 @@ func NewKeeper(c client.Client, parallel int) *Keeper {
 // is returned, so that an operator that is killed at any moment goes on with it. An
 // error is about records that could not be written: what they would have been the
 // proof of is not in force, and it is to be tried again.
-func (k *Keeper) Keep(ctx context.Context, applications []*v1alpha1.Application, records []Record, tested map[verdict.Key]*verdict.Application) ([]Standing, error) {
+func (k *Keeper) Keep(ctx context.Context, applications []*v1alpha1.Application, records []Record, tested map[verdict.Key]*verdict.Application, gates Gates) ([]Standing, error) {
 	newest := k.known(applications, records)
 	out := make([]Standing, len(applications))
 	errs := make([]error, len(applications))
@@ -49,7 +49,7 @@ func (k *Keeper) Keep(ctx context.Context, applications []*v1alpha1.Application,
 		if r, ok := newest[a.UID]; ok {
 			last = &r
 		}
-		out[i] = Settle(a, last, tested[verdict.KeyOf(a)])
+		out[i] = Settle(a, last, tested[verdict.KeyOf(a)], gates[a.UID])
 		if !out[i].Unrecorded {
 			continue
 		}

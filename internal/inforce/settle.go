@@ -36,6 +36,11 @@ type Standing struct {
 	// Unrecorded is true when the present statement is in force and no record says
 	// so yet.
 	Unrecorded bool
+	// Gates is how many assertions of policies it must have passed as well.
+	Gates int
+	// unasked is true where the tests passed, and something that policies assert of it now
+	// has not been asked.
+	unasked bool
 	// Proven is true when it comes into force by tests that passed: without a record
 	// of it, it must not.
 	Proven bool
@@ -54,18 +59,21 @@ func (s *Standing) back() {
 }
 
 // Settle decides about one Application. last is its newest record, or nil; tested
-// is what is known of the tests of its present statement, or nil.
+// is what is known of the tests of its present statement, or nil. gates are the digests
+// of what policies assert of it.
 //
-// A statement is in force if it was before, if it has no tests, or if they passed.
+// A statement is in force if it was before, if it has neither tests nor gates, or if they
+// passed.
 // Tests that fail later take nothing out of force: a failing test alone neither
 // opens nor closes anything.
-func Settle(a *v1alpha1.Application, last *Record, tested *verdict.Application) Standing {
-	s := Standing{Application: a, InForce: a, Last: last, Verdict: tested}
+func Settle(a *v1alpha1.Application, last *Record, tested *verdict.Application, gates []string) Standing {
+	s := Standing{Application: a, InForce: a, Last: last, Verdict: tested, Gates: len(gates)}
+	s.unasked = tested != nil && tested.State == verdict.Passed && !tested.Answers(gates)
 	switch {
 	case last != nil && last.Digest == verdict.Digest(&a.Spec):
-	case len(a.Spec.Tests) == 0, last == nil && wasInForce(a):
+	case len(a.Spec.Tests)+len(gates) == 0, last == nil && wasInForce(a):
 		s.Unrecorded = true
-	case tested != nil && tested.State == verdict.Passed:
+	case tested != nil && tested.State == verdict.Passed && !s.unasked:
 		s.Unrecorded, s.Proven = true, true
 	default:
 		s.back()

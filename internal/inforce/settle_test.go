@@ -75,7 +75,7 @@ func TestAStatementIsInForceIfItWasOrHasNoTestsOrTheyPassed(t *testing.T) {
 		{"nobody could tell, since the cluster could not be read", accepted(application("a", 1), 3, metav1.ConditionUnknown, "CannotRead"), nil, nil, 0, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := Settle(c.a, c.last, c.tested)
+			s := Settle(c.a, c.last, c.tested, nil)
 			var got int64
 			if s.InForce != nil {
 				got = s.InForce.Generation
@@ -118,7 +118,7 @@ func TestWordsSayWhichGenerationWhyAndWhereToLook(t *testing.T) {
 		Test: "nobody", Field: "spec.tests[0]", State: verdict.Failed, Says: "it is Allow, and Deny was expected", Why: "no rule denies it",
 		By: "Application shop/cart spec.routes[0]", Whom: "the developers", Ask: "trellis can x",
 	}}}
-	s := Settle(application("b", 1), recordOf(t, application("a", 1), 2), failed)
+	s := Settle(application("b", 1), recordOf(t, application("a", 1), 2), failed, nil)
 	_, reason, message := s.TestsPassed(Silence{})
 	if reason != ReasonTestsFailed || message != `1 of 2 tests did not pass: test "nobody": it is Allow, and Deny was expected: no rule denies it (Application shop/cart spec.routes[0])` {
 		t.Errorf("%s: %s", reason, message)
@@ -130,7 +130,7 @@ func TestWordsSayWhichGenerationWhyAndWhereToLook(t *testing.T) {
 	if len(found) != 2 || found[0].Severity != model.SeverityError || found[1].Owner != "Application shop/cart spec.routes[0]" || !strings.Contains(found[1].Fix, "trellis can x") {
 		t.Errorf("%+v", found)
 	}
-	s = Settle(application("a", 1), recordOf(t, application("a", 1), 3), failed)
+	s = Settle(application("a", 1), recordOf(t, application("a", 1), 3), failed, nil)
 	if found := s.Findings(model.Reference{}, "", ""); len(found) != 1 || found[0].Severity != model.SeverityWarning {
 		t.Errorf("a test that fails later: %+v", found)
 	}

@@ -23,11 +23,15 @@ const (
 
 // Silence is why nothing is known of tests at all; both are empty where something
 // is.
-type Silence struct{ Reason, Message string }
+type Silence struct {
+	Reason, Message string
+	// Initial is true until somebody was asked for the first time.
+	Initial bool
+}
 
 // Awaits reports whether the present statement waits for tests that may pass yet.
 func (s *Standing) Awaits() bool {
-	return !s.Present() && (s.Verdict == nil || s.Verdict.State == verdict.Unknown)
+	return !s.Present() && (s.Verdict == nil || s.Verdict.State == verdict.Unknown || s.unasked)
 }
 
 // Says is which generation is in force, where it is not the present one.
@@ -40,12 +44,14 @@ func (s *Standing) Says() string {
 
 // TestsPassed is the condition of that name.
 func (s *Standing) TestsPassed(silence Silence) (status metav1.ConditionStatus, reason, message string) {
-	v, tests := s.Verdict, len(s.Application.Spec.Tests)
+	v, tests := s.Verdict, len(s.Application.Spec.Tests)+s.Gates
 	switch {
 	case v == nil && silence.Reason != "":
 		return metav1.ConditionUnknown, silence.Reason, fmt.Sprintf("the %d tests have not been run on generation %d: %s", tests, s.Application.Generation, silence.Message)
 	case v == nil:
 		return metav1.ConditionUnknown, ReasonNotRun, fmt.Sprintf("the %d tests have not been run on generation %d yet", tests, s.Application.Generation)
+	case s.unasked && !s.Present():
+		return metav1.ConditionUnknown, ReasonNotRun, fmt.Sprintf("what policies assert of generation %d has not been asked yet", s.Application.Generation)
 	case v.State == verdict.Passed:
 		return metav1.ConditionTrue, ReasonPassed, fmt.Sprintf("all %d tests pass", v.Tests)
 	}
@@ -76,6 +82,9 @@ func (s *Standing) Findings(owner model.Reference, reason, message string) []mod
 		return out
 	}
 	for i := range s.Verdict.Failures {
+		if s.Verdict.Failures[i].Policy != "" {
+			continue // its judgement says it, with whom to ask and what to do
+		}
 		out = append(out, finding(&s.Verdict.Failures[i], owner, severity))
 	}
 	return out

@@ -49,19 +49,27 @@ func (r *resolver) identityOf(at model.Origin, service model.Service, workloads 
 
 // resolveAccess resolves who may call an Application inside the mesh.
 func (r *resolver) resolveAccess(a *Application) {
-	if a.Pods == nil || a.Spec.Access == nil {
+	if a.Spec.Access == nil {
 		return
 	}
 	for i := range a.Spec.Access.Callers {
 		spec := &a.Spec.Access.Callers[i]
 		at := field(a.Origin, "spec.access.callers[%d]", i)
-		c := &Caller{Name: string(spec.Name), Waived: spec.Authentication == v1alpha1.CallerAuthenticationWaived, Origin: at}
-		if !r.resolvePeer(a, c, spec, field(at, "peer")) || !r.resolveCalled(a, c, spec, at) {
-			continue
+		c := &Caller{
+			Name: string(spec.Name), Waived: spec.Authentication == v1alpha1.CallerAuthenticationWaived, Origin: at,
+			RefusedBy: r.judgeCaller(a, spec, i, at),
 		}
-		a.Callers = append(a.Callers, c)
+		switch {
+		case a.Pods == nil || !r.resolvePeer(a, c, spec, field(at, "peer")) || !r.resolveCalled(a, c, spec, at):
+		case c.RefusedBy != nil:
+			a.Refused = append(a.Refused, c)
+		default:
+			a.Callers = append(a.Callers, c)
+		}
 	}
-	r.checkTokens(a)
+	if a.Pods != nil {
+		r.checkTokens(a)
+	}
 }
 
 func (r *resolver) resolvePeer(a *Application, c *Caller, spec *v1alpha1.Caller, at model.Origin) bool {

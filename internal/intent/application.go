@@ -24,6 +24,9 @@ func (r *resolver) resolveApplication(app *v1alpha1.Application) {
 	a := &Application{Ref: origin.Object, Origin: origin, Spec: &app.Spec, TrustDomain: r.snapshot.Mesh().TrustDomain}
 	r.graph.Applications = append(r.graph.Applications, a)
 	r.applications[model.Name{Namespace: app.Namespace, Name: app.Name}] = a
+	if !r.graph.Policies.Empty() {
+		a.policies = r.graph.Policies.Application(app, origin)
+	}
 
 	if !r.checkName(origin) {
 		return
@@ -36,11 +39,13 @@ func (r *resolver) resolveApplication(app *v1alpha1.Application) {
 			a.Ports = append(a.Ports, Port{Name: string(p.Name), Number: p.Port, Protocol: p.Protocol, Origin: field(origin, "spec.ports[%d]", i)})
 		}
 		r.resolveRoutes(a)
+		r.contribute(a)
 		return
 	}
 	a.Pods = &Pods{Namespace: app.Namespace, Selector: service.Selector}
 	r.resolvePorts(a, service)
 	r.resolveRoutes(a)
+	r.contribute(a)
 	r.checkRawPaths(a)
 	r.resolveMutualTLS(a)
 }

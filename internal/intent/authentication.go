@@ -35,6 +35,9 @@ func sameAuthentication(a, b *v1alpha1.Authentication) bool {
 func (r *resolver) requirement(route *Route, in *Ingress) (Requirement, bool) {
 	at := field(route.Origin, "authentication")
 	q := Requirement{Mode: route.Mode, Issuers: issuers(in), Origin: at}
+	if route.AuthenticationOrigin != nil {
+		q.Origin = *route.AuthenticationOrigin
+	}
 	if route.Mode == v1alpha1.AuthenticationNone {
 		return q, true
 	}
@@ -59,7 +62,7 @@ func (r *resolver) requirement(route *Route, in *Ingress) (Requirement, bool) {
 			}
 		}
 	}
-	q.Scopes = stringsOf(spec.Scopes)
+	q.Scopes, q.ScopeOrigins = stringsOf(spec.Scopes), route.ScopeOrigins
 	q.ScopeClaim = DefaultScopeClaim
 	if provider.Spec.ScopeClaim != "" {
 		q.ScopeClaim = provider.Spec.ScopeClaim

@@ -4,6 +4,7 @@
 package intent
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -26,9 +27,14 @@ func (r *resolver) resolveExposures(a *Application) {
 		at := field(a.Origin, "spec.exposures[%d]", i)
 		in := r.exposureIngress(a, spec, at)
 		if in == nil || a.Pods == nil {
+			r.judgeExposure(a, i, at, hostsStated(a, spec, in), in)
 			continue
 		}
-		for _, h := range r.exposureHosts(a, spec, in, at) {
+		hosts := r.exposureHosts(a, spec, in, at)
+		if r.judgeExposure(a, i, at, hostNames(hosts), in) {
+			continue
+		}
+		for _, h := range hosts {
 			for j, name := range spec.Routes {
 				key := h.name + "\x00" + in.Ref.String() + "\x00" + string(name)
 				if seen[key] {
@@ -126,6 +132,60 @@ func (r *resolver) admissions(a *Application, in *Ingress) []*v1alpha1.Applicati
 
 // exposedHost is one host that an exposure may use.
 type exposedHost struct{ name, domain string }
+
+func hostNames(hosts []exposedHost) []string {
+	out := make([]string, len(hosts))
+	for i, h := range hosts {
+		out[i] = h.name
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// hostsStated are the hosts that an exposure asks for at an ingress, whether it gets them
+// or not; none where the ingress is not known.
+func hostsStated(a *Application, spec *v1alpha1.Exposure, in *Ingress) []string {
+	if in == nil {
+		return []string{}
+	}
+	hostnames := spec.Hostnames
+	if len(hostnames) == 0 {
+		hostnames = []v1alpha1.Hostname{v1alpha1.Hostname(a.Ref.Name)}
+	}
+	var out []exposedHost
+	for _, d := range in.Spec.Domains {
+		if len(spec.Domains) > 0 && !slices.Contains(spec.Domains, d.Name) {
+			continue
+		}
+		for _, name := range hostnames {
+			if name == "@" {
+				out = append(out, exposedHost{name: d.Domain})
+				continue
+			}
+			out = append(out, exposedHost{name: string(name) + "." + d.Domain})
+		}
+	}
+	return hostNames(out)
+}
+
+// routeHostsStated are those of all exposures of a route.
+func (r *resolver) routeHostsStated(a *Application, route *Route) []string {
+	out := []string{}
+	for i := range a.Spec.Exposures {
+		spec := &a.Spec.Exposures[i]
+		if !slices.Contains(spec.Routes, v1alpha1.LabelName(route.Name)) {
+			continue
+		}
+		for _, in := range r.graph.Ingresses {
+			named := spec.Ingress != nil && in.Ref.Namespace == string(spec.Ingress.Namespace) && in.Ref.Name == spec.Ingress.Name
+			if named || spec.Ingress == nil && len(r.admissions(a, in)) > 0 {
+				out = append(out, hostsStated(a, spec, in)...)
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
 
 func (r *resolver) exposureHosts(a *Application, spec *v1alpha1.Exposure, in *Ingress, at model.Origin) []exposedHost {
 	hostnames := spec.Hostnames
@@ -247,6 +307,9 @@ func (r *resolver) publish(a *Application, in *Ingress, h exposedHost, spec *v1a
 	q, ok := r.requirement(p.Route, in)
 	p.Requirement = q
 	p.Closed = !ok || p.Route.Closed || a.Closed
+	if ok {
+		p.ClosedBy = cmp.Or(p.Route.ClosedBy, a.ClosedBy)
+	}
 	r.hosts[h.name] = append(r.hosts[h.name], p)
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/intent/paths"
 	"github.com/trellis-mesh/trellis/internal/model"
+	"github.com/trellis-mesh/trellis/internal/policy"
 )
 
 // Graph is the resolved intent of a whole Snapshot, in a fixed order.
@@ -27,6 +28,14 @@ type Graph struct {
 	// on their hosts, and do not exist yet.
 	Claims   []Claim
 	Findings []model.Finding
+	// Policies are those that everything was held to.
+	Policies *policy.Set
+	// Judgements are everything that policies did not find as they have it, and
+	// Contributions what they added, in order of the asking. Assertions are what is to be
+	// asked of proxies.
+	Judgements    []policy.Judgement
+	Contributions []*policy.Contribution
+	Assertions    []*policy.Assertion
 }
 
 // Claim says that a namespace owns a host.
@@ -90,9 +99,11 @@ type Ingress struct {
 	// Closed is true when nothing may be served here: its listeners and routes
 	// are left out, what restricts stays.
 	Closed bool
-	Pods   Pods
-	HTTPS  Port
-	HTTP   Port
+	// TLSOrigin is set where a policy asks for the version of TLS, and not the ingress.
+	TLSOrigin *model.Origin
+	Pods      Pods
+	HTTPS     Port
+	HTTP      Port
 	// Identity is the gateway's own; nil when it could not be resolved.
 	Identity *model.Identity
 	// Providers that may be used, by name.
@@ -158,6 +169,8 @@ type Publication struct {
 	// route needs could not be resolved, or the route is not published here and
 	// would be covered by a shorter path that is.
 	Closed bool
+	// ClosedBy is the policy that closes it; nil where something else does, too.
+	ClosedBy *model.Origin
 	// Unpublished tells a closed route that was never meant to be here. Its Route
 	// has only the paths that are closed.
 	Unpublished bool
@@ -172,26 +185,40 @@ type Application struct {
 	// Pods is nil when the Service cannot be resolved: nothing is generated.
 	Pods *Pods
 	// Closed is true when nobody may call: a part of the statement that decides
-	// about everything is in conflict.
+	// about everything is in conflict, or a policy refuses it.
 	Closed bool
-	Ports  []Port
-	Routes []*Route
+	// ClosedBy is the policy that closes it; nil where none does.
+	ClosedBy *model.Origin
+	Ports    []Port
+	Routes   []*Route
 	// Publications on all hosts, in order.
 	Publications []*Publication
 	// Providers are the identity providers of its ingresses whose tokens its own
 	// proxy can check: issuers with different keys are left out.
 	Providers []*Provider
 	Callers   []*Caller
+	// Refused are callers that are stated and that policies do not let in.
+	Refused []*Caller
 	// TrustDomain of the mesh that its callers are in.
 	TrustDomain string
 	// RawPaths lets odd paths through to the workload.
 	RawPaths bool
+	// AccessRules are what policies say of callers, beside Callers.
+	AccessRules []*AccessRule
+	// Egress are what policies say of hosts outside of the mesh, beside its own calls.
+	Egress []*policy.Contribution
+	// MutualTLSOrigin is set where a policy states the mode, and not the Application.
+	MutualTLSOrigin *model.Origin
 	// ClientMutualTLS is true when clients would not use mutual TLS by
 	// themselves although the workload demands it.
 	ClientMutualTLS bool
 
 	// tables are the paths of each port, by the port's key.
 	tables map[string]*PathTable
+	// policies are those about it; nil where there are none.
+	policies *policy.Application
+	// contributions are those of policies that are about callers.
+	contributions []*policy.Contribution
 }
 
 // PathsOn are the paths of all routes on a port.
@@ -220,12 +247,20 @@ type Route struct {
 	Methods []string
 	Mode    v1alpha1.AuthenticationMode
 	Timeout time.Duration
+	// Retries is how often gateways repeat a request that fails; nil where nobody says.
+	Retries *int64
+	// AuthenticationOrigin is set where a policy asks for the token, and not the Application.
+	AuthenticationOrigin *model.Origin
+	// ScopeOrigins are the policies that ask for scopes which the Application does not.
+	ScopeOrigins map[string]*model.Origin
 	// InMesh is what callers inside the mesh need, one for each ingress of the
 	// Application: any of them is enough. Empty closes the route to callers
 	// whose token is not waived, unless Mode is None.
 	InMesh []Requirement
-	// Closed is true when the route itself cannot be used.
+	// Closed is true when the route itself cannot be used, or a policy refuses it.
 	Closed bool
+	// ClosedBy is the policy that closes it; nil where something else does, too.
+	ClosedBy *model.Origin
 }
 
 // Requirement is what a request needs of a token.
@@ -236,7 +271,9 @@ type Requirement struct {
 	Audiences  []string
 	ScopeClaim string
 	Scopes     []string
-	Claims     []ClaimRequirement
+	// ScopeOrigins are those of scopes that policies ask for, beside Origin.
+	ScopeOrigins map[string]*model.Origin
+	Claims       []ClaimRequirement
 	// Issuers are all issuers that are accepted on the host; a token of another
 	// one is refused even where none is needed.
 	Issuers []string
@@ -266,4 +303,6 @@ type Caller struct {
 	// Waived callers need no token.
 	Waived bool
 	Origin model.Origin
+	// RefusedBy is the policy that does not let it in; nil where it is let in.
+	RefusedBy *model.Origin
 }

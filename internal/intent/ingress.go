@@ -30,6 +30,7 @@ func (r *resolver) resolveIngress(in *v1alpha1.SecureIngress) {
 	for i := range in.Spec.IdentityProviders {
 		r.resolveProvider(ingress, i)
 	}
+	r.ingressPolicies(in, ingress)
 }
 
 // resolveGateway reads pods, ports and identity from the gateway's Service.

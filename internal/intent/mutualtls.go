@@ -99,6 +99,13 @@ func (r *resolver) clientsNeedTelling(a *Application, at model.Origin) bool {
 	return false
 }
 
+func otherPeerFix(a *Application) string {
+	if a.MutualTLSOrigin != nil {
+		return "delete that PeerAuthentication; mutual TLS is asked for by " + a.MutualTLSOrigin.Object.String()
+	}
+	return "delete that PeerAuthentication, or leave mutualTLS out here"
+}
+
 // checkOtherPeers refuses a second setting for the same pods: the older one
 // holds, whichever that is.
 func (r *resolver) checkOtherPeers(a *Application, at model.Origin) {
@@ -110,7 +117,7 @@ func (r *resolver) checkOtherPeers(a *Application, at model.Origin) {
 		if shared {
 			r.refuse(at, refusal{"Conflicted",
 				fmt.Sprintf("%s states %s for the same pods; of two settings Istio takes the older one, so what is stated here may not hold", f.Ref, f.Mode),
-				f.Ref.String(), "delete that PeerAuthentication, or leave mutualTLS out here"})
+				f.Ref.String(), otherPeerFix(a)})
 		}
 	}
 }

@@ -18,7 +18,7 @@ func (r *resolver) checkRawPaths(a *Application) {
 	if raw < 0 || len(a.Routes) == 0 {
 		return
 	}
-	why, fix := rawDifference(a.Spec, &a.Spec.Routes[raw])
+	why, fix := rawDifference(a, a.Routes[raw].Spec)
 	if why == "" {
 		a.RawPaths = true
 		return
@@ -29,10 +29,11 @@ func (r *resolver) checkRawPaths(a *Application) {
 		a.Ref.String(), "drop rawPaths, or " + fix})
 }
 
-// rawDifference says in what the routes of an Application differ.
-func rawDifference(spec *v1alpha1.ApplicationSpec, raw *v1alpha1.Route) (why, fix string) {
-	for i := range spec.Routes {
-		other := &spec.Routes[i]
+// rawDifference says in what the routes of an Application differ, with what policies add.
+func rawDifference(a *Application, raw *v1alpha1.Route) (why, fix string) {
+	spec := a.Spec
+	for _, route := range a.Routes {
+		other := route.Spec
 		between := fmt.Sprintf("routes %s and %s ", raw.Name, other.Name)
 		switch {
 		case !sameAuthentication(raw.Authentication, other.Authentication):
@@ -76,4 +77,24 @@ func (r *resolver) settleHostRawPaths(h *Host) {
 		}
 	}
 	h.RawPaths = slices.ContainsFunc(h.Publications, func(p *Publication) bool { return p.Application.RawPaths && !p.Closed })
+}
+
+// closeRawPaths closes an Application that takes raw paths with the first of its routes
+// that a policy closes: an odd path may be read as either.
+func (r *resolver) closeRawPaths(a *Application) {
+	k := slices.IndexFunc(a.Routes, func(route *Route) bool { return route.ClosedBy != nil })
+	if !a.RawPaths || k < 0 {
+		return
+	}
+	closed := a.Routes[k]
+	for i, route := range a.Routes {
+		if a.Spec.Routes[i].RawPaths {
+			r.refuse(field(route.Origin, "rawPaths"), refusal{"RawPathsRefused",
+				fmt.Sprintf("a policy closes route %s, and an odd path may be read as a path of it; all routes are closed", closed.Name),
+				a.Ref.String(), "drop rawPaths, or have route " + closed.Name + " meet the policy"})
+		}
+		if !route.Closed {
+			route.Closed, route.ClosedBy = true, closed.ClosedBy
+		}
+	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/model"
+	"github.com/trellis-mesh/trellis/internal/policy"
 )
 
 // resolver holds what one resolution has found so far. Its steps run in the
@@ -32,7 +33,7 @@ type resolver struct {
 func Resolve(s *model.Snapshot) *Graph {
 	r := &resolver{
 		reporter:     reporter{snapshot: s},
-		graph:        &Graph{},
+		graph:        &Graph{Policies: policy.Compile(s)},
 		ingresses:    make(map[model.Name]*Ingress),
 		applications: make(map[model.Name]*Application),
 		hosts:        make(map[string][]*Publication),
@@ -51,6 +52,9 @@ func Resolve(s *model.Snapshot) *Graph {
 		r.resolveExposures(app)
 	}
 	r.settleHosts()
+	for _, app := range r.graph.Applications {
+		r.judgeRoutes(app)
+	}
 	for _, in := range r.graph.Ingresses {
 		r.settleCertificates(in)
 	}
@@ -60,6 +64,8 @@ func Resolve(s *model.Snapshot) *Graph {
 		r.checkTests(app)
 	}
 	r.reportIngresses()
+	r.foreignPolicies()
+	r.findings = append(r.findings, r.graph.Policies.Findings...)
 	r.graph.Findings = model.SortFindings(r.findings)
 	return r.graph
 }

@@ -13,6 +13,7 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	jwtv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
 	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
@@ -29,9 +30,9 @@ type dumpIndex struct {
 	// pushed is when istiod began the push that the configuration belongs to, by
 	// its own clock, cut to whole seconds.
 	pushed time.Time
-	// httpPolicies and tcpPolicies are what the RBAC filters say, by policy id; an
-	// id is there once for each filter chain that has it.
-	httpPolicies, tcpPolicies map[string][]literals
+	// enforced is what the RBAC filters do, and tried what they only count (Istio's
+	// dry run).
+	enforced, tried policies
 	// httpFilters are the names of all HTTP filters.
 	httpFilters set
 	// virtualServices has the paths of each named route of each VirtualService.
@@ -42,6 +43,11 @@ type dumpIndex struct {
 	issuers map[string][]set
 	// destinationRules are those that clusters name.
 	destinationRules map[model.Name]bool
+	// outbound are the ports and hosts of clusters for what the workload calls, as
+	// PORT|HOST.
+	outbound set
+	// refusesUnknown: calls of hosts that the proxy does not know end at it.
+	refusesUnknown bool
 	// read holds the RBAC and JWT filters that were read, as bytes: a gateway has
 	// the same ones in the chain of every host.
 	read set
@@ -52,12 +58,26 @@ type dumpIndex struct {
 
 type gatewayMarks struct{ hosts, secrets set }
 
+// policies are those of RBAC filters, by policy id; an id is there once for each filter
+// chain that has it.
+type policies struct{ http, tcp map[string][]literals }
+
+func newPolicies() policies {
+	return policies{http: map[string][]literals{}, tcp: map[string][]literals{}}
+}
+
+func readPolicies(into map[string][]literals, rules *rbacv3.RBAC) {
+	for id, policy := range rules.GetPolicies() {
+		into[id] = append(into[id], readPolicy(policy))
+	}
+}
+
 // readDump indexes what somebody asks for: resources of the types wanted.
 func readDump(dump *adminv3.ConfigDump, wanted func(resourceType) bool) (*dumpIndex, error) {
 	x := &dumpIndex{
-		httpPolicies: map[string][]literals{}, tcpPolicies: map[string][]literals{}, httpFilters: set{},
+		enforced: newPolicies(), tried: newPolicies(), httpFilters: set{},
 		virtualServices: map[model.Name]map[string]set{}, gateways: map[model.Name]*gatewayMarks{},
-		issuers: map[string][]set{}, destinationRules: map[model.Name]bool{}, read: set{},
+		issuers: map[string][]set{}, destinationRules: map[model.Name]bool{}, read: set{}, outbound: set{},
 	}
 	for _, part := range dump.Configs {
 		var err error
@@ -100,6 +120,11 @@ func (x *dumpIndex) readListeners(part *anypb.Any) error {
 			return err
 		}
 		all = append(all, listener)
+		if listener.GetName() == catchAllListener {
+			if err := x.readCatchAll(listener); err != nil {
+				return err
+			}
+		}
 	}
 	sidecar := slices.ContainsFunc(all, inbound)
 	for _, listener := range all {
@@ -148,9 +173,8 @@ func (x *dumpIndex) readChain(chain *listenerv3.FilterChain, sidecar bool) error
 			if err := config.UnmarshalTo(rbac); err != nil {
 				return err
 			}
-			for id, policy := range rbac.GetRules().GetPolicies() {
-				x.tcpPolicies[id] = append(x.tcpPolicies[id], readPolicy(policy))
-			}
+			readPolicies(x.enforced.tcp, rbac.GetRules())
+			readPolicies(x.tried.tcp, rbac.GetShadowRules())
 		}
 	}
 	return nil
@@ -202,9 +226,8 @@ func (x *dumpIndex) readHTTPFilters(manager *hcmv3.HttpConnectionManager) error 
 			if err := config.UnmarshalTo(rbac); err != nil {
 				return err
 			}
-			for id, policy := range rbac.GetRules().GetPolicies() {
-				x.httpPolicies[id] = append(x.httpPolicies[id], readPolicy(policy))
-			}
+			readPolicies(x.enforced.http, rbac.GetRules())
+			readPolicies(x.tried.http, rbac.GetShadowRules())
 		case config.MessageIs((*jwtv3.JwtAuthentication)(nil)):
 			x.read.add(string(config.GetValue()))
 			jwt := &jwtv3.JwtAuthentication{}
@@ -273,6 +296,9 @@ func (x *dumpIndex) readClusters(part *anypb.Any) error {
 		cluster := &clusterv3.Cluster{}
 		if err := dynamic.GetCluster().UnmarshalTo(cluster); err != nil {
 			return err
+		}
+		if host, ok := outboundHost(cluster.GetName()); ok {
+			x.outbound.add(host)
 		}
 		if name, ok := configOf(cluster.GetMetadata(), "destination-rule"); ok {
 			x.destinationRules[name] = true

@@ -62,7 +62,8 @@ func newRecogniser(packed compile.Packed) (*recogniser, error) {
 	name := model.Name{Namespace: object.Ref.Namespace, Name: object.Ref.Name}
 	switch value := object.Value.(type) {
 	case *securityv1.AuthorizationPolicy:
-		recognise(r, packed.Spec, func(spec *securityapi.AuthorizationPolicy) finder { return authorizationPolicy(name, spec) })
+		tried := value.Annotations[compile.AnnotationDryRun] == "true"
+		recognise(r, packed.Spec, func(spec *securityapi.AuthorizationPolicy) finder { return authorizationPolicy(name, spec, tried) })
 		r.reaches = selected(name.Namespace, value.Spec.GetSelector().GetMatchLabels())
 	case *securityv1.RequestAuthentication:
 		recognise(r, packed.Spec, requestAuthentication)
@@ -83,6 +84,12 @@ func newRecogniser(packed compile.Packed) (*recogniser, error) {
 	case *networkingv1.DestinationRule:
 		recognise(r, packed.Spec, func(*networkingapi.DestinationRule) finder { return destinationRule(name) })
 		r.types, r.reaches = []resourceType{clusters}, gateways.any
+	case *networkingv1.Sidecar:
+		recognise(r, packed.Spec, sidecar)
+		r.reaches = selected(name.Namespace, value.Spec.GetWorkloadSelector().GetLabels())
+	case *networkingv1.ServiceEntry:
+		recognise(r, packed.Spec, serviceEntry)
+		r.types, r.reaches = []resourceType{clusters}, selected(name.Namespace, nil)
 	default:
 		return nil, nil
 	}
@@ -147,23 +154,29 @@ func (g gateways) any(namespace string, labels map[string]string) bool {
 	return false
 }
 
-func authorizationPolicy(name model.Name, spec *securityapi.AuthorizationPolicy) finder {
+// authorizationPolicy looks among what proxies enforce, or for one that is only tried
+// among what they count: one is no substitute for the other.
+func authorizationPolicy(name model.Name, spec *securityapi.AuthorizationPolicy, tried bool) finder {
 	rules := make([]set, len(spec.GetRules()))
 	for i, rule := range spec.GetRules() {
 		rules[i] = ruleLiterals(rule)
 	}
 	prefix := fmt.Sprintf("ns[%s]-policy[%s]-rule[", name.Namespace, name.Name)
 	return func(x *dumpIndex) (likeness, string) {
+		in := x.enforced
+		if tried {
+			in = x.tried
+		}
 		last := max(0, len(rules)-1)
-		if !holdsRule(x.httpPolicies, prefix, last) {
+		if !holdsRule(in.http, prefix, last) {
 			// On TCP ports Istio leaves out what only HTTP has.
-			if holdsRule(x.tcpPolicies, prefix, last) {
+			if holdsRule(in.tcp, prefix, last) {
 				return alike, ""
 			}
 			return absent, ""
 		}
 		for i, rule := range rules {
-			found := x.httpPolicies[ruleID(prefix, i)]
+			found := in.http[ruleID(prefix, i)]
 			if len(found) == 0 {
 				return different, fmt.Sprintf("rule %d is not there", i)
 			}
@@ -173,7 +186,7 @@ func authorizationPolicy(name model.Name, spec *securityapi.AuthorizationPolicy)
 				}
 			}
 		}
-		if _, more := x.httpPolicies[ruleID(prefix, last+1)]; more {
+		if _, more := in.http[ruleID(prefix, last+1)]; more {
 			return different, fmt.Sprintf("rule %d is still there", last+1)
 		}
 		return alike, ""

@@ -83,6 +83,22 @@ func virtualService(ref model.Reference, v *networkingv1.VirtualService) []model
 	return []model.Foreign{out}
 }
 
+func sidecar(ref model.Reference, s *networkingv1.Sidecar) []model.Foreign {
+	out := model.Foreign{Ref: ref, Selector: s.Spec.GetWorkloadSelector().GetLabels()}
+	for _, listener := range s.Spec.GetEgress() {
+		if listener.GetPort() == nil {
+			out.Hosts = append(out.Hosts, listener.GetHosts()...)
+		} else {
+			out.AtPort = append(out.AtPort, listener.GetHosts()...)
+		}
+	}
+	return []model.Foreign{out}
+}
+
+func serviceEntry(ref model.Reference, e *networkingv1.ServiceEntry) []model.Foreign {
+	return []model.Foreign{{Ref: ref, Hosts: e.Spec.GetHosts()}}
+}
+
 func destinationRule(ref model.Reference, d *networkingv1.DestinationRule) []model.Foreign {
 	return []model.Foreign{{Ref: ref, Hosts: []string{d.Spec.GetHost()}}}
 }

@@ -79,10 +79,6 @@ func (b *Builder) Add(obj runtime.Object) (recognised bool) {
 		b.in.ManagedCertificates = append(b.in.ManagedCertificates, o)
 	case *v1alpha1.ManagedRecord:
 		b.in.ManagedRecords = append(b.in.ManagedRecords, o)
-	case *delegation.Certificate:
-		b.in.Delegated.Certificates = append(b.in.Delegated.Certificates, o)
-	case *delegation.DNSEndpoint:
-		b.in.Delegated.Endpoints = append(b.in.Delegated.Endpoints, o)
 	case *v1alpha1.MutualTLSRollout:
 		b.rollouts = append(b.rollouts, o)
 	case *v1alpha1.DNSProvider:
@@ -96,7 +92,39 @@ func (b *Builder) Add(obj runtime.Object) (recognised bool) {
 	case *corev1.ConfigMap:
 		b.configMap(o)
 	default:
-		return b.addWorkload(obj) || b.addForeign(obj)
+		return b.addPolicy(obj) || b.addDelegated(obj) || b.addWorkload(obj) || b.addForeign(obj)
+	}
+	return true
+}
+
+// addPolicy takes what security and compliance state.
+func (b *Builder) addPolicy(obj runtime.Object) bool {
+	switch o := obj.(type) {
+	case *v1alpha1.Goal:
+		b.in.Policies.Goals = append(b.in.Policies.Goals, o)
+	case *v1alpha1.PolicyTemplate:
+		b.in.Policies.Templates = append(b.in.Policies.Templates, o)
+	case *v1alpha1.ClusterPolicyBinding:
+		b.in.Policies.ClusterBindings = append(b.in.Policies.ClusterBindings, o)
+	case *v1alpha1.PolicyBinding:
+		b.in.Policies.Bindings = append(b.in.Policies.Bindings, o)
+	case *v1alpha1.PolicyException:
+		b.in.Policies.Exceptions = append(b.in.Policies.Exceptions, o)
+	default:
+		return false
+	}
+	return true
+}
+
+// addDelegated takes what other controllers do for Trellis.
+func (b *Builder) addDelegated(obj runtime.Object) bool {
+	switch o := obj.(type) {
+	case *delegation.Certificate:
+		b.in.Delegated.Certificates = append(b.in.Delegated.Certificates, o)
+	case *delegation.DNSEndpoint:
+		b.in.Delegated.Endpoints = append(b.in.Delegated.Endpoints, o)
+	default:
+		return false
 	}
 	return true
 }
@@ -143,6 +171,10 @@ func (b *Builder) addForeign(obj runtime.Object) bool {
 		meta, found = o, virtualService(b.ref(networkingGroup, "VirtualService", o), o)
 	case *networkingv1.DestinationRule:
 		meta, found = o, destinationRule(b.ref(networkingGroup, "DestinationRule", o), o)
+	case *networkingv1.Sidecar:
+		meta, found = o, sidecar(b.ref(networkingGroup, "Sidecar", o), o)
+	case *networkingv1.ServiceEntry:
+		meta, found = o, serviceEntry(b.ref(networkingGroup, "ServiceEntry", o), o)
 	default:
 		return false
 	}
@@ -166,6 +198,11 @@ func (b *Builder) Input() model.Input {
 	in.HostClaims = sorted(in.HostClaims, byName)
 	in.ManagedCertificates = sorted(in.ManagedCertificates, byName)
 	in.ManagedRecords = sorted(in.ManagedRecords, byName)
+	in.Policies.Goals = sorted(in.Policies.Goals, byName)
+	in.Policies.Templates = sorted(in.Policies.Templates, byName)
+	in.Policies.ClusterBindings = sorted(in.Policies.ClusterBindings, byName)
+	in.Policies.Bindings = sorted(in.Policies.Bindings, byName)
+	in.Policies.Exceptions = sorted(in.Policies.Exceptions, byName)
 	in.Namespaces = sorted(in.Namespaces, func(a, b model.Namespace) int { return strings.Compare(a.Name, b.Name) })
 	in.Services = sorted(in.Services, func(a, b model.Service) int { return a.Ref.Compare(b.Ref) })
 	in.Workloads = sorted(in.Workloads, model.CompareWorkloads)

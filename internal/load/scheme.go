@@ -35,7 +35,8 @@ func AddToScheme(scheme *runtime.Scheme) error {
 	for _, version := range []string{"v1beta1", "v1alpha3"} {
 		scheme.AddKnownTypes(schema.GroupVersion{Group: networkingGroup, Version: version},
 			&networkingv1.Gateway{}, &networkingv1.VirtualService{},
-			&networkingv1.DestinationRule{}, &networkingv1.WorkloadEntry{})
+			&networkingv1.DestinationRule{}, &networkingv1.WorkloadEntry{},
+			&networkingv1.Sidecar{}, &networkingv1.ServiceEntry{})
 	}
 	scheme.AddKnownTypes(schema.GroupVersion{Group: securityGroup, Version: "v1beta1"},
 		&securityv1.AuthorizationPolicy{}, &securityv1.RequestAuthentication{}, &securityv1.PeerAuthentication{})

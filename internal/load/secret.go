@@ -50,6 +50,7 @@ func Certificate(ref model.Reference, s *corev1.Secret) model.Certificate {
 	}
 	fingerprint := sha256.Sum256(leaf.Raw)
 	out.Fingerprint = hex.EncodeToString(fingerprint[:])
+	out.NotBefore, out.NotAfter = leaf.NotBefore, leaf.NotAfter
 	for _, name := range leaf.DNSNames {
 		out.Names = append(out.Names, strings.ToLower(name))
 	}

@@ -6,6 +6,7 @@ package model
 import (
 	"slices"
 	"strings"
+	"time"
 )
 
 // Mesh is what is true of the whole mesh.
@@ -85,6 +86,9 @@ type Certificate struct {
 	Names []string
 	// Fingerprint is the SHA-256 of the leaf certificate, in lower-case hex.
 	Fingerprint string
+	// NotBefore and NotAfter are when the leaf is valid; zero where it cannot be read.
+	// Nothing is decided by them: a proxy serves a certificate that has expired.
+	NotBefore, NotAfter time.Time
 	// Problem says why the Secret cannot be used: no such keys, not PEM, key
 	// and certificate do not belong together. Empty when it can.
 	Problem string
@@ -95,7 +99,7 @@ type Certificate struct {
 type Foreign struct {
 	Ref Reference
 	// Selector is the workload selector (AuthorizationPolicy,
-	// RequestAuthentication, PeerAuthentication, Gateway); empty selects all
+	// RequestAuthentication, PeerAuthentication, Gateway, Sidecar); empty selects all
 	// workloads of the namespace.
 	Selector map[string]string
 	// Action of an AuthorizationPolicy: ALLOW, DENY, AUDIT or CUSTOM.
@@ -104,9 +108,12 @@ type Foreign struct {
 	Mode string
 	// Gateways of a VirtualService as namespace/name, "mesh" aside.
 	Gateways []string
-	// Hosts of a VirtualService, Gateway (without namespace part) or
-	// DestinationRule (one).
+	// Hosts of a VirtualService, Gateway (without namespace part),
+	// ServiceEntry or DestinationRule (one); those that a Sidecar lets out, with the
+	// namespace part.
 	Hosts []string
+	// AtPort are the hosts that a Sidecar lets out at one port alone.
+	AtPort []string
 }
 
 // Selects reports whether a Kubernetes equality selector selects labels. An

@@ -66,7 +66,9 @@ const (
 	LayerApplication Layer = "Application"
 	LayerPlatform    Layer = "Platform"
 	LayerDefault     Layer = "Default"
-	LayerMandatory   Layer = "Mandatory"
+	// LayerNamespace is what a team states for its own namespace.
+	LayerNamespace Layer = "Namespace"
+	LayerMandatory Layer = "Mandatory"
 )
 
 // Position is a line of a file. The zero value means unknown, as it is for an
@@ -88,4 +90,7 @@ type Origin struct {
 	// repository, commit and path. Never a local file, so that what is generated
 	// does not depend on where it was generated.
 	Source string
+	// Goals are those that the object serves, by name and title, each after the other with
+	// a semicolon between; empty for most.
+	Goals string
 }

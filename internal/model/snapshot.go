@@ -8,7 +8,10 @@
 package model
 
 import (
+	"maps"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 )
@@ -30,6 +33,10 @@ type Input struct {
 	ManagedRecords      []*v1alpha1.ManagedRecord
 	// Delegated is what other controllers do for Trellis.
 	Delegated Delegated
+	// Policies are what security and compliance state.
+	Policies Policies
+	// At is the moment at which it is judged whether exceptions have expired.
+	At time.Time
 	// Positions finds the line of a field of an object that was read from a
 	// file; nil when nothing was.
 	Positions func(object Reference, field string) Position
@@ -45,16 +52,20 @@ type Snapshot struct {
 	ingresses    []*v1alpha1.SecureIngress
 	claims       map[string]*v1alpha1.HostClaim
 	namespaces   map[string]Namespace
-	services     map[Name]Service
-	workloads    map[string]*workloadIndex
-	certificates map[Name]Certificate
-	foreign      map[string][]Foreign
-	managed      map[Name]*v1alpha1.ManagedCertificate
-	records      map[Name]*v1alpha1.ManagedRecord
-	delegated    delegated
-	applicationX map[Name]*v1alpha1.Application
-	positions    func(Reference, string) Position
-	probeKey     string
+	// namespaceList holds them in order.
+	namespaceList []Namespace
+	services      map[Name]Service
+	workloads     map[string]*workloadIndex
+	certificates  map[Name]Certificate
+	foreign       map[string][]Foreign
+	managed       map[Name]*v1alpha1.ManagedCertificate
+	records       map[Name]*v1alpha1.ManagedRecord
+	delegated     delegated
+	policies      Policies
+	at            time.Time
+	applicationX  map[Name]*v1alpha1.Application
+	positions     func(Reference, string) Position
+	probeKey      string
 }
 
 // Name is a namespaced name of an object whose kind is known.
@@ -75,6 +86,8 @@ func NewSnapshot(in Input) *Snapshot {
 		managed:      make(map[Name]*v1alpha1.ManagedCertificate, len(in.ManagedCertificates)),
 		records:      make(map[Name]*v1alpha1.ManagedRecord, len(in.ManagedRecords)),
 		delegated:    newDelegated(in.Delegated),
+		policies:     in.Policies.sorted(),
+		at:           in.At,
 		applicationX: make(map[Name]*v1alpha1.Application, len(in.Applications)),
 		positions:    in.Positions,
 		probeKey:     in.ProbeKey,
@@ -87,6 +100,9 @@ func NewSnapshot(in Input) *Snapshot {
 	}
 	for _, n := range in.Namespaces {
 		s.namespaces[n.Name] = n
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.namespaces)) {
+		s.namespaceList = append(s.namespaceList, s.namespaces[name])
 	}
 	for _, v := range in.Services {
 		s.services[Name{v.Ref.Namespace, v.Ref.Name}] = v
@@ -190,6 +206,15 @@ func (s *Snapshot) Position(object Reference, field string) Position {
 
 // ProbeKey is the secret value of the probe header, or empty.
 func (s *Snapshot) ProbeKey() string { return s.probeKey }
+
+// Policies are in order of namespace and name. Read only.
+func (s *Snapshot) Policies() Policies { return s.policies }
+
+// At is the moment at which it is judged whether exceptions have expired.
+func (s *Snapshot) At() time.Time { return s.at }
+
+// Namespaces are all that are known, in order of their names.
+func (s *Snapshot) Namespaces() []Namespace { return s.namespaceList }
 
 // ApplicationReference names an Application of this mesh.
 func (s *Snapshot) ApplicationReference(namespace, name string) Reference {

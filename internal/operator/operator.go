@@ -39,7 +39,10 @@ import (
 	"github.com/trellis-mesh/trellis/internal/controller"
 	"github.com/trellis-mesh/trellis/internal/controller/managedcertificate"
 	"github.com/trellis-mesh/trellis/internal/controller/managedrecord"
+	programmetrics "github.com/trellis-mesh/trellis/internal/controller/metrics"
+	"github.com/trellis-mesh/trellis/internal/controller/metrics/objects"
 	"github.com/trellis-mesh/trellis/internal/controller/mutualtlsrollout"
+	"github.com/trellis-mesh/trellis/internal/controller/openreports"
 	"github.com/trellis-mesh/trellis/internal/gather"
 	"github.com/trellis-mesh/trellis/internal/istiod"
 	"github.com/trellis-mesh/trellis/internal/model"
@@ -70,6 +73,9 @@ type Options struct {
 	// Tests say who runs the tests of Applications; without an address nobody does,
 	// and changes come into force at once.
 	Tests Tests
+	// OpenReports shows how it stands with policies as Reports of openreports.io, where
+	// the cluster has them.
+	OpenReports bool
 	// LeaderElect makes it wait until no other replica works.
 	LeaderElect bool
 	// Log is required.
@@ -201,16 +207,21 @@ func newManager(config *rest.Config, scheme *runtime.Scheme, o Options) (ctrl.Ma
 // assemble adds the parts to the manager.
 func assemble(m ctrl.Manager, direct client.WithWatch, o Options, key string) error {
 	ledger := apply.NewLedger()
+	var reports *openreports.Keeper
+	if o.OpenReports {
+		reports = openreports.NewKeeper(direct, m.GetEventRecorder(leaseName), o.Log.With("part", "reports"))
+	}
 	watched := gather.New(direct, ledger, gather.Options{
 		Mesh: o.Mesh, IstiodNamespace: o.Istiod.Namespace, MeshConfigMap: o.Istiod.MeshConfigMap,
-		GatewayNamespaces: o.GatewayNamespaces, ProbeKey: key, Records: o.Tests.Address != "" || o.TestSource != nil, Log: o.Log.With("part", "gather"),
+		GatewayNamespaces: o.GatewayNamespaces, ProbeKey: key, Records: o.Tests.Address != "" || o.TestSource != nil, Reports: reports,
+		Clock: o.Clock, Log: o.Log.With("part", "gather"),
 	})
 	if err := askServer(m, direct, &o); err != nil {
 		return err
 	}
 	loop, err := controller.New(controller.Options{
 		Cluster: watched, Client: direct, Ledger: ledger, ClusterID: o.Mesh.Cluster,
-		Programmed: programmed(direct, o), Prober: prober(o), Tests: o.TestSource,
+		Programmed: programmed(direct, o), Prober: prober(o), Tests: o.TestSource, Reports: reports,
 		Recorder: m.GetEventRecorder(leaseName), Registry: metrics.Registry,
 		Clock: o.Clock, Log: o.Log.With("part", "controller"),
 	})
@@ -220,6 +231,8 @@ func assemble(m ctrl.Manager, direct client.WithWatch, o Options, key string) er
 	return errors.Join(
 		m.Add(watched),
 		loop.SetupWithManager(m),
+		programmetrics.Build(metrics.Registry, programmetrics.Operator),
+		objects.Register(metrics.Registry, objects.Source{Leading: m.Elected(), Shown: watched.Shown, Cache: m.GetCache()}),
 		outside(m, direct, o),
 		rollouts(m, direct, o),
 		admission(m, direct, watched, o),

@@ -82,10 +82,11 @@ func TestTheOperatorMakesTheStageOfARolloutAndLeavesItAloneOtherwise(t *testing.
 	w.start()
 	r := w.rolloutOf(w.shop)
 	w.awaitRollout(r, v1alpha1.RolloutWatching, w.shop+"/shop")
+	// The status says what is to be made before it is made.
 	made := &securityv1.PeerAuthentication{}
-	if err := w.client.Get(t.Context(), client.ObjectKey{Namespace: w.shop, Name: "trellis-rollout-shop"}, made); err != nil {
-		t.Fatal(err)
-	}
+	w.await("the PeerAuthentication of the stage", func(ctx context.Context) error {
+		return w.client.Get(ctx, client.ObjectKey{Namespace: w.shop, Name: "trellis-rollout-shop"}, made)
+	})
 	// The compiler of Applications prunes what is Trellis's own, and this is not.
 	w.published()
 	if err := w.client.Get(t.Context(), client.ObjectKeyFromObject(made), made); err != nil {

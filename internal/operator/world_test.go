@@ -293,6 +293,8 @@ func conditionsOf(o client.Object) []metav1.Condition {
 		return o.Status.Conditions
 	case *v1alpha1.SecureIngress:
 		return o.Status.Conditions
+	case *v1alpha1.PolicyBinding:
+		return o.Status.Conditions
 	}
 	return nil
 }

@@ -119,7 +119,7 @@ func (s *Source) covered(ctx context.Context, g grid) (from, to time.Time, err e
 func (s *Source) newest(ctx context.Context, end time.Time) (time.Time, error) {
 	out := end.Add(-pulse)
 	for _, metric := range metrics {
-		vector, err := s.instant(ctx, "max(timestamp("+metric+"))", end)
+		vector, err := s.Values(ctx, "max(timestamp("+metric+"))", end)
 		if err != nil {
 			return out, err
 		}

@@ -115,7 +115,7 @@ func (s *Source) Seen(ctx context.Context, from, to time.Time) (traffic.Seen, er
 		out.From = out.To
 	}
 	for _, metric := range metrics {
-		vector, err := s.instant(ctx, totals(metric, g), g.to)
+		vector, err := s.Values(ctx, totals(metric, g), g.to)
 		if err != nil {
 			return traffic.Seen{}, err
 		}
@@ -136,34 +136,29 @@ func (s *Source) Seen(ctx context.Context, from, to time.Time) (traffic.Seen, er
 	return out, nil
 }
 
-// instant asks for values at a moment.
-func (s *Source) instant(ctx context.Context, query string, at time.Time) (model.Vector, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.options.Timeout)
-	defer cancel()
-	value, warnings, err := s.api.Query(ctx, query, at, s.limits()...)
-	if err != nil {
-		return nil, s.explain(err)
-	}
-	vector, ok := value.(model.Vector)
-	if !ok {
-		return nil, fmt.Errorf("asking the store of metrics at %s: it gave a %s and no vector; see that the URL is that of a store with Prometheus's API", s.host, value.Type())
-	}
-	return vector, s.whole(len(vector), warnings)
-}
-
 // steps asks for values at moments that are a step apart.
 func (s *Source) steps(ctx context.Context, query string, over v1.Range) (model.Matrix, error) {
+	return answer[model.Matrix](ctx, s, func(ctx context.Context) (model.Value, v1.Warnings, error) {
+		return s.api.QueryRange(ctx, query, over, s.limits()...)
+	})
+}
+
+// answer asks, and takes an answer that is of the kind that was asked for, and all there is.
+func answer[V interface {
+	model.Vector | model.Matrix
+	model.Value
+}](ctx context.Context, s *Source, ask func(context.Context) (model.Value, v1.Warnings, error)) (V, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.options.Timeout)
 	defer cancel()
-	value, warnings, err := s.api.QueryRange(ctx, query, over, s.limits()...)
+	value, warnings, err := ask(ctx)
 	if err != nil {
 		return nil, s.explain(err)
 	}
-	matrix, ok := value.(model.Matrix)
+	out, ok := value.(V)
 	if !ok {
-		return nil, fmt.Errorf("asking the store of metrics at %s: it gave a %s and no matrix; see that the URL is that of a store with Prometheus's API", s.host, value.Type())
+		return nil, fmt.Errorf("asking the store of metrics at %s: it gave a %s and no %s; see that the URL is that of a store with Prometheus's API", s.host, value.Type(), out.Type())
 	}
-	return matrix, s.whole(len(matrix), warnings)
+	return out, s.whole(len(out), warnings)
 }
 
 // limits tell the store, as far as it knows them, what would be refused here.
@@ -178,7 +173,7 @@ func (s *Source) most() int { return s.options.Series * len(statistics) }
 // itself are not about the answer; older stores have them among the warnings.
 func (s *Source) whole(series int, warnings v1.Warnings) error {
 	if series > s.most() {
-		return fmt.Errorf("asking the store of metrics at %s: it has more than %d series of plaintext or failures: look into a shorter window, or drop labels that Istio's metrics have been given", s.host, s.options.Series)
+		return fmt.Errorf("asking the store of metrics at %s: it has more than %d series of what is asked: look into a shorter window, or drop labels that Istio's metrics have been given", s.host, s.options.Series)
 	}
 	for _, w := range warnings {
 		if !strings.HasPrefix(w, "PromQL info:") {

@@ -4,6 +4,7 @@
 package report
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -241,7 +242,7 @@ type junitFailure struct {
 // JUnit writes one test case for each object, and one for each file with
 // findings about no object. Errors fail a case; warnings are its output.
 func JUnit(w io.Writer, r *Report) error {
-	suite := junitSuite{Name: "trellis check"}
+	suite := junitSuite{Name: cmp.Or(r.Command, "trellis check")}
 	cases := map[Subject]int{}
 	caseOf := func(s Subject) *junitCase {
 		i, ok := cases[s]

@@ -25,6 +25,8 @@ type Report struct {
 	Files int
 	// Skipped is how many objects were of kinds that are not read.
 	Skipped int
+	// Command is what was run, for formats that name it; empty: trellis check.
+	Command string
 	// Version is the version of Trellis that checked.
 	Version string
 }
@@ -79,16 +81,16 @@ func Text(w io.Writer, r *Report, colour bool) error {
 		return err
 	}
 	errors, warnings := r.Count(model.SeverityError), r.Count(model.SeverityWarning)
-	judged := fmt.Sprintf("%s in %s", count(len(r.Subjects), "object"), count(r.Files, "file"))
+	judged := fmt.Sprintf("%s in %s", Count(len(r.Subjects), "object"), Count(r.Files, "file"))
 	if r.Skipped > 0 {
-		judged += fmt.Sprintf(" (%s of kinds that do not matter here)", count(r.Skipped, "more object"))
+		judged += fmt.Sprintf(" (%s of kinds that do not matter here)", Count(r.Skipped, "more object"))
 	}
 	var err error
 	switch {
 	case errors > 0:
-		_, err = fmt.Fprintf(w, "%s%s%s and %s: %s\n", p.red, count(errors, "error"), p.reset, count(warnings, "warning"), judged)
+		_, err = fmt.Fprintf(w, "%s%s%s and %s: %s\n", p.red, Count(errors, "error"), p.reset, Count(warnings, "warning"), judged)
 	case warnings > 0:
-		_, err = fmt.Fprintf(w, "no errors and %s%s%s: %s\n", p.yellow, count(warnings, "warning"), p.reset, judged)
+		_, err = fmt.Fprintf(w, "no errors and %s%s%s: %s\n", p.yellow, Count(warnings, "warning"), p.reset, judged)
 	default:
 		_, err = fmt.Fprintf(w, "no problems: %s\n", judged)
 	}
@@ -106,20 +108,20 @@ func Findings(w io.Writer, findings []model.Finding, colour bool) error {
 		}
 		var head []string
 		if f.Object.Kind != "" {
-			head = append(head, printable(f.Object.String()))
+			head = append(head, Printable(f.Object.String()))
 		}
 		if f.Field != "" {
-			head = append(head, printable(f.Field))
+			head = append(head, Printable(f.Field))
 		}
 		if _, err := fmt.Fprintf(w, "%s%s%s%s%s: %s%s\n  %s\n", p.bold, where(f.Position), tint,
-			strings.ToLower(string(f.Severity)), p.reset, f.Reason, prefixed(" ", strings.Join(head, " ")), printable(f.Message)); err != nil {
+			strings.ToLower(string(f.Severity)), p.reset, f.Reason, prefixed(" ", strings.Join(head, " ")), Printable(f.Message)); err != nil {
 			return err
 		}
 		for _, line := range [][2]string{{"rule", f.Owner}, {"fix", f.Fix}} {
 			if line[1] == "" {
 				continue
 			}
-			if _, err := fmt.Fprintf(w, "  %s%-5s%s%s\n", p.dim, line[0]+":", p.reset, " "+printable(line[1])); err != nil {
+			if _, err := fmt.Fprintf(w, "  %s%-5s%s%s\n", p.dim, line[0]+":", p.reset, " "+Printable(line[1])); err != nil {
 				return err
 			}
 		}
@@ -132,7 +134,7 @@ func where(p model.Position) string {
 	if p.File == "" {
 		return ""
 	}
-	return fmt.Sprintf("%s:%d: ", printable(p.File), p.Line)
+	return fmt.Sprintf("%s:%d: ", Printable(p.File), p.Line)
 }
 
 func prefixed(prefix, s string) string {
@@ -142,16 +144,17 @@ func prefixed(prefix, s string) string {
 	return prefix + s
 }
 
-func count(n int, noun string) string {
+// Count says how many there are of something, in words.
+func Count(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// printable keeps names out of strangers' files from moving a terminal's cursor
+// Printable keeps names out of strangers' files from moving a terminal's cursor
 // or beginning a line of their own.
-func printable(s string) string {
+func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || (r >= 0x7f && r < 0xa0) || slices.Contains(directional, r) {
 			return '\ufffd'

@@ -122,12 +122,7 @@ func (k *kind) invalid(value map[string]any, err *field.Error) model.Finding {
 		f.Message = fmt.Sprintf("%s is not a valid %s", compact(err.BadValue), singular(name))
 		f.Fix = "use one of: " + strings.TrimPrefix(strings.ReplaceAll(err.Detail, `"`, ""), "supported values: ")
 	case field.ErrorTypeTypeInvalid:
-		f.Message = fmt.Sprintf("the value of %s is of the wrong type", name)
-		f.Fix = "write " + f.Field + k.expected(f.Field)
-		if place := k.at(f.Field); place != nil && place.Type == "string" {
-			f.Message = fmt.Sprintf("the value of %s is read as %s, which is not text", name, compact(lookup(value, f.Field)))
-			f.Fix = "put the value in quotes: YAML reads bare numbers, yes, no, on, off, y and n as something else than text"
-		}
+		f.Message, f.Fix = k.mistyped(f.Field, name, lookup(value, f.Field), err.Detail)
 	default:
 		f.Fix = k.repair(f.Field, written, f.Message)
 		if pattern := k.at(f.Field).pattern(); pattern != "" && strings.Contains(err.Detail, pattern) {
@@ -135,6 +130,20 @@ func (k *kind) invalid(value map[string]any, err *field.Error) model.Finding {
 		}
 	}
 	return f
+}
+
+// mistyped says what is wrong with a value that has not the type of its field.
+func (k *kind) mistyped(at, name string, value any, detail string) (message, fix string) {
+	place := k.at(at)
+	text, isText := value.(string)
+	switch {
+	case isText && strings.Contains(detail, "date-time"):
+		return fmt.Sprintf("%s is no moment", strconv.Quote(text)), `write the day and the time of day by RFC 3339, such as "2027-06-30T00:00:00Z"`
+	case place != nil && place.Type == "string":
+		return fmt.Sprintf("the value of %s is read as %s, which is not text", name, compact(value)),
+			"put the value in quotes: YAML reads bare numbers, yes, no, on, off, y and n as something else than text"
+	}
+	return fmt.Sprintf("the value of %s is of the wrong type", name), "write " + at + k.expected(at)
 }
 
 // sentence strips the path that the validator repeats.

@@ -6,6 +6,7 @@ package schema
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -29,12 +30,18 @@ var formats = map[string]string{
 	`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`:                                   "use lower-case letters, digits and dashes, beginning and ending with a letter or digit",
 	`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`: "use the name of the object: lower-case letters, digits, dashes and dots",
 	`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+$`: "use an API group, such as awspca.cert-manager.io",
-	`^[A-Z][A-Za-z0-9]*$`: "use the kind of the issuer, such as ClusterIssuer",
-	`^[^@\s]+@[^@\s]+$`:   "use an e-mail address, such as ops@example.com",
-	`^https://`:           "use an https URL, such as https://service.example.com/path",
-	`^/[!-~]*$`:           "use a path as it is sent, beginning with a slash; write other characters and blanks percent-encoded, such as %20",
-	`^[ -~]*$`:            "use printable ASCII",
-	`^[^\s\x00-\x1f\x7f]+( [^\s\x00-\x1f\x7f]+)*$`:                                "use one line of words with single blanks between them",
+	`^[A-Z][A-Za-z0-9]*$`:                                                "use the kind of the issuer, such as ClusterIssuer",
+	`^[a-z0-9][a-z0-9.-]*:[A-Za-z0-9][A-Za-z0-9.()_-]*$`:                 "use a catalog and a control of it, such as nist-800-53:AC-4",
+	`^https?://[!-~]+$`:                                                  "use an absolute URL, such as https://wiki.example.com/page",
+	`^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(-[0-9a-z.-]+)?$`: "use a version such as 1.2.0 or 1.2.0-rc.1",
+	`^[a-z][A-Za-z0-9]*$`:                                                "use letters and digits, beginning with a lower-case letter, such as maxDays",
+	`^[0-9a-f]{64}$`:                                                     "leave approval out: whoever may approve writes it, by trellis exception approve",
+	`^[A-Za-z0-9_.\[\]]+$`:                                               "use the path of a field, such as timeout or access.callers[0]",
+	`^[^@\s]+@[^@\s]+$`:                                                  "use an e-mail address, such as ops@example.com",
+	`^https://`:                                                          "use an https URL, such as https://service.example.com/path",
+	`^/[!-~]*$`:                                                          "use a path as it is sent, beginning with a slash; write other characters and blanks percent-encoded, such as %20",
+	`^[ -~]*$`:                                                           "use printable ASCII",
+	`^[^\s\x00-\x1f\x7f]+( [^\s\x00-\x1f\x7f]+)*$`:                       "use one line of words with single blanks between them",
 	`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$`: "use a host name in lower case, without port and without a dot at its end",
 	`^https?://`:                   "use the URL of the service",
 	`^.+:[0-9]{1,5}$`:              "use host and port, such as ns1.example.com:53",
@@ -72,7 +79,7 @@ func (k *kind) repair(path, written, message string) string {
 	}
 	place := k.at(path)
 	if hint := formats[place.pattern()]; hint != "" {
-		if lower := strings.ToLower(written); lower != written && written != "" {
+		if lower := strings.ToLower(written); lower != written && matches(place.pattern(), lower) {
 			hint += fmt.Sprintf("; for example %s", lower)
 		}
 		return hint
@@ -82,6 +89,11 @@ func (k *kind) repair(path, written, message string) string {
 		return "set one of these fields and no other"
 	}
 	return "change " + path + " so that this holds"
+}
+
+func matches(pattern, text string) bool {
+	ok, err := regexp.MatchString(pattern, text)
+	return ok && err == nil
 }
 
 // asciiName is the IDNA form of a name with other letters, or empty. It is what

@@ -87,6 +87,14 @@ func TestWhatIsSoundIsWhatTheAPIServerTakes(t *testing.T) {
 			}
 		}
 	}
+	// Values without a type, and dates, are left to the API server's code.
+	for _, partly := range []string{"PolicyTemplate", "ClusterPolicyBinding", "PolicyBinding", "PolicyException"} {
+		if taken[partly] == 0 {
+			t.Errorf("no %s is taken", partly)
+		}
+		delete(taken, partly)
+		delete(sound, partly)
+	}
 	if !reflect.DeepEqual(taken, sound) || len(taken) < 3 || changed < 1000 {
 		t.Errorf("taken %v, of which sound %v; %d that were changed", taken, sound, changed)
 	}

@@ -15,6 +15,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/trellis-mesh/trellis/internal/server/examine"
+	"github.com/trellis-mesh/trellis/internal/server/meters"
 	"github.com/trellis-mesh/trellis/internal/server/observe"
 	"github.com/trellis-mesh/trellis/internal/server/pace"
 	"github.com/trellis-mesh/trellis/internal/server/publish"
@@ -30,7 +31,7 @@ type runs struct {
 	changed  <-chan struct{}
 	turn     *sync.Mutex
 	board    *publish.Board
-	meters   *meters
+	meters   *meters.Runs
 	clock    clock.Clock
 	log      *slog.Logger
 	// last is what came of the last run; nil before the first.
@@ -65,7 +66,7 @@ func (r *runs) run(ctx context.Context) (bool, error) {
 	settled, err := examine.Settle(ctx, state, began)
 	took := r.clock.Now().Sub(began)
 	if err != nil {
-		r.meters.ran(took, nil)
+		r.meters.Ran(took, nil)
 		r.log.Error("tests could not be run", "error", err)
 		return true, r.failed(err)
 	}
@@ -76,7 +77,7 @@ func (r *runs) run(ctx context.Context) (bool, error) {
 	r.seen = state.Digest
 	r.last.Store(settled)
 	r.board.Put(report)
-	r.meters.ran(took, report)
+	r.meters.Ran(took, report)
 	r.log.Info("tests were run", "applications", len(report.Applications), "took", took.String())
 	return true, nil
 }

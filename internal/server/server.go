@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -21,6 +22,7 @@ import (
 	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -36,14 +38,15 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
-	"github.com/trellis-mesh/trellis/internal/collect"
+	programmetrics "github.com/trellis-mesh/trellis/internal/controller/metrics"
 	"github.com/trellis-mesh/trellis/internal/load"
 	"github.com/trellis-mesh/trellis/internal/model"
-	"github.com/trellis-mesh/trellis/internal/mtls/sighting"
 	"github.com/trellis-mesh/trellis/internal/server/admit"
 	"github.com/trellis-mesh/trellis/internal/server/forecast"
+	"github.com/trellis-mesh/trellis/internal/server/meters"
 	"github.com/trellis-mesh/trellis/internal/server/observe"
 	"github.com/trellis-mesh/trellis/internal/server/publish"
+	"github.com/trellis-mesh/trellis/internal/server/tally"
 	"github.com/trellis-mesh/trellis/internal/traffic"
 	"github.com/trellis-mesh/trellis/internal/verdict"
 	"github.com/trellis-mesh/trellis/internal/webhook"
@@ -63,6 +66,18 @@ type Options struct {
 	// CollectorAddress is where proxies send access logs by OTLP (gRPC), HOST:PORT; empty
 	// for nowhere.
 	CollectorAddress string
+	// EnvoyAddress is where proxies send access logs by Envoy's own access log service (gRPC),
+	// HOST:PORT; empty for nowhere.
+	EnvoyAddress string
+	// Hits say where counts of what proxies decided are kept.
+	Hits Hits
+	// APIAddress is where questions are answered and the console is served over HTTPS,
+	// HOST:PORT; empty for nowhere.
+	APIAddress string
+	// Console are the files of the console; nil for none.
+	Console fs.FS
+	// Repository makes the address of a file in Git of its path, in the place of {path}.
+	Repository string
 	// HealthAddress and MetricsAddress; empty or "0" for none.
 	HealthAddress, MetricsAddress string
 	// Log is required.
@@ -71,8 +86,17 @@ type Options struct {
 	Clock clock.Clock
 }
 
+// Check refuses options that contradict each other.
+func (o Options) Check() error { return o.Hits.check(o.collects()) }
+
+// collects reports whether access logs come in.
+func (o Options) collects() bool { return o.CollectorAddress != "" || o.EnvoyAddress != "" }
+
 // Run works until the context ends.
 func Run(ctx context.Context, config *rest.Config, o Options) error {
+	if err := o.Check(); err != nil {
+		return err
+	}
 	config = rest.CopyConfig(config)
 	if config.QPS == 0 {
 		// The API server's own fairness is the limit, as in all of Kubernetes now.
@@ -121,7 +145,7 @@ func Run(ctx context.Context, config *rest.Config, o Options) error {
 func newScheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
 	err := errors.Join(load.AddToScheme(scheme), appsv1.AddToScheme(scheme), discoveryv1.AddToScheme(scheme),
-		networkv1.AddToScheme(scheme), authenticationv1.AddToScheme(scheme), metav1.AddMetaToScheme(scheme))
+		networkv1.AddToScheme(scheme), authenticationv1.AddToScheme(scheme), authorizationv1.AddToScheme(scheme), metav1.AddMetaToScheme(scheme))
 	if err != nil {
 		return nil, fmt.Errorf("registering kinds: %w", err)
 	}
@@ -134,15 +158,15 @@ const day = 24 * time.Hour
 // assemble adds the parts to the manager.
 func assemble(m ctrl.Manager, direct client.WithWatch, o Options) error {
 	observer := observe.New(direct, observe.Options{
-		Mesh: o.Mesh, IstiodNamespace: o.IstiodNamespace, MeshConfigMap: o.MeshConfigMap, Log: o.Log.With("part", "observe"),
+		Mesh: o.Mesh, IstiodNamespace: o.IstiodNamespace, MeshConfigMap: o.MeshConfigMap, Clock: o.Clock, Log: o.Log.With("part", "observe"),
 	})
-	meters, err := newMeters(metrics.Registry)
-	if err != nil {
+	testRuns, err := meters.NewRuns(metrics.Registry)
+	if err := errors.Join(err, programmetrics.Build(metrics.Registry, programmetrics.Server)); err != nil {
 		return err
 	}
 	board := publish.NewBoard()
 	turn := &sync.Mutex{}
-	runs := &runs{observer: observer, changed: observer.Changed(), turn: turn, board: board, meters: meters, clock: o.Clock, log: o.Log.With("part", "runs")}
+	runs := &runs{observer: observer, changed: observer.Changed(), turn: turn, board: board, meters: testRuns, clock: o.Clock, log: o.Log.With("part", "runs")}
 	foreseen := publish.NewBoard()
 	foresight := forecast.Config{State: observer.State, Changed: observer.Changed(), Board: foreseen, Turn: turn, Clock: o.Clock, Log: o.Log.With("part", "forecast")}
 	identity := webhook.NewReader(webhook.ReaderConfig{
@@ -158,15 +182,22 @@ func assemble(m ctrl.Manager, direct client.WithWatch, o Options) error {
 		verdicts:  verdicts,
 		forecasts: forecasts,
 	}
-	if o.CollectorAddress != "" {
-		collector, err := collects(m, observer, o)
+	var counts *tally.Tally
+	if o.collects() {
+		collector, counted, err := collects(m, observer, o)
 		if err != nil {
 			return err
 		}
+		counts = counted
 		paths.traffic = guard.Before(collector)
 		foresight.Seen = func() *traffic.Seen {
 			seen := collector.Seen(o.Clock.Now().Add(-day))
 			return &seen
+		}
+	}
+	if o.APIAddress != "" {
+		if err := answers(m, direct, observer, runs, identity, counts, o); err != nil {
+			return err
 		}
 	}
 	forecaster := forecast.New(foresight)
@@ -181,24 +212,6 @@ func assemble(m ctrl.Manager, direct client.WithWatch, o Options) error {
 		m.AddReadyzCheck("certificate", identity.Check),
 		m.AddReadyzCheck("endpoint", endpoint.StartedChecker()),
 	)
-}
-
-// collects adds a collector of access logs to the manager.
-func collects(m ctrl.Manager, observer *observe.Observer, o Options) (*collect.Collector, error) {
-	meters, err := collect.NewMeters(metrics.Registry)
-	if err != nil {
-		return nil, err
-	}
-	collector := collect.New(collect.Config{
-		Address: o.CollectorAddress, Who: func() sighting.Who { return observer.Who(o.Clock.Now()) },
-		Limits: sighting.DefaultLimits, Meters: meters, Clock: o.Clock, Log: o.Log.With("part", "collector"),
-	})
-	return collector, errors.Join(m.Add(collector), m.AddReadyzCheck("collector", func(*http.Request) error {
-		if !collector.Listening() {
-			return errors.New("proxies are not answered yet")
-		}
-		return nil
-	}))
 }
 
 // paths are what is answered over HTTPS. Traffic is nil without a collector.

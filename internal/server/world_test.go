@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
@@ -116,7 +117,7 @@ func decode(t *testing.T, documents ...string) []client.Object {
 // observed is what the server knows of a cluster with these objects.
 func observed(t *testing.T, objects ...client.Object) *observe.State {
 	t.Helper()
-	state, err := observe.NewState(observe.Options{Mesh: model.DefaultMesh(), Log: slog.New(slog.DiscardHandler)}, objects)
+	state, err := observe.NewState(observe.Options{Mesh: model.DefaultMesh(), Log: slog.New(slog.DiscardHandler)}, objects, time.Now())
 	must(t, err)
 	return state
 }

@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/model"
@@ -40,7 +41,8 @@ const (
 type Report struct {
 	// Revision names the content: two reports that say the same have the same one.
 	Revision string `json:"revision"`
-	// Applications are those with tests that were run, in order of their names. One
+	// Applications are those with tests or assertions that were run, in order of their
+	// names. One
 	// that is not here has not been tested yet.
 	Applications []Application `json:"applications"`
 	// Problem is why nothing is known; empty where something is.
@@ -59,6 +61,33 @@ type Application struct {
 	Tests    int       `json:"tests"`
 	Failures []Failure `json:"failures,omitempty"`
 	More     int       `json:"more,omitempty"`
+	// Assertions are what came of all that policies assert of it. Those that hold back a
+	// new generation are among the tests as well.
+	Assertions []Assertion `json:"assertions,omitempty"`
+}
+
+// Assertion is what came of one assertion of a policy.
+type Assertion struct {
+	// Of is the digest of the question (policy.Assertion.Digest).
+	Of string `json:"of"`
+	// Binding is the object that binds the policy, and Rule the assertion by name.
+	Binding string `json:"binding"`
+	Rule    string `json:"rule"`
+	State   State  `json:"state"`
+	// Says is why it does not hold, Ask the command that shows every step of the request
+	// that it hangs on.
+	Says string `json:"says,omitempty"`
+	Ask  string `json:"ask,omitempty"`
+}
+
+// Answers reports whether it is known of all of some questions what came of them.
+func (a *Application) Answers(questions []string) bool {
+	for _, q := range questions {
+		if !slices.ContainsFunc(a.Assertions, func(one Assertion) bool { return one.Of == q }) {
+			return false
+		}
+	}
+	return true
 }
 
 // MaxFailures is how many failures are told of one Application.
@@ -66,9 +95,17 @@ const MaxFailures = 8
 
 // Failure is one test that did not pass.
 type Failure struct {
-	// Test is its name, and Field its place: spec.tests[2].
+	// Test is its name, and Field its place: spec.tests[2], and spec for what policies
+	// assert.
 	Test  string `json:"test"`
 	Field string `json:"field"`
+	// Policy is the binding whose assertion it is; empty for a test of the Application's own.
+	Policy string `json:"policy,omitempty"`
+	// Wrong is what is wrong in the words of that policy, Rule the binding with its goals
+	// and whom to ask, and Fix what to do by the policy.
+	Wrong string `json:"wrong,omitempty"`
+	Rule  string `json:"rule,omitempty"`
+	Fix   string `json:"fix,omitempty"`
 	// State is Failed or Unknown.
 	State State `json:"state"`
 	// Says is what came and what was expected; Why is why, and By the statement
@@ -85,6 +122,9 @@ type Failure struct {
 // Sentence is a failure in one line.
 func (f *Failure) Sentence() string {
 	out := fmt.Sprintf("test %q: %s", f.Test, f.Says)
+	if f.Policy != "" {
+		out = fmt.Sprintf("assertion %q of %s: %s", f.Test, f.Policy, f.Says)
+	}
 	if f.Why != "" {
 		out += ": " + f.Why
 	}

@@ -5,9 +5,8 @@ package webhook
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"net/http"
+	"strings"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -15,7 +14,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
-	"github.com/trellis-mesh/trellis/internal/compile"
+	"github.com/trellis-mesh/trellis/internal/intent"
+	"github.com/trellis-mesh/trellis/internal/intent/calls"
 	"github.com/trellis-mesh/trellis/internal/model"
 )
 
@@ -39,15 +39,18 @@ func New(input func() (model.Input, error)) *Handler {
 	return &Handler{input: input, slots: make(chan struct{}, concurrency)}
 }
 
-// Register serves the three paths that the chart registers.
+// Register serves the paths that the chart registers, one for each kind.
 func (h *Handler) Register(server Registrar) {
-	for _, kind := range []string{"application", "hostclaim", "secureingress"} {
-		server.Register("/validate-trellis-dev-v1alpha1-"+kind, &admission.Webhook{Handler: h})
+	for _, kind := range kindNames() {
+		server.Register("/validate-trellis-dev-v1alpha1-"+strings.ToLower(kind), &admission.Webhook{Handler: h})
 	}
 }
 
 // Handle implements admission.Handler. It answers within the request's deadline.
 func (h *Handler) Handle(ctx context.Context, request admission.Request) admission.Response {
+	if request.Operation == admissionv1.Delete {
+		return h.deletion(request)
+	}
 	candidate, old, err := decode(request)
 	if err != nil {
 		return admission.Errored(http.StatusBadRequest, err)
@@ -63,14 +66,22 @@ func (h *Handler) Handle(ctx context.Context, request admission.Request) admissi
 	}
 	input, err := h.input()
 	if err != nil {
-		return later(fmt.Sprintf("Trellis cannot check this yet: %s; try again in a moment.", err))
+		return later(unknown(err))
 	}
 	ref := model.Reference{
 		Cluster: input.Mesh.Cluster, Group: v1alpha1.GroupName, Kind: request.Kind.Kind,
 		Namespace: candidate.GetNamespace(), Name: candidate.GetName(),
 	}
 	before, after := inputs(input, ref, candidate, old)
-	return response(ref, judge(ref, foundIn(before, old), foundIn(after, candidate)))
+	found := foundIn(after, candidate)
+	if t, ok := candidate.(*v1alpha1.PolicyTemplate); ok {
+		tested, err := tests(ctx, ref, t)
+		if err != nil {
+			return later(unknown(err))
+		}
+		found = model.SortFindings(append(found, tested...))
+	}
+	return response(ref, judge(ref, foundIn(before, old), found))
 }
 
 // foundIn compiles as things are, and once more as they will be when the
@@ -91,14 +102,7 @@ func foundIn(in model.Input, object client.Object) []model.Finding {
 // inputs are what the cluster states without the change and with it. The old
 // object is what the API server says it is, whatever the caches have seen.
 func inputs(in model.Input, ref model.Reference, candidate, old client.Object) (before, after model.Input) {
-	rest := without(in, ref)
-	if a, ok := candidate.(*v1alpha1.Application); ok {
-		related := []*v1alpha1.Application{a}
-		if o, ok := old.(*v1alpha1.Application); ok {
-			related = append(related, o)
-		}
-		rest = narrow(rest, related...)
-	}
+	rest := concerned(without(in, ref), candidate, old)
 	before, after = rest, with(rest, candidate)
 	if old != nil {
 		before = with(rest, old)
@@ -106,8 +110,11 @@ func inputs(in model.Input, ref model.Reference, candidate, old client.Object) (
 	return before, after
 }
 
+// findings are all that compiling finds: what comes after intent finds nothing more.
 func findings(in model.Input) []model.Finding {
-	return compile.Compile(model.NewSnapshot(in)).Findings
+	snapshot := model.NewSnapshot(in)
+	graph := intent.Resolve(snapshot)
+	return model.SortFindings(append(graph.Findings, calls.Resolve(snapshot, graph).Findings...))
 }
 
 // decode reads the object and, of an update, what it was. No object: there is
@@ -133,42 +140,11 @@ func decode(request admission.Request) (candidate, old client.Object, err error)
 	return candidate, old, err
 }
 
-func decodeOne(kind string, raw []byte) (client.Object, error) {
-	var object client.Object
-	switch kind {
-	case "Application":
-		object = &v1alpha1.Application{}
-	case "SecureIngress":
-		object = &v1alpha1.SecureIngress{}
-	case "HostClaim":
-		object = &v1alpha1.HostClaim{}
-	default:
-		return nil, fmt.Errorf("reading the object: kind %q is not one of Trellis", kind)
-	}
-	if err := json.Unmarshal(raw, object); err != nil {
-		return nil, fmt.Errorf("reading the object: %w", err)
-	}
-	return object, nil
-}
-
-// matters tells whether a change can change what is generated: not so when the
-// statement is the same, and not when the object is on its way out.
+// matters tells whether a change can change what is generated, or what is let go: not so
+// when the statement is the same, and not when the object is on its way out.
 func matters(candidate, old client.Object) bool {
 	if candidate.GetDeletionTimestamp() != nil {
 		return false
 	}
 	return old == nil || !apiequality.Semantic.DeepEqual(statement(old), statement(candidate))
-}
-
-// statement is the spec, whatever the kind.
-func statement(object client.Object) any {
-	switch o := object.(type) {
-	case *v1alpha1.Application:
-		return o.Spec
-	case *v1alpha1.SecureIngress:
-		return o.Spec
-	case *v1alpha1.HostClaim:
-		return o.Spec
-	}
-	return nil
 }

@@ -169,7 +169,12 @@ type admissionCase struct {
 
 func checkAll(t *testing.T, cases []admissionCase) {
 	t.Helper()
-	in := input(t, platform)
+	checkAgainst(t, input(t, platform), cases)
+}
+
+// checkAgainst judges changes of what is in a cluster.
+func checkAgainst(t *testing.T, in model.Input, cases []admissionCase) {
+	t.Helper()
 	handler := New(func() (model.Input, error) { return in, nil })
 	for _, test := range cases {
 		t.Run(test.name, func(t *testing.T) {
@@ -257,7 +262,7 @@ func TestTheTableOfReasonsIsComplete(t *testing.T) {
 	pattern := regexp.MustCompile(`refusal\{"([A-Za-z]+)"`)
 	warning := regexp.MustCompile(`warn\([^\n]*refusal\{"([A-Za-z]+)"`)
 	warnOnly := map[string]bool{}
-	for _, folder := range []string{"../intent", "../compile"} {
+	for _, folder := range []string{"../intent", "../intent/calls", "../compile"} {
 		files, err := filepath.Glob(folder + "/*.go")
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%d files in %s, %v", len(files), folder, err)
@@ -275,6 +280,9 @@ func TestTheTableOfReasonsIsComplete(t *testing.T) {
 			}
 		}
 	}
+	for _, reason := range policyReasons(t) {
+		said[reason] = true
+	}
 	listed := map[string]bool{}
 	for _, r := range refusals {
 		listed[r.reason] = true
@@ -288,10 +296,39 @@ func TestTheTableOfReasonsIsComplete(t *testing.T) {
 		}
 	}
 	for reason := range listed {
-		if !said[reason] && reason != "SecretUnreadable" { // of package gather
+		// Package gather says the one, and this package itself the other.
+		if !said[reason] && reason != "SecretUnreadable" && reason != reasonTestFailed {
 			t.Errorf("verdict.go lists %s, which nobody says any more", reason)
 		}
 	}
+}
+
+// policyReasons are those with which policies refuse.
+func policyReasons(t *testing.T) []string {
+	t.Helper()
+	var out []string
+	for file, pattern := range map[string]string{
+		"template.go":   `s\.refuse\([^\n]*?"([A-Z][A-Za-z]+)", `,
+		"set.go":        `brokenBinding\(b, field, "([A-Za-z]+)"`,
+		"stages.go":     `brokenBinding\(b, [^\n]*?"(Rollout[A-Za-z]+)"`,
+		"finding.go":    `brokenBinding\(b, field, "([A-Za-z]+)"`,
+		"parameters.go": `brokenBinding\(b, [^\n]*?"([A-Z][A-Za-z]+)",`,
+		"exception.go":  `Reason, out\.Why = "([A-Za-z]+)"`,
+		"judgement.go":  `return "(PolicyViolated|PolicyBroken)"`,
+	} {
+		text, err := os.ReadFile("../policy/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := regexp.MustCompile(pattern).FindAllStringSubmatch(string(text), -1)
+		if len(found) == 0 {
+			t.Errorf("no reason is found in %s", file)
+		}
+		for _, match := range found {
+			out = append(out, match[1])
+		}
+	}
+	return out
 }
 
 // Leaving out what has nothing to do with a candidate must not change what is
@@ -362,10 +399,10 @@ func inputOf(t *testing.T, checker *schema.Checker, dir string) model.Input {
 	return builder.Input()
 }
 
-// section is one document of the platform, with one text replaced.
+// section is one document of the platform or of its policies, with one text replaced.
 func section(t *testing.T, which, from, to string) string {
 	t.Helper()
-	for _, text := range strings.Split(platform, "\n---\n") {
+	for _, text := range strings.Split(platform+policies, "\n---\n") {
 		if strings.Contains(text, which) && strings.Contains(text, from) {
 			return strings.Replace(text, from, to, 1)
 		}

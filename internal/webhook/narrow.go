@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/model"
 )
@@ -23,6 +25,14 @@ func without(in model.Input, candidate model.Reference) model.Input {
 		in.SecureIngresses = slices.DeleteFunc(slices.Clone(in.SecureIngresses), func(s *v1alpha1.SecureIngress) bool { return named(s) })
 	case "HostClaim":
 		in.HostClaims = slices.DeleteFunc(slices.Clone(in.HostClaims), func(c *v1alpha1.HostClaim) bool { return named(c) })
+	case "PolicyTemplate":
+		in.Policies.Templates = slices.DeleteFunc(slices.Clone(in.Policies.Templates), func(p *v1alpha1.PolicyTemplate) bool { return named(p) })
+	case "ClusterPolicyBinding":
+		in.Policies.ClusterBindings = slices.DeleteFunc(slices.Clone(in.Policies.ClusterBindings), func(b *v1alpha1.ClusterPolicyBinding) bool { return named(b) })
+	case "PolicyBinding":
+		in.Policies.Bindings = slices.DeleteFunc(slices.Clone(in.Policies.Bindings), func(b *v1alpha1.PolicyBinding) bool { return named(b) })
+	case "PolicyException":
+		in.Policies.Exceptions = slices.DeleteFunc(slices.Clone(in.Policies.Exceptions), func(e *v1alpha1.PolicyException) bool { return named(e) })
 	}
 	return in
 }
@@ -41,14 +51,57 @@ func with(in model.Input, object any) model.Input {
 		in.SecureIngresses = append(slices.Clip(in.SecureIngresses), o)
 	case *v1alpha1.HostClaim:
 		in.HostClaims = append(slices.Clip(in.HostClaims), o)
+	case *v1alpha1.PolicyTemplate:
+		in.Policies.Templates = append(slices.Clip(in.Policies.Templates), o)
+	case *v1alpha1.ClusterPolicyBinding:
+		in.Policies.ClusterBindings = append(slices.Clip(in.Policies.ClusterBindings), o)
+	case *v1alpha1.PolicyBinding:
+		in.Policies.Bindings = append(slices.Clip(in.Policies.Bindings), o)
+	case *v1alpha1.PolicyException:
+		in.Policies.Exceptions = append(slices.Clip(in.Policies.Exceptions), o)
 	}
 	return in
+}
+
+// concerned leaves out what a change has nothing to do with, as far as that is easily
+// told. What is left is judged with the change and without it.
+func concerned(in model.Input, candidate, old client.Object) model.Input {
+	switch o := candidate.(type) {
+	case *v1alpha1.Application:
+		related := []*v1alpha1.Application{o}
+		if before, ok := old.(*v1alpha1.Application); ok {
+			related = append(related, before)
+		}
+		return narrow(in, related...)
+	case *v1alpha1.PolicyBinding, *v1alpha1.PolicyException:
+		return narrowTo(in, candidate.GetNamespace())
+	case *v1alpha1.PolicyTemplate:
+		if len(usersOf(in, o)) == 0 {
+			in.Applications, in.SecureIngresses = nil, nil
+		}
+	}
+	return in
+}
+
+// narrowTo leaves out the Applications that have nothing to do with those of a namespace.
+// Where an ingress is in it, everything may be published there.
+func narrowTo(in model.Input, namespace string) model.Input {
+	if slices.ContainsFunc(in.SecureIngresses, func(s *v1alpha1.SecureIngress) bool { return s.Namespace == namespace }) {
+		return in
+	}
+	var inside []*v1alpha1.Application
+	for _, a := range in.Applications {
+		if a.Namespace == namespace {
+			inside = append(inside, a)
+		}
+	}
+	return narrow(in, inside...)
 }
 
 // narrow leaves out the Applications that have nothing to do with one of the
 // given ones, so that admitting one among thousands costs what it costs among
 // ten. Two Applications meet on a host, in a namespace (where Services may select
-// the same pods), or as peers; a test holds the result against the whole.
+// the same pods), as callers, or as callees; a test holds the result against the whole.
 func narrow(in model.Input, candidates ...*v1alpha1.Application) model.Input {
 	hosts := map[string]bool{}
 	namespaces := map[string]bool{}
@@ -64,6 +117,14 @@ func narrow(in model.Input, candidates ...*v1alpha1.Application) model.Input {
 		for _, c := range a.Spec.Access.Callers {
 			if p := c.Peer.Application; p != nil {
 				peers[model.Name{Namespace: string(p.Namespace), Name: p.Name}] = true
+			}
+		}
+		for _, c := range a.Spec.Access.Calls {
+			// Whether a callee lets anybody in is for its neighbours to spoil, too.
+			for _, p := range []*v1alpha1.NamespacedName{c.Peer.Application, c.Peer.Service} {
+				if p != nil {
+					namespaces[string(p.Namespace)] = true
+				}
 			}
 		}
 	}

@@ -32,7 +32,7 @@ func response(candidate model.Reference, v verdict) admission.Response {
 	}
 	out := admission.Allowed("")
 	for _, f := range v.warned {
-		out.Warnings = append(out.Warnings, f.Field+": "+f.Message+" ("+f.Reason+"). "+f.Fix)
+		out.Warnings = append(out.Warnings, at(f)+f.Message+" ("+f.Reason+"). "+f.Fix)
 	}
 	for _, f := range v.closed {
 		out.Warnings = append(out.Warnings, "this change closes something of "+f.Object.String()+": "+f.Message+" ("+f.Reason+")")
@@ -57,7 +57,7 @@ func refusalOf(candidate model.Reference, findings []model.Finding) admission.Re
 			fmt.Fprintf(&text, "\nand %d more", len(findings)-i)
 			break
 		}
-		fmt.Fprintf(&text, "\n- %s: %s (%s)\n  rule: %s\n  do: %s", f.Field, f.Message, f.Reason, f.Owner, f.Fix)
+		fmt.Fprintf(&text, "\n- %s%s (%s)\n  rule: %s\n  do: %s", at(f), f.Message, f.Reason, f.Owner, f.Fix)
 		causes = append(causes, metav1.StatusCause{Type: metav1.CauseType(f.Reason), Field: f.Field, Message: f.Message})
 	}
 	return admission.Response{AdmissionResponse: admissionv1.AdmissionResponse{
@@ -68,6 +68,14 @@ func refusalOf(candidate model.Reference, findings []model.Finding) admission.Re
 			Details: &metav1.StatusDetails{Group: candidate.Group, Kind: candidate.Kind, Name: candidate.Name, Causes: causes},
 		},
 	}}
+}
+
+// at is where in the document something is wrong; empty where it is the whole of it.
+func at(f model.Finding) string {
+	if f.Field == "" {
+		return ""
+	}
+	return f.Field + ": "
 }
 
 // later asks to try again: nothing is wrong with the object.

@@ -17,12 +17,12 @@ type refusal struct {
 	reason, prefix, suffix string
 }
 
-// refusals are all findings for which admission refuses an object. The three
-// groups are the three grounds: what is wrong in the document alone, what would
-// close the routes of somebody else too, and what a layer above forbids by a
-// statement that is there. Every other finding is about something that can
-// still come, or be put right elsewhere: a Service, a Secret, a workload, an
-// entry in the platform's lists.
+// refusals are all findings for which admission refuses an object. The first three
+// groups are the three grounds: what is wrong in the document alone (for a binding: beside
+// its template, which never changes), what would close the routes of somebody else too,
+// and what a layer above forbids by a statement that is there. Every other finding is
+// about something that can still come, or be put right elsewhere: a Service, a Secret, a
+// workload, an entry in the platform's lists, an approval.
 var refusals = []refusal{
 	// The document alone.
 	{reason: "NameInvalid"},
@@ -32,32 +32,48 @@ var refusals = []refusal{
 	{reason: "MethodNotPossible"},
 	{reason: "RouteNotFound"},
 	{reason: "PeerInvalid"},
+	{reason: "CallInvalid"},
 	{reason: "RawPathsRefused"},
 	{reason: "TooManyRoutes"},
 	{reason: "HostInvalid"},
 	{reason: "DomainRepeated"},
 	{reason: "KeysInvalid"},
 	{reason: "IdentityDefault", prefix: "spec.access.callers", suffix: ".serviceAccount.name"},
+	{reason: "ParameterInvalid"},
+	{reason: "ParameterMissing"},
+	{reason: "ParameterRepeated"},
+	{reason: "ParameterUnknown"},
+	{reason: "RolloutInvalid"},
+	{reason: "SelectorInvalid"},
+	{reason: "TemplateInvalid"},
+	{reason: reasonTestFailed},
 	{reason: "PortNotFound", prefix: "spec.routes"},
 	{reason: "ProtocolMismatch", prefix: "spec.routes"},
-	// What would close somebody else's routes.
+	// What would close somebody else's routes, or their ways out.
 	{reason: "Conflicted"},
 	{reason: "HostContested"},
+	{reason: "CallConflicted"},
 	{reason: "IssuerConflict"},
+	{reason: "TemplateNotFound"},
+	{reason: "TemplateNotAccepted"},
 	// What a layer above forbids.
 	{reason: "HostAlreadyClaimed"},
 	{reason: "HostnameNotAdmitted"},
 	{reason: "NamespaceNotAdmitted", suffix: ".ingress"},
 	{reason: "IngressAmbiguous"},
+	{reason: "PolicyViolated"},
+	// An exception that can never let anything go.
+	{reason: "BindingNotFound"},
+	{reason: "Expired"},
 }
 
 // tolerated are the other reasons of findings of severity Error. A reason that is
 // in neither list is tolerated too; a test keeps the lists complete.
 var tolerated = []string{
-	"AudienceNotAllowed", "CertManagerMissing", "CertificateMismatch", "DomainNotFound", "IdentityDefault", "IdentityUnresolved",
-	"IngressNotAccepted", "IngressNotFound", "NamespaceNotAdmitted", "PeerNotFound", "PlainPortNotFound",
-	"PortNotFound", "PortUnresolved", "ProtocolMismatch", "ProviderNotFound", "ProviderUnresolved", "SecretInvalid",
-	"SecretNotFound", "SecretUnreadable", "ServiceHasNoSelector", "ServiceIsExternalName", "ServiceNotFound",
+	"ApprovalOutdated", "AudienceNotAllowed", "CallNotAdmitted", "CallNotFound", "CallsNotEnforced", "CertManagerMissing", "CertificateMismatch", "DomainNotFound", "IdentityDefault", "IdentityUnresolved",
+	"IngressNotAccepted", "IngressNotFound", "MomentUnknown", "NamespaceNotAdmitted", "NotApproved", "PeerNotFound", "PlainPortNotFound",
+	"PolicyBroken", "PortNotFound", "PortUnresolved", "ProtocolMismatch", "ProviderNotFound", "ProviderUnresolved", "SecretInvalid",
+	"SecretNotFound", "SecretUnreadable", "ServiceHasNoSelector", "ServiceIsExternalName", "ServiceNotFound", "Unreadable",
 }
 
 // refuses tells whether admission refuses an object for a finding about it.

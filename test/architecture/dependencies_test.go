@@ -124,3 +124,45 @@ func run(t *testing.T, name string, args ...string) string {
 	}
 	return string(output)
 }
+
+// The packages of the console have names without back quotes in the page: they are no
+// modules, and several share a reason.
+func TestEveryPackageOfTheConsoleHasAReason(t *testing.T) {
+	text, err := os.ReadFile(repository + "/docs/dependencies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, found := strings.Cut(string(text), "## The console (")
+	if !found {
+		t.Fatal("docs/dependencies.md has no section about the console")
+	}
+	explained := map[string]bool{}
+	for line := range strings.Lines(section) {
+		if cells := strings.Split(line, "|"); len(cells) == 4 {
+			for name := range strings.SplitSeq(cells[1], ",") {
+				explained[strings.TrimSpace(name)] = true
+			}
+		}
+	}
+	raw, err := os.ReadFile(repository + "/web/console/package.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var manifest struct{ Dependencies, DevDependencies map[string]string }
+	if err := json.Unmarshal(raw, &manifest); err != nil {
+		t.Fatal(err)
+	}
+	if len(manifest.Dependencies) == 0 || len(manifest.DevDependencies) == 0 {
+		t.Fatal("package.json names no packages: the test looks at the wrong place")
+	}
+	for _, packages := range []map[string]string{manifest.Dependencies, manifest.DevDependencies} {
+		for name, version := range packages {
+			if !explained[name] {
+				t.Errorf("web/console requires %s: add it to docs/dependencies.md with the reason, or do without it", name)
+			}
+			if strings.ContainsAny(version, "^~*<>x ") {
+				t.Errorf("web/console requires %s in any version like %s: pin one", name, version)
+			}
+		}
+	}
+}

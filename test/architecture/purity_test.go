@@ -17,18 +17,22 @@ import (
 // share its rules. Listing the allowed ones, not the forbidden, keeps a pure
 // package from reaching the world through a friend.
 var pure = map[string][]string{
-	"internal/model":   {"api/v1alpha1"},
-	"internal/intent":  {"api/v1alpha1", "internal/model"},
-	"internal/compile": {"api/v1alpha1", "internal/model", "internal/intent"},
-	"internal/xds":     {"internal/model", "internal/once"},
-	"internal/decide":  {"api/v1alpha1", "internal/model", "internal/xds"},
-	"internal/ask":     {"api/v1alpha1", "internal/model", "internal/intent", "internal/compile", "internal/xds", "internal/decide", "internal/once", "internal/parallel"},
-	"internal/traffic": {},
-	"internal/mtls":    {"internal/traffic", "api/v1alpha1", "internal/model", "internal/xds", "internal/decide", "internal/ask", "internal/once", "internal/parallel"},
+	"internal/model":       {"api/v1alpha1"},
+	"internal/policy":      {"api/v1alpha1", "config/crd", "internal/model"},
+	"internal/intent":      {"api/v1alpha1", "internal/model", "internal/policy"},
+	"internal/compile":     {"api/v1alpha1", "internal/model", "internal/policy", "internal/intent"},
+	"internal/xds":         {"internal/model", "internal/once"},
+	"internal/decide":      {"api/v1alpha1", "internal/model", "internal/xds"},
+	"internal/ask":         {"api/v1alpha1", "internal/model", "internal/policy", "internal/intent", "internal/compile", "internal/xds", "internal/decide", "internal/once", "internal/parallel"},
+	"internal/traffic":     {},
+	"internal/attribution": {"api/v1alpha1", "internal/model", "internal/policy", "internal/intent", "internal/compile", "internal/xds", "internal/decide", "internal/ask", "internal/mtls", "internal/once", "internal/parallel", "internal/hits"},
+	"internal/mtls":        {"internal/traffic", "api/v1alpha1", "internal/model", "internal/xds", "internal/decide", "internal/ask", "internal/once", "internal/parallel"},
+	"internal/hits":        {},
+	"internal/suggestion":  {"api/v1alpha1", "internal/model", "internal/policy", "internal/intent", "internal/compile", "internal/xds", "internal/decide", "internal/ask", "internal/mtls", "internal/once", "internal/parallel", "internal/hits", "internal/attribution"},
 }
 
-// outside are packages below a pure one that fetch what it holds.
-var outside = []string{"internal/xds/generator", "internal/xds/ads"}
+// outside are packages below a pure one that fetch what it holds, or keep it.
+var outside = []string{"internal/xds/generator", "internal/xds/ads", "internal/hits/embedded", "internal/hits/remote", "internal/hits/contract"}
 
 // planned are the pure packages that are designed and not written yet.
 var planned = []string{"internal/decide", "internal/ask"}

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command bench measures what issue and docs/benchmarks.md promise: compiling,
-// applying, statuses, memory, the latency of what is generated, DNS records and
-// certificates, each beside a peer in the same run. It prints a table for people;
+// applying, statuses, memory, the latency of what is generated, DNS records,
+// certificates and policies, each beside a peer in the same run. It prints a table for people;
 // -o json is for machines.
 package main
 
@@ -43,7 +43,7 @@ type measurement struct {
 }
 
 func main() {
-	only := flag.String("only", "", "run only these parts, by comma: compile, latency, operator, dns, certificates, questions, mtls")
+	only := flag.String("only", "", "run only these parts, by comma: compile, latency, operator, dns, certificates, questions, mtls, policies")
 	output := flag.String("o", "text", "text or json")
 	flag.Parse()
 	log.SetLogger(logr.Discard())
@@ -61,6 +61,7 @@ func run(ctx context.Context, only, output string) error {
 		{"dns", dnsFigures}, {"certificates", certificateFigures},
 		{"questions", questionFigures},
 		{"mtls", mutualFigures},
+		{"policies", policyFigures},
 	}
 	var all []figure
 	for _, m := range parts {

@@ -29,7 +29,9 @@ func TestEveryValueRendersToObjectsOfTheirTypes(t *testing.T) {
 			`affinity={"nodeAffinity":{}}`, `priorityClassName="system-cluster-critical"`,
 			`topologySpreadConstraints=[{"maxSkew":1,"topologyKey":"zone","whenUnsatisfiable":"ScheduleAnyway"}]`,
 		},
+		{`guards.enabled=false`, `roles.aggregate=false`},
 		{`podSecurity={"runAsUser":null,"runAsGroup":null}`},
+		{`monitoring.dashboards={"enabled":true,"annotations":{"a":"b"}}`, `monitoring.rules={"enabled":true,"labels":{"release":"prometheus"}}`, `monitoring.podMonitor={"enabled":true,"interval":"15s"}`},
 		{withServer, `server.image={"digest":"sha256:` + strings.Repeat("0a", 32) + `"}`, `image.pullSecrets=["pull"]`, `podLabels={"a":"b"}`},
 		{withServer, `server.url="https://127.0.0.1:9444"`, `webhook.enabled=false`},
 	} {
@@ -54,8 +56,12 @@ func TestValuesThatMeanNothingAreRefused(t *testing.T) {
 		{`istiod.port=15012`, "port"},
 		{`image.digest="sha256:short"`, "digest"},
 		{`server.enable=true`, "enable"},
+		{`guards.enabled="no"`, "guards"},
+		{`roles.aggregated=true`, "aggregated"},
 		{`server.collector.enabled=true`, "set server.enabled, too"},
 		{`server.url="127.0.0.1:9444"`, "url"},
+		{`monitoring.rules.enable=true`, "enable"},
+		{`monitoring.podMonitor.interval="soon"`, "interval"},
 	} {
 		t.Run(c.value, func(t *testing.T) {
 			_, err := template(t, c.value)
@@ -144,7 +150,7 @@ func TestPlatformThatAssignsIdsGetsNone(t *testing.T) {
 	}
 }
 
-func TestWebhookConcernsOurOwnKindsOnlyAndNeverDeletion(t *testing.T) {
+func TestWebhookConcernsOurOwnKindsOnlyAndDeletionOfTemplatesAlone(t *testing.T) {
 	configuration := theOnly[*admissionv1.ValidatingWebhookConfiguration](t, render(t))
 	var covered []string
 	for _, hook := range configuration.Webhooks {
@@ -155,14 +161,16 @@ func TestWebhookConcernsOurOwnKindsOnlyAndNeverDeletion(t *testing.T) {
 			if !slices.Equal(rule.APIGroups, []string{"trellis.dev"}) {
 				t.Errorf("%s concerns the API groups %v", hook.Name, rule.APIGroups)
 			}
-			if slices.Contains(rule.Operations, admissionv1.Delete) || slices.Contains(rule.Operations, admissionv1.OperationAll) {
+			if slices.Contains(rule.Operations, admissionv1.Delete) != slices.Equal(rule.Resources, []string{"policytemplates"}) || slices.Contains(rule.Operations, admissionv1.OperationAll) {
 				t.Errorf("%s holds up %v", hook.Name, rule.Operations)
 			}
 			covered = append(covered, rule.Resources...)
 		}
 	}
 	slices.Sort(covered)
-	if want := []string{"applications", "hostclaims", "secureingresses"}; !slices.Equal(covered, want) {
+	if want := []string{
+		"applications", "clusterpolicybindings", "hostclaims", "policybindings", "policyexceptions", "policytemplates", "secureingresses",
+	}; !slices.Equal(covered, want) {
 		t.Errorf("the webhook covers %v, want %v", covered, want)
 	}
 }

@@ -7,12 +7,14 @@ import (
 	"strings"
 	"testing"
 
+	telemetryv1 "istio.io/client-go/pkg/apis/telemetry/v1"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 )
@@ -24,7 +26,10 @@ const (
 
 // kinds are the Kubernetes types that the chart may render; another kind fails.
 var kinds = map[string]func() client.Object{
+	"v1 ConfigMap":                                    func() client.Object { return new(corev1.ConfigMap) },
 	"v1 ServiceAccount":                               func() client.Object { return new(corev1.ServiceAccount) },
+	"v1 PersistentVolumeClaim":                        func() client.Object { return new(corev1.PersistentVolumeClaim) },
+	"telemetry.istio.io/v1 Telemetry":                 func() client.Object { return new(telemetryv1.Telemetry) },
 	"v1 Service":                                      func() client.Object { return new(corev1.Service) },
 	"apps/v1 Deployment":                              func() client.Object { return new(appsv1.Deployment) },
 	"rbac.authorization.k8s.io/v1 Role":               func() client.Object { return new(rbacv1.Role) },
@@ -36,6 +41,15 @@ var kinds = map[string]func() client.Object{
 	},
 	"admissionregistration.k8s.io/v1 ValidatingWebhookConfiguration": func() client.Object {
 		return new(admissionv1.ValidatingWebhookConfiguration)
+	},
+	"admissionregistration.k8s.io/v1 ValidatingAdmissionPolicy": func() client.Object {
+		return new(admissionv1.ValidatingAdmissionPolicy)
+	},
+	// Those of the Prometheus operator, whose types nothing else needs: tests read the fields.
+	"monitoring.coreos.com/v1 PrometheusRule": func() client.Object { return new(unstructured.Unstructured) },
+	"monitoring.coreos.com/v1 PodMonitor":     func() client.Object { return new(unstructured.Unstructured) },
+	"admissionregistration.k8s.io/v1 ValidatingAdmissionPolicyBinding": func() client.Object {
+		return new(admissionv1.ValidatingAdmissionPolicyBinding)
 	},
 }
 

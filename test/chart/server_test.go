@@ -25,7 +25,7 @@ const (
 )
 
 // serverRights is everything that trellis-server may do, as rights is for the
-// operator. Nothing in it writes: a review of a token is a question.
+// operator. Nothing in it writes: a review of a token or of a right is a question.
 var serverRights = map[string]map[string]string{
 	"ClusterRole trellis-server": {
 		"applications.trellis.dev":                  read,
@@ -33,6 +33,11 @@ var serverRights = map[string]map[string]string{
 		"hostclaims.trellis.dev":                    read,
 		"managedcertificates.trellis.dev":           read,
 		"mutualtlsrollouts.trellis.dev":             read,
+		"goals.trellis.dev":                         read,
+		"policytemplates.trellis.dev":               read,
+		"clusterpolicybindings.trellis.dev":         read,
+		"policybindings.trellis.dev":                read,
+		"policyexceptions.trellis.dev":              read,
 		"controllerrevisions.apps":                  read,
 		"gateways.networking.istio.io":              read,
 		"virtualservices.networking.istio.io":       read,
@@ -61,6 +66,9 @@ var serverRights = map[string]map[string]string{
 		"ingressclasses.networking.k8s.io": read,
 		"customresourcedefinitions.apiextensions.k8s.io": read,
 		"tokenreviews.authentication.k8s.io":             "create",
+		"subjectaccessreviews.authorization.k8s.io":      "create",
+		"managedrecords.trellis.dev":                     read,
+		"dnsproviders.trellis.dev":                       read,
 	},
 	"Role trellis-system/trellis-server":    {"secrets trellis-server": "get"},
 	"Role istio-system/trellis-server-mesh": {"configmaps istio": read},
@@ -74,7 +82,7 @@ func TestTheServerHasExactlyTheRightsOnTheListAndNoneToWrite(t *testing.T) {
 			t.Errorf("%s may %v, the list says %v", name, got, serverRights[name])
 		}
 		for resource, verbs := range got {
-			if resource != "tokenreviews.authentication.k8s.io" && strings.Trim(strings.NewReplacer("get", "", "list", "", "watch", "").Replace(verbs), " ") != "" {
+			if !strings.HasSuffix(strings.SplitN(resource, ".", 2)[0], "reviews") && strings.Trim(strings.NewReplacer("get", "", "list", "", "watch", "").Replace(verbs), " ") != "" {
 				t.Errorf("%s may %s %s", name, verbs, resource)
 			}
 		}
@@ -212,6 +220,49 @@ func TestAccessLogsAreTakenWhereSomebodyAskedForIt(t *testing.T) {
 		}
 		if argument != c.argument || ports["grpc-otlp"] != c.port || served != c.port {
 			t.Errorf("%v: argument %q, port %d of the pod and %d of the Service", c.values, argument, ports["grpc-otlp"], served)
+		}
+	}
+}
+
+func TestQuestionsAreAnsweredUnlessTheyAreTurnedOff(t *testing.T) {
+	for _, c := range []struct {
+		values    []string
+		arguments string
+		port      int32
+	}{
+		{[]string{withServer}, "--api-address=:8443", 8443},
+		{[]string{withServer, "server.api.port=18443", `server.console.repository="https://git.example.com/blob/main/{path}"`},
+			"--api-address=:18443 --console-repository=https://git.example.com/blob/main/{path}", 18443},
+		{[]string{withServer, "server.api.enabled=false"}, "--api-address=", 0},
+	} {
+		objects := render(t, c.values...)
+		var arguments []string
+		port, served := int32(0), int32(0)
+		for _, d := range only[*appsv1.Deployment](objects) {
+			for _, a := range d.Spec.Template.Spec.Containers[0].Args {
+				if strings.HasPrefix(a, "--api") || strings.HasPrefix(a, "--console") {
+					arguments = append(arguments, a)
+				}
+			}
+			for _, p := range d.Spec.Template.Spec.Containers[0].Ports {
+				if p.Name == "https-api" {
+					port = p.ContainerPort
+				}
+			}
+		}
+		for _, s := range only[*corev1.Service](objects) {
+			for _, p := range s.Spec.Ports {
+				if p.Name == "https-api" && s.Name == "trellis-server" && p.TargetPort.String() == "https-api" {
+					served = p.Port
+				}
+			}
+		}
+		if strings.Join(arguments, " ") != c.arguments || port != c.port || served != c.port {
+			t.Errorf("%v: arguments %q, port %d of the pod and %d of the Service", c.values, arguments, port, served)
+		}
+		_, may := granted(rolesOf(t, objects, "trellis-server")["ClusterRole trellis-server"])["subjectaccessreviews.authorization.k8s.io"]
+		if may != (c.port > 0) {
+			t.Errorf("%v: it may ask who may read what: %t", c.values, may)
 		}
 	}
 }

@@ -18,9 +18,18 @@ import (
 // Namespace is where the chart is rendered for.
 const Namespace = "trellis-system"
 
-// Template is what Helm makes of the chart, with more arguments of helm template. The
-// error carries what Helm said.
-func Template(ctx context.Context, arguments ...string) (manifest []byte, err error) {
+// Template is what Helm makes of the chart trellis, with more arguments of helm template.
+// The error carries what Helm said.
+func Template(ctx context.Context, arguments ...string) ([]byte, error) {
+	return run(ctx, "trellis", arguments)
+}
+
+// Catalog is the same of the chart trellis-catalog.
+func Catalog(ctx context.Context, arguments ...string) ([]byte, error) {
+	return run(ctx, "trellis-catalog", arguments)
+}
+
+func run(ctx context.Context, chart string, arguments []string) (manifest []byte, err error) {
 	helm, err := tool.Find("helm", "tools")
 	if err != nil {
 		return nil, err
@@ -35,7 +44,7 @@ func Template(ctx context.Context, arguments ...string) (manifest []byte, err er
 		return nil, fmt.Errorf("running helm: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(home)) }()
-	arguments = append([]string{"template", "trellis", filepath.Join(root, "charts", "trellis"), "--namespace", Namespace}, arguments...)
+	arguments = append([]string{"template", chart, filepath.Join(root, "charts", chart), "--namespace", Namespace}, arguments...)
 	command := exec.CommandContext(ctx, helm, arguments...)
 	command.Env = []string{"HOME=" + home}
 	var problem strings.Builder

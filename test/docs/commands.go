@@ -14,7 +14,8 @@ import (
 
 // elsewhere are programs that a reader has and that the test does not look into.
 var elsewhere = []string{
-	"kubectl", "helm", "curl", "git", "cd", "export", "istioctl", "cat", "diff", "grep", "sed", "python3",
+	"kubectl", "helm", "curl", "git", "cd", "export", "istioctl", "cat", "diff", "grep", "sed", "python3", "cp", "cut", "head",
+	"mkdir", "rm",
 }
 
 // inspector knows what commands of this repository exist.

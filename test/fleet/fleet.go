@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -43,6 +44,8 @@ type Options struct {
 	// Unready leaves addresses out of the gateways' pods, so that nobody tries
 	// to reach them.
 	Unready bool
+	// Policies are how many bindings of policies are about each Application.
+	Policies int
 }
 
 // WriteFile writes objects as documents, of JSON, which YAML is too. The folder is made
@@ -82,7 +85,8 @@ func Objects(o Options) ([]client.Object, error) {
 		}
 		out = append(out, service(i), workload(i), Application(o, i))
 	}
-	return out, nil
+	bound, err := policies(o.Policies)
+	return append(out, bound...), err
 }
 
 // Snapshot is the same as Objects, ready to be compiled.
@@ -91,13 +95,18 @@ func Snapshot(o Options) (*model.Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
+	return model.NewSnapshot(Input(objects)), nil
+}
+
+// Input is what objects state.
+func Input(objects []client.Object) model.Input {
 	b := load.NewBuilder(model.DefaultMesh())
 	for _, object := range objects {
 		b.Add(object)
 	}
 	in := b.Input()
-	in.ProbeKey = "fleet"
-	return model.NewSnapshot(in), nil
+	in.ProbeKey, in.At = "fleet", time.Unix(0, 0)
+	return in
 }
 
 func namespace(i int) string { return fmt.Sprintf("team-%04d", i/perNamespace) }

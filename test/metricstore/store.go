@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -48,6 +49,31 @@ type Store struct {
 // Start runs a store whose program is in a directory of tools, or ends the test.
 func Start(t testing.TB, kind Kind) *Store {
 	t.Helper()
+	return start(t, kind, kind.arguments)
+}
+
+// StartScraping runs a Prometheus that asks targets, each HOST:PORT, for their metrics every
+// half second, and evaluates a file of rules as often. It ends with the test.
+func StartScraping(t testing.TB, rules string, targets ...string) *Store {
+	t.Helper()
+	rules, err := filepath.Abs(rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return start(t, Prometheus, func(dir, address string) ([]string, error) {
+		file := filepath.Join(dir, "prometheus.yml")
+		text := fmt.Sprintf("global: {scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms}\nrule_files: [%q]\n"+
+			"scrape_configs:\n- job_name: trellis\n  honor_labels: true\n  static_configs: [{targets: [%s]}]\n", rules, strings.Join(targets, ", "))
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			return nil, fmt.Errorf("configuring %s: %w", Prometheus, err)
+		}
+		return []string{"--config.file=" + file, "--web.listen-address=" + address, "--storage.tsdb.path=" + filepath.Join(dir, "data")}, nil
+	})
+}
+
+// start runs a store with what it is told on the command line.
+func start(t testing.TB, kind Kind, configure func(dir, address string) ([]string, error)) *Store {
+	t.Helper()
 	program, err := tool.Find(string(kind), "stores")
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +88,7 @@ func Start(t testing.TB, kind Kind) *Store {
 		t.Fatalf("looking for a free port: %v", err)
 	}
 	s := &Store{URL: "http://" + address, kind: kind, ended: make(chan struct{}), log: filepath.Join(dir, "log")}
-	arguments, err := kind.arguments(dir, address)
+	arguments, err := configure(dir, address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,6 +187,12 @@ func (s *Store) Write(t testing.TB, series ...Series) {
 		}
 		series = series[n:]
 	}
+	s.Flush(t)
+}
+
+// Flush lets what others have written be read when it returns, or ends the test.
+func (s *Store) Flush(t testing.TB) {
+	t.Helper()
 	if s.kind != VictoriaMetrics {
 		return
 	}

@@ -6,6 +6,7 @@
 #   api/**/zz_generated.deepcopy.go   from the types
 #   config/crd/*.yaml                 from the types and their markers
 #   charts/trellis/files/crds/*.yaml  the same files: Helm reads only its chart
+#   charts/trellis-catalog/files      the policies of catalog/, for the same reason
 #   config/rbac/rbac.yaml             from the chart, which explains each rule
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -29,6 +30,12 @@ rm -rf "$scratch/charts/trellis/files/crds"
 mkdir -p "$scratch/charts/trellis/files/crds"
 cp "$scratch"/config/crd/*.yaml "$scratch/charts/trellis/files/crds/"
 
+policies=charts/trellis-catalog/files/policies
+mkdir -p "$scratch/$policies"
+for policy in catalog/*/policy.yaml; do
+	cp "$policy" "$scratch/$policies/$(basename "$(dirname "$policy")").yaml"
+done
+
 # Defaults only: who needs other gateway namespaces uses the chart.
 {
 	echo "# Generated from charts/trellis by make generate. DO NOT EDIT."
@@ -39,8 +46,8 @@ cp "$scratch"/config/crd/*.yaml "$scratch/charts/trellis/files/crds/"
 # Lists generated files below a root, sorted, so that a file which is generated
 # no longer is noticed as much as one that is missing.
 generated() {
-	(cd "$1" && find api config/crd config/rbac charts/trellis/files/crds -type f \
-		\( -name 'zz_generated.*' -o -path 'config/crd/trellis*' -o -name rbac.yaml -o -path '*/files/crds/*' \) 2>/dev/null | sort)
+	(cd "$1" && find api config/crd config/rbac charts/trellis/files/crds "$policies" -type f \
+		\( -name 'zz_generated.*' -o -path 'config/crd/trellis*' -o -name rbac.yaml -o -path '*/files/crds/*' -o -path '*/files/policies/*' \) 2>/dev/null | sort)
 }
 
 stale=0

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs the named steps of `make test`, never stops at the first failure, and ends
 # with one line that counts everything: "N passed, N failed".
-# Steps: generated lint unit validation e2e. Reports (JSON, JUnit) land in .cache/test.
+# Steps: generated lint console unit validation e2e. Reports (JSON, JUnit) land in .cache/test.
 #
 # They run in order, except that e2e runs beside the others where there are
 # others: it mostly waits for servers, while they compute. What it prints follows
@@ -104,6 +104,7 @@ for step in "$@"; do
 	case $step in
 	generated) check generated sh tools/make/generate.sh verify ;;
 	lint) check lint sh tools/make/lint.sh ;;
+	console) check console sh tools/make/console.sh check ;;
 	unit)
 		# Flags split into words here and below.
 		# shellcheck disable=SC2086
@@ -124,6 +125,8 @@ for step in "$@"; do
 		check validation-externaldns go -C test/oracle/externaldns test ./...
 		# And another with cert-manager's own controllers: two engines and one Secret.
 		check validation-certmanager go -C test/oracle/certmanager test ./...
+		# And another with the library by which Flux and kubectl wait for health.
+		check validation-kstatus go -C test/oracle/kstatus test ./...
 		# And the peer that only the benchmark runs: it has to build.
 		check validation-lego go -C test/oracle/lego vet ./...
 		;;

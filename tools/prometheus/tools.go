@@ -3,7 +3,11 @@
 
 //go:build tools
 
-// Package tools pins Prometheus, the store of metrics that the tests ask.
+// Package tools pins Prometheus, the store of metrics that the tests ask, and promtool,
+// which checks and runs the alert rules.
 package tools
 
-import _ "github.com/prometheus/prometheus/cmd/prometheus"
+import (
+	_ "github.com/prometheus/prometheus/cmd/prometheus"
+	_ "github.com/prometheus/prometheus/cmd/promtool"
+)

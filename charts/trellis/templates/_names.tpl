@@ -72,3 +72,26 @@ service:
   port: 443
 {{- end -}}
 {{- end }}
+
+{{/* Refuses values for counts that contradict each other. */}}
+{{- define "trellis.checkHits" -}}
+{{- $server := .Values.server }}
+{{- $hits := $server.hits }}
+{{- if $hits.enabled }}
+{{- if not $server.collector.enabled }}
+{{- fail "server.hits.enabled needs server.collector.enabled: counts are made of access logs; set server.collector.enabled, too" }}
+{{- end }}
+{{- if and $hits.remote.url $hits.persistence.enabled }}
+{{- fail "server.hits.remote.url and server.hits.persistence.enabled are two places for the same counts: leave one out" }}
+{{- end }}
+{{- if and (not $hits.remote.url) (gt (int $server.replicas) 1) }}
+{{- fail "server.hits in a directory needs server.replicas: 1, since each replica would have a part of the counts and answer with that; for more set server.hits.remote.url" }}
+{{- end }}
+{{- if and $hits.remote.writeUrl (not $hits.remote.url) }}
+{{- fail "server.hits.remote.writeUrl needs server.hits.remote.url: counts that are written are read, too" }}
+{{- end }}
+{{- end }}
+{{- if and $server.collector.telemetry (not $server.collector.enabled) }}
+{{- fail "server.collector.telemetry needs server.collector.enabled: proxies would send their entries to nobody" }}
+{{- end }}
+{{- end }}

@@ -3,10 +3,7 @@
 
 package accesslog
 
-import (
-	"regexp"
-	"strings"
-)
+import "strings"
 
 // Ending is how a logged request ended, in the words of package decide.
 type Ending string
@@ -78,10 +75,30 @@ type Details struct {
 	Means string
 }
 
-var (
-	rbacDetails   = regexp.MustCompile(`^rbac_access_denied_matched_policy\[(.*)\]$`)
-	bracedDetails = regexp.MustCompile(`^([a-z0-9_.]+)\{(.*)\}$`)
-)
+// rbacDetails begins the details of a denial by RBAC.
+const rbacDetails = "rbac_access_denied_matched_policy["
+
+// enclosed is what stands between a beginning and an end, on one line.
+func enclosed(s, before, after string) (string, bool) {
+	inner, is := strings.CutPrefix(s, before)
+	if !is {
+		return "", false
+	}
+	inner, is = strings.CutSuffix(inner, after)
+	return inner, is && !strings.Contains(inner, "\n")
+}
+
+// braced takes WORD{REASON} apart.
+func braced(s string) (word, reason string, ok bool) {
+	word, rest, found := strings.Cut(s, "{")
+	if !found || word == "" || strings.ContainsFunc(word, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '_' && r != '.'
+	}) {
+		return "", "", false
+	}
+	reason, ok = enclosed(rest, "", "}")
+	return word, reason, ok
+}
 
 // known are details by their first word.
 var known = map[string]Details{
@@ -107,16 +124,16 @@ var known = map[string]Details{
 // ParseDetails takes details apart. What is not known is KindOther.
 func ParseDetails(s string) Details {
 	s = strings.TrimSpace(s)
-	if m := rbacDetails.FindStringSubmatch(s); m != nil {
-		out := Details{Kind: KindRBAC, Policy: m[1], Ending: Denied, Means: "a rule of an AuthorizationPolicy refused it"}
-		if m[1] == "none" {
+	if rule, is := enclosed(s, rbacDetails, "]"); is {
+		out := Details{Kind: KindRBAC, Policy: rule, Ending: Denied, Means: "a rule of an AuthorizationPolicy refused it"}
+		if rule == "none" {
 			out.Policy, out.Means = "", "there are AuthorizationPolicies that allow, and none of their rules matched"
 		}
 		return out
 	}
 	name, reason := s, ""
-	if m := bracedDetails.FindStringSubmatch(s); m != nil {
-		name, reason = m[1], strings.ReplaceAll(m[2], "_", " ")
+	if word, inner, is := braced(s); is {
+		name, reason = word, strings.ReplaceAll(inner, "_", " ")
 	}
 	out, ok := known[name]
 	if !ok {

@@ -2,8 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package accesslog reads what Istio's proxies write into their access log, in
-// Istio's default text format, in its JSON form and as OpenTelemetry's log records
-// of either, and knows what Envoy's response code details and response flags mean. A line is what a stranger may have shaped:
+// Istio's default text format, in its JSON form, as OpenTelemetry's log records of
+// either and as Envoy's own log entries, and knows what Envoy's response code details
+// and response flags mean. A line is what a stranger may have shaped:
 // the header fields in it are the client's. Nothing here trusts it, and whatever
 // cannot be read is an error with the reason.
 //
@@ -73,6 +74,9 @@ type Entry struct {
 	// Peer is the SPIFFE ID of the client, where the format has it
 	// (%DOWNSTREAM_PEER_URI_SAN%).
 	Peer string
+	// RBAC is what Envoy's RBAC filters noted, where the format has it
+	// (%DYNAMIC_METADATA(envoy.filters.http.rbac)%).
+	RBAC RBAC
 	// Shows are those of the last fields that the format has at all: where it has one,
 	// empty means that the connection had none.
 	Shows Shows
@@ -139,6 +143,21 @@ func ParseAll(line string) ([]*Entry, []error) {
 	if len(line) > MaxBatch {
 		return nil, []error{unread(ErrTooLong)}
 	}
+	pod := prefix.FindStringSubmatch(line)
+	if pod == nil {
+		return parseBare(line)
+	}
+	entries, errs := parseBare(line[len(pod[0]):])
+	for _, e := range entries {
+		if e.Writer == (Writer{}) {
+			e.Writer.Pod = pod[1]
+		}
+	}
+	return entries, errs
+}
+
+// parseBare reads a line without what kubectl writes before it.
+func parseBare(line string) ([]*Entry, []error) {
 	found := parseRecords(line)
 	if found != nil && found.Resources != nil {
 		return found.entries()
@@ -164,7 +183,11 @@ func parseOne(line string) (*Entry, error) {
 		if err != nil {
 			return nil, err
 		}
-		return f.entry()
+		out, err := f.entry()
+		if err == nil && out.RBAC == (RBAC{}) {
+			out.RBAC = nested(line)
+		}
+		return out, err
 	}
 	m := textLine.FindStringSubmatch(line)
 	if m == nil {
@@ -174,11 +197,7 @@ func parseOne(line string) (*Entry, error) {
 	for i, name := range textFields {
 		f[name] = value(given(m[i+1]))
 	}
-	out, err := f.entry()
-	if pod := prefix.FindStringSubmatch(line); pod != nil && out != nil {
-		out.Writer.Pod = pod[1]
-	}
-	return out, err
+	return f.entry()
 }
 
 func unread(err error) error { return fmt.Errorf("reading a line of an access log: %w", err) }
@@ -191,6 +210,12 @@ func (e *Entry) checked() (*Entry, error) {
 	e.Cluster = strings.TrimSuffix(e.Cluster, ";")
 	if e.Code < 0 || e.Code > 999 {
 		e.Code = 0
+	}
+	// Where a port takes both, Envoy first looks whether a connection begins as a handshake,
+	// and notes that it does not for one that it then passes on in plaintext. A handshake that
+	// failed gets no further than that.
+	if e.Inbound() && e.Upstream.IsValid() {
+		e.DownstreamFailure = ""
 	}
 	ended := e.Code != 0 || len(e.Flags) > 0 || e.Details != "" || e.Termination != "" || e.DownstreamFailure != "" || e.TransportFailure != ""
 	if !ended && e.Method == "" && e.Cluster == "" {

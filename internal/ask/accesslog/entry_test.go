@@ -82,6 +82,9 @@ func TestDetailsSayHowARequestEnded(t *testing.T) {
 }
 
 func TestALineSaysWhatADiagnosisNeeds(t *testing.T) {
+	if e, err := accesslog.Parse(`[pod/web-7d/istio-proxy] {"method":"GET","path":"/","response_code":200,"response_code_details":"via_upstream"}`); err != nil || e.Writer.Pod != "web-7d" || e.Code != 200 {
+		t.Errorf("JSON behind a prefix: %+v, %v", e, err)
+	}
 	e, err := accesslog.Parse("[pod/web-7d/istio-proxy] " + broken)
 	if err != nil {
 		t.Fatal(err)

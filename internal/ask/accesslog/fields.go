@@ -99,7 +99,7 @@ func (f fields) unchecked() *Entry {
 		Upstream: f.address("upstream_host"), UpstreamLocal: f.address("upstream_local_address"),
 		ServerName: text("requested_server_name"), Route: text("route_name"), Peer: text("downstream_peer_uri_san"),
 		RequestID: text("request_id"), TLSVersion: text("downstream_tls_version"),
-		Received: f.number("bytes_received", -1), Sent: f.number("bytes_sent", -1), Duration: -1,
+		Received: f.number("bytes_received", -1), Sent: f.number("bytes_sent", -1), Duration: -1, RBAC: f.rbac(),
 	}
 	_, out.Shows.ServerName = f["requested_server_name"]
 	_, out.Shows.TLSVersion = f["downstream_tls_version"]

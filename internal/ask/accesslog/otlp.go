@@ -220,6 +220,9 @@ func (e *Entry) with(more *Entry) *Entry {
 	if !e.Direct.IsValid() {
 		e.Direct = more.Direct
 	}
+	if e.RBAC == (RBAC{}) {
+		e.RBAC = more.RBAC
+	}
 	e.Shows.ServerName = e.Shows.ServerName || more.Shows.ServerName
 	e.Shows.TLSVersion = e.Shows.TLSVersion || more.Shows.TLSVersion
 	e.Shows.Peer = e.Shows.Peer || more.Shows.Peer
@@ -233,8 +236,15 @@ func writer(a attributes) Writer {
 	if a["k8s.pod.name"] != "" || a["k8s.namespace.name"] != "" {
 		return Writer{Namespace: string(a["k8s.namespace.name"]), Pod: string(a["k8s.pod.name"])}
 	}
-	parts := strings.Split(string(a["node_name"]), "~")
-	if len(parts) != 4 {
+	return WriterOf(string(a["node_name"]))
+}
+
+// WriterOf is the pod that the id of an Envoy's node names; empty where it is none of
+// Istio's.
+func WriterOf(node string) Writer {
+	const longest = 1024
+	parts := strings.SplitN(node, "~", 5)
+	if len(parts) != 4 || len(node) > longest {
 		return Writer{}
 	}
 	dot := strings.LastIndexByte(parts[2], '.')

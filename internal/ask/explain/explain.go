@@ -15,6 +15,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/ask/replay"
 	"github.com/trellis-mesh/trellis/internal/ask/tell"
 	"github.com/trellis-mesh/trellis/internal/decide"
+	"github.com/trellis-mesh/trellis/internal/model"
 )
 
 // Explanation is what is known of a Thing, upwards to the statements that people
@@ -220,10 +221,21 @@ func (w world) explainObject(o *decide.Object) (*Explanation, error) {
 		w.down(out)
 		return out, nil
 	}
-	name := fmt.Sprintf("%s %s/%s", o.Kind, o.Namespace, o.Name)
+	name := model.Reference{Kind: o.Kind, Namespace: o.Namespace, Name: o.Name}.String()
 	out.Rules = w.Origins.MadeFrom(name)
 	switch o.Kind {
-	case "Application", "SecureIngress":
+	case "Goal":
+		if out.Rules = w.Origins.MadeFor(o.Name); len(out.Rules) == 0 {
+			return nil, fmt.Errorf("nothing that was read was made for a Goal %s; trellis tree %s says which policies serve it", o.Name, o.Name)
+		}
+		out.Of = "a goal"
+		for _, made := range out.Rules {
+			place := tell.PlaceOf(w.Origins.Locate(ask.Origin{Object: made.Origin.Object, Layer: made.Origin.Layer}))
+			if !slices.Contains(out.Change, place) {
+				out.Change = append(out.Change, place)
+			}
+		}
+	case "Application", "SecureIngress", "ClusterPolicyBinding", "PolicyBinding":
 		if len(out.Rules) == 0 {
 			return nil, fmt.Errorf("there is no %s among what was read, or nothing was made from it", name)
 		}

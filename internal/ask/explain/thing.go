@@ -33,11 +33,12 @@ type Thing struct {
 // kinds by what people type, in lower case and singular.
 var kindsByName = map[string]string{
 	"application": "Application", "tapp": "Application", "secureingress": "SecureIngress", "singress": "SecureIngress",
+	"goal": "Goal", "clusterpolicybinding": "ClusterPolicyBinding", "cpb": "ClusterPolicyBinding", "policybinding": "PolicyBinding", "pb": "PolicyBinding",
 	"hostclaim": "HostClaim", "authorizationpolicy": "AuthorizationPolicy", "ap": "AuthorizationPolicy",
 	"requestauthentication": "RequestAuthentication", "ra": "RequestAuthentication",
 	"peerauthentication": "PeerAuthentication", "pa": "PeerAuthentication", "virtualservice": "VirtualService", "vs": "VirtualService",
 	"gateway": "Gateway", "gw": "Gateway", "envoyfilter": "EnvoyFilter", "destinationrule": "DestinationRule", "dr": "DestinationRule",
-	"serviceentry": "ServiceEntry", "se": "ServiceEntry",
+	"serviceentry": "ServiceEntry", "se": "ServiceEntry", "sidecar": "Sidecar",
 }
 
 func kindNamed(word string) (string, bool) {
@@ -136,6 +137,12 @@ func parseObject(kind, name, namespace string) (*Thing, error) {
 			return nil, fmt.Errorf("%q is no number of a rule: they count from 0", parts[2])
 		}
 		out.Rule = rule
+	}
+	if kind == "Goal" || kind == "ClusterPolicyBinding" {
+		if len(parts) > 1 {
+			return nil, fmt.Errorf("%q: a %s is in no namespace; write its name alone", name, kind)
+		}
+		out.Namespace = ""
 	}
 	if len(parts) > 3 || out.Name == "" {
 		return nil, fmt.Errorf("%q is none of NAME, NAMESPACE/NAME and NAMESPACE/NAME/RULE", name)

@@ -36,6 +36,8 @@ type Origin struct {
 	Layer model.Layer `json:"layer,omitempty"`
 	// Reason is the one thing that the rule checks.
 	Reason compile.Reason `json:"reason,omitempty"`
+	// Goals are those that the statement serves, by name and title.
+	Goals string `json:"goals,omitempty"`
 }
 
 // Origins knows the statements behind generated objects, by what the objects say
@@ -159,6 +161,9 @@ func (o *Origins) find(key objectKey, rule int) *Origin {
 	if at := p.Rules[rule].Source; at >= 0 && at < len(p.Sources) {
 		out.Source = p.Sources[at]
 	}
+	if at := p.Rules[rule].Goals - 1; at >= 0 && at < len(p.Goals) {
+		out.Goals = p.Goals[at]
+	}
 	if o.position != nil {
 		if position := o.position(object, field); position.File != "" {
 			out.Source = fmt.Sprintf("%s:%d", position.File, position.Line)
@@ -216,10 +221,27 @@ func (o *Origins) RouteNamed(of decide.Object) string {
 // MadeFrom are the rules that were made from an object, in the order of kind,
 // namespace, name and rule.
 func (o *Origins) MadeFrom(object string) []Made {
+	return o.made(func(p *compile.Provenance, i int) bool {
+		from, _, _, ok := p.Rule(i)
+		return ok && from == object
+	})
+}
+
+// MadeFor are the rules that serve a goal, in the same order.
+func (o *Origins) MadeFor(goal string) []Made {
+	return o.made(func(p *compile.Provenance, i int) bool {
+		at := p.Rules[i].Goals - 1
+		return at >= 0 && at < len(p.Goals) && slices.ContainsFunc(strings.Split(p.Goals[at], "; "), func(one string) bool {
+			return strings.HasPrefix(one, goal+" “")
+		})
+	})
+}
+
+func (o *Origins) made(wanted func(p *compile.Provenance, rule int) bool) []Made {
 	var out []Made
 	for key, p := range o.objects {
 		for i := range p.Rules {
-			if from, _, _, ok := p.Rule(i); !ok || from != object {
+			if !wanted(&p, i) {
 				continue
 			}
 			made := Made{Object: decide.Object{Kind: key.kind, Namespace: key.namespace, Name: key.name, Rule: i}}

@@ -50,6 +50,8 @@ func PlaceOf(o ask.Origin) Place {
 		out.Whom = "the developers of " + o.Object
 	case model.LayerPlatform:
 		out.Whom = "the platform's operators, who keep " + o.Object
+	case model.LayerNamespace:
+		out.Whom = "whoever keeps the policies of the namespace, with " + o.Object
 	case model.LayerDefault, model.LayerMandatory:
 		out.Whom = "the security officers, who keep " + o.Object
 	}

@@ -19,8 +19,9 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/trellis-mesh/trellis/internal/answer"
 	"github.com/trellis-mesh/trellis/internal/ask"
-	"github.com/trellis-mesh/trellis/internal/cli/answer"
+	"github.com/trellis-mesh/trellis/internal/cli/decision"
 	"github.com/trellis-mesh/trellis/internal/cli/exit"
 	"github.com/trellis-mesh/trellis/internal/cli/live"
 	"github.com/trellis-mesh/trellis/internal/cli/mesh"
@@ -174,9 +175,9 @@ func (o *Options) run(ctx context.Context, s *streams.Streams, r *ask.Request) (
 	view := answer.Of(m.World, r, found)
 	view.Source = m.From
 	if o.Graph {
-		err = view.Graph(s.Out)
+		err = decision.Graph(s.Out, view)
 	} else {
-		err = output.Write(s.Out, o.Output, view, func(w io.Writer) error { return view.Text(w, s.OutColour, o.Verbose) })
+		err = output.Write(s.Out, o.Output, view, func(w io.Writer) error { return decision.Text(w, view, s.OutColour, o.Verbose) })
 	}
 	if err != nil {
 		return err

@@ -154,7 +154,7 @@ func found(err error) error {
 // mapper spares the cluster the question which kinds it has.
 func mapper() meta.RESTMapper {
 	m := meta.NewDefaultRESTMapper(nil)
-	for _, kind := range []string{"DNSProvider", "ManagedRecord", "ManagedCertificate"} {
+	for _, kind := range []string{"DNSProvider", "ManagedRecord", "ManagedCertificate", "PolicyBinding", "PolicyException"} {
 		m.Add(v1alpha1.GroupVersion.WithKind(kind), meta.RESTScopeNamespace)
 		// A copy of some namespaces asks of lists where they belong.
 		m.Add(v1alpha1.GroupVersion.WithKind(kind+"List"), meta.RESTScopeNamespace)
@@ -163,7 +163,10 @@ func mapper() meta.RESTMapper {
 		m.Add(kind, meta.RESTScopeNamespace)
 	}
 	m.Add(corev1.SchemeGroupVersion.WithKind("Namespace"), meta.RESTScopeRoot)
-	m.Add(v1alpha1.GroupVersion.WithKind("MutualTLSRollout"), meta.RESTScopeRoot)
+	for _, kind := range []string{"MutualTLSRollout", "Goal", "PolicyTemplate", "ClusterPolicyBinding"} {
+		m.Add(v1alpha1.GroupVersion.WithKind(kind), meta.RESTScopeRoot)
+		m.Add(v1alpha1.GroupVersion.WithKind(kind+"List"), meta.RESTScopeRoot)
+	}
 	return m
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/cli/mesh"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
 	"github.com/trellis-mesh/trellis/internal/model"
+	"github.com/trellis-mesh/trellis/internal/world"
 )
 
 // Options are the flags.
@@ -53,7 +54,9 @@ With --context the first side is the running cluster, and the second is the clus
 with the draft that -f names: what would it do if it were applied now? Both sides
 are what the Istio in this program would send for the statements of the cluster.
 
-It says that access does not change only where everything was computed.
+It says that access does not change only where everything was computed. What is
+compared is who is let in: what the proxy of a client lets out (spec.access.calls, and
+policies about egress) is not. trellis can answers that for one request.
 
 The exit code is 0 when access does not change, 2 when it does (--fail-on says
 which changes count) or when something could not be computed, and 1 when the
@@ -143,6 +146,7 @@ func (o *Options) compare(ctx context.Context, s *streams.Streams, args []string
 	if errs[0] == nil && errs[1] == nil {
 		changes = mesh.Diff(sides[0], sides[1])
 		changes.Notes = append(changes.Notes, mistakes(sides[0], sides[1])...)
+		changes.Notes = append(changes.Notes, world.LetOut(sides[0].All(), sides[1].All())...)
 		for i, side := range sides {
 			for _, refused := range side.Refused() {
 				changes.Notes = append(changes.Notes, args[i]+": "+refused)
@@ -166,10 +170,18 @@ func (o *Options) compare(ctx context.Context, s *streams.Streams, args []string
 
 // mistakes are the errors that AFTER has and BEFORE has not. What has one is not there
 // in the answer; a cluster may refuse it and keep what it had.
+//
+// No mistake is what a policy refuses that was told of it before (in Shadow, as a default,
+// or by an exception that is gone): the policy has changed there and not the object. No
+// cluster refuses that, and what it closes is the answer.
 func mistakes(before, after *mesh.Mesh) []string {
 	known := map[string]bool{}
 	for _, f := range before.Report.Findings {
 		known[fmt.Sprint(f.Object, f.Reason, f.Field)] = true
+		switch f.Reason {
+		case "PolicyWouldRefuse", "PolicyDefault", "PolicyExempt":
+			known[fmt.Sprint(f.Object, "PolicyViolated", f.Field)] = true
+		}
 	}
 	var out []string
 	for _, f := range after.Report.Findings {

@@ -11,6 +11,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/ask"
 	"github.com/trellis-mesh/trellis/internal/cli/mesh"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
+	"github.com/trellis-mesh/trellis/internal/world"
 )
 
 // compareDraft compares a running cluster with what a draft would make of it.
@@ -26,6 +27,7 @@ func (o *Options) compareDraft(ctx context.Context, s *streams.Streams, _ []stri
 		return nil, err
 	}
 	changes = mesh.Diff(before, after)
+	changes.Notes = append(changes.Notes, world.LetOut(before.All(), after.All())...)
 	changes.Notes = append(changes.Notes, after.Refused()...)
 	return changes, nil
 }

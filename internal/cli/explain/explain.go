@@ -15,10 +15,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/trellis-mesh/trellis/internal/answer"
 	"github.com/trellis-mesh/trellis/internal/ask"
 	"github.com/trellis-mesh/trellis/internal/ask/accesslog"
 	"github.com/trellis-mesh/trellis/internal/ask/explain"
-	"github.com/trellis-mesh/trellis/internal/cli/answer"
+	"github.com/trellis-mesh/trellis/internal/cli/decision"
 	"github.com/trellis-mesh/trellis/internal/cli/live"
 	"github.com/trellis-mesh/trellis/internal/cli/mesh"
 	"github.com/trellis-mesh/trellis/internal/cli/output"
@@ -149,10 +150,10 @@ func (o *Options) run(ctx context.Context, s *streams.Streams, thing *explain.Th
 		if found.Answer == nil {
 			return fmt.Errorf("drawing a graph: %s is no request, and has no way", found.Of)
 		}
-		return answer.Of(m.World, found.Request, found.Answer).Graph(s.Out)
+		return decision.Graph(s.Out, answer.Of(m.World, found.Request, found.Answer))
 	}
-	view := viewOf(m.World, found)
-	view.Source = m.From
-	view.mine(ctx, m)
-	return output.Write(s.Out, o.Output, view, func(w io.Writer) error { return view.text(w, s.OutColour, o.Verbose) })
+	shown := view{answer.ExplanationOf(m.World, found)}
+	shown.Source = m.From
+	shown.mine(ctx, m)
+	return output.Write(s.Out, o.Output, shown.Explanation, func(w io.Writer) error { return shown.text(w, s.OutColour, o.Verbose) })
 }

@@ -8,13 +8,13 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/trellis-mesh/trellis/internal/cli/answer"
+	"github.com/trellis-mesh/trellis/internal/answer"
 	"github.com/trellis-mesh/trellis/internal/cli/mesh"
 )
 
 // mine finds out which of the places whoever asks may change, where a cluster can
 // tell. That it does not is a note: the explanation stands without it.
-func (v *View) mine(ctx context.Context, m *mesh.Mesh) {
+func (v *view) mine(ctx context.Context, m *mesh.Mesh) {
 	if m.Rights == nil || len(v.Change) == 0 {
 		return
 	}

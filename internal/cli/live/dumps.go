@@ -101,7 +101,9 @@ func (o *Options) openDumps(ctx context.Context, s *streams.Streams, at time.Tim
 	var applications []*v1alpha1.Application
 	position := func(_, _ string) model.Position { return model.Position{} }
 	if len(o.Files) > 0 {
-		files, err := o.ReadMesh(ctx, s.In)
+		own := o.Options
+		own.At = at
+		files, err := own.ReadMesh(ctx, s.In)
 		if err != nil {
 			return nil, err
 		}

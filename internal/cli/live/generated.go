@@ -13,10 +13,7 @@ import (
 	"strings"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -45,7 +42,12 @@ func forGenerator() []kind {
 		typedKind(v1alpha1.GroupName, "v1alpha1", "HostClaim", "hostclaims", func() client.ObjectList { return &v1alpha1.HostClaimList{} }),
 		typedKind(v1alpha1.GroupName, "v1alpha1", "ManagedCertificate", "managedcertificates", func() client.ObjectList { return &v1alpha1.ManagedCertificateList{} }),
 		typedKind(v1alpha1.GroupName, "v1alpha1", "ManagedRecord", "managedrecords", func() client.ObjectList { return &v1alpha1.ManagedRecordList{} }),
-		untyped(networking, "Sidecar", "sidecars"), untyped(networking, "ProxyConfig", "proxyconfigs"),
+		typedKind(v1alpha1.GroupName, "v1alpha1", "Goal", "goals", func() client.ObjectList { return &v1alpha1.GoalList{} }),
+		typedKind(v1alpha1.GroupName, "v1alpha1", "PolicyTemplate", "policytemplates", func() client.ObjectList { return &v1alpha1.PolicyTemplateList{} }),
+		typedKind(v1alpha1.GroupName, "v1alpha1", "ClusterPolicyBinding", "clusterpolicybindings", func() client.ObjectList { return &v1alpha1.ClusterPolicyBindingList{} }),
+		typedKind(v1alpha1.GroupName, "v1alpha1", "PolicyBinding", "policybindings", func() client.ObjectList { return &v1alpha1.PolicyBindingList{} }),
+		typedKind(v1alpha1.GroupName, "v1alpha1", "PolicyException", "policyexceptions", func() client.ObjectList { return &v1alpha1.PolicyExceptionList{} }),
+		untyped(networking, "ProxyConfig", "proxyconfigs"),
 		untyped("telemetry.istio.io", "Telemetry", "telemetries"), untyped("extensions.istio.io", "WasmPlugin", "wasmplugins"),
 		untyped(gateway, "GatewayClass", "gatewayclasses"), untyped(gateway, "Gateway", "gateways"), untyped(gateway, "HTTPRoute", "httproutes"),
 		untyped(gateway, "GRPCRoute", "grpcroutes"), untyped(gateway, "TLSRoute", "tlsroutes"), untyped(gateway, "TCPRoute", "tcproutes"),
@@ -95,7 +97,7 @@ func (c *snapshot) open(ctx context.Context, o *Options, a *api, stdin io.Reader
 	in := mesh.Cluster{Objects: c.all, MeshConfig: c.meshConfig, About: c.about, Applications: of[*v1alpha1.Application](c.objects), Endpoints: endpointsOf(c.objects), Together: o.Together}
 	lacks := slices.Clone(c.lacks)
 	if len(o.Files) > 0 {
-		over, err := o.overlay(ctx, stdin, c)
+		over, err := o.overlay(ctx, stdin, c, at)
 		if err != nil {
 			return nil, err
 		}
@@ -118,9 +120,10 @@ func drafted(files []string) string {
 }
 
 // overlay compiles the cluster's statements with the draft. Workloads of the draft
-// that run already are those that run.
-func (o *Options) overlay(ctx context.Context, stdin io.Reader, c *snapshot) (*source.Mesh, error) {
+// that run already are those that run. At is the moment at which policies are judged.
+func (o *Options) overlay(ctx context.Context, stdin io.Reader, c *snapshot, at time.Time) (*source.Mesh, error) {
 	own := o.Options
+	own.At = at
 	// What the flags leave open is what the cluster says.
 	own.Cluster, own.TrustDomain = c.about.Cluster, c.about.TrustDomain
 	own.ClusterDomain, own.RootNamespace = c.about.ClusterDomain, c.about.RootNamespace
@@ -128,27 +131,8 @@ func (o *Options) overlay(ctx context.Context, stdin io.Reader, c *snapshot) (*s
 	if err != nil {
 		return nil, err
 	}
-	pods := of[*corev1.Pod](c.objects)
-	over.Objects = slices.DeleteFunc(over.Objects, func(object client.Object) bool {
-		labels := templateLabels(object)
-		return len(labels) > 0 && slices.ContainsFunc(pods, func(p *corev1.Pod) bool {
-			return p.Namespace == object.GetNamespace() && model.Selects(labels, p.Labels)
-		})
-	})
+	over.LeaveOutRunning(of[*corev1.Pod](c.objects))
 	return over, nil
-}
-
-// templateLabels are those of the pods that a workload of a file has.
-func templateLabels(object client.Object) map[string]string {
-	raw, ok := object.(*unstructured.Unstructured)
-	if !ok || raw.GroupVersionKind().Group != appsv1.GroupName && raw.GroupVersionKind().Group != batchv1.GroupName {
-		return nil
-	}
-	labels, _, err := unstructured.NestedStringMap(raw.Object, "spec", "template", "metadata", "labels")
-	if err != nil {
-		return nil
-	}
-	return labels
 }
 
 // Both opens a running cluster twice, as it is and with the draft of the files over
@@ -161,6 +145,7 @@ func (o *Options) Both(ctx context.Context, s *streams.Streams, at time.Time) (b
 	if len(o.Files) == 0 {
 		return nil, nil, fmt.Errorf("%w: the draft that is compared with the cluster", source.ErrNoFiles)
 	}
+	at = o.Moment(at)
 	a, err := o.connect(s)
 	if err != nil {
 		return nil, nil, err
@@ -177,7 +162,7 @@ func (o *Options) Both(ctx context.Context, s *streams.Streams, at time.Time) (b
 	}
 	without := own
 	without.Files = nil
-	over, err := without.overlay(ctx, s.In, read)
+	over, err := without.overlay(ctx, s.In, read, at)
 	if err == nil {
 		before, err = mesh.Generated(ctx, mesh.Cluster{
 			Objects: over.Objects, MeshConfig: read.meshConfig, About: read.about, Applications: over.Applications, Endpoints: endpointsOf(read.objects), Draft: over, Together: own.Together,

@@ -76,6 +76,7 @@ func configured() []kind {
 		typedKind(networking, "v1", "Gateway", "gateways", func() client.ObjectList { return &networkingv1.GatewayList{} }),
 		typedKind(networking, "v1", "VirtualService", "virtualservices", func() client.ObjectList { return &networkingv1.VirtualServiceList{} }),
 		typedKind(networking, "v1", "DestinationRule", "destinationrules", func() client.ObjectList { return &networkingv1.DestinationRuleList{} }),
+		typedKind(networking, "v1", "Sidecar", "sidecars", func() client.ObjectList { return &networkingv1.SidecarList{} }),
 		typedKind(networking, "", "EnvoyFilter", "envoyfilters", nil),
 		typedKind(security, "v1", "AuthorizationPolicy", "authorizationpolicies", func() client.ObjectList { return &securityv1.AuthorizationPolicyList{} }),
 		typedKind(security, "v1", "RequestAuthentication", "requestauthentications", func() client.ObjectList { return &securityv1.RequestAuthenticationList{} }),

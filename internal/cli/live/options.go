@@ -97,6 +97,9 @@ func (o *Options) Arguments() []string {
 	}
 	add("--kubeconfig", o.Cluster.Kubeconfig)
 	add("--context", o.Cluster.Context)
+	if !o.At.IsZero() {
+		add("--at", o.At.Format(time.RFC3339))
+	}
 	add("--source", o.Source)
 	add("--istiod", o.Istiod)
 	add("--revision", o.Revision)
@@ -140,12 +143,13 @@ func checkAddress(address string) error {
 	return nil
 }
 
-// Open opens what the question is asked of. At is the moment that tokens are
-// looked at. The caller closes it, and s gets what there is to wait for.
+// Open opens what the question is asked of. At is the moment at which policies are
+// judged and tokens are looked at, where the options name none. The caller closes it, and s gets what there is to wait for.
 func (o *Options) Open(ctx context.Context, s *streams.Streams, at time.Time) (*mesh.Mesh, error) {
 	if err := o.Check(); err != nil {
 		return nil, err
 	}
+	at = o.Moment(at)
 	switch {
 	case len(o.Dumps) > 0:
 		return o.openDumps(ctx, s, at)

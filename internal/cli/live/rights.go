@@ -21,6 +21,11 @@ var resources = map[string]schema.GroupResource{
 	"Application":           {Group: v1alpha1.GroupName, Resource: "applications"},
 	"SecureIngress":         {Group: v1alpha1.GroupName, Resource: "secureingresses"},
 	"HostClaim":             {Group: v1alpha1.GroupName, Resource: "hostclaims"},
+	"Goal":                  {Group: v1alpha1.GroupName, Resource: "goals"},
+	"PolicyTemplate":        {Group: v1alpha1.GroupName, Resource: "policytemplates"},
+	"ClusterPolicyBinding":  {Group: v1alpha1.GroupName, Resource: "clusterpolicybindings"},
+	"PolicyBinding":         {Group: v1alpha1.GroupName, Resource: "policybindings"},
+	"PolicyException":       {Group: v1alpha1.GroupName, Resource: "policyexceptions"},
 	"AuthorizationPolicy":   {Group: "security.istio.io", Resource: "authorizationpolicies"},
 	"RequestAuthentication": {Group: "security.istio.io", Resource: "requestauthentications"},
 	"PeerAuthentication":    {Group: "security.istio.io", Resource: "peerauthentications"},
@@ -28,6 +33,7 @@ var resources = map[string]schema.GroupResource{
 	"VirtualService":        {Group: "networking.istio.io", Resource: "virtualservices"},
 	"DestinationRule":       {Group: "networking.istio.io", Resource: "destinationrules"},
 	"EnvoyFilter":           {Group: "networking.istio.io", Resource: "envoyfilters"},
+	"Sidecar":               {Group: "networking.istio.io", Resource: "sidecars"},
 	"ServiceEntry":          {Group: "networking.istio.io", Resource: "serviceentries"},
 }
 

@@ -19,8 +19,15 @@ import (
 	"github.com/trellis-mesh/trellis/internal/mtls/diagnosis"
 )
 
+// Taker takes what is in a log: lines, of which each may hold several entries, and those
+// that are too long to be read, with why. *diagnosis.Log is one.
+type Taker interface {
+	Add(at diagnosis.Place, text string, writer accesslog.Writer)
+	Skip(at diagnosis.Place, why string)
+}
+
 // Read reads a file, or standard input where its name is that of a document there.
-func Read(log *diagnosis.Log, name string, stdin io.Reader) (err error) {
+func Read(log Taker, name string, stdin io.Reader) (err error) {
 	if name == document.Stdin {
 		return Lines(log, "stdin", stdin, accesslog.Writer{})
 	}
@@ -34,7 +41,7 @@ func Read(log *diagnosis.Log, name string, stdin io.Reader) (err error) {
 
 // Lines adds what a reader has. Writer is the pod that wrote it where lines do not say it. Exporters write a document of OpenTelemetry as one
 // line; one that somebody has made readable is taken as a whole.
-func Lines(log *diagnosis.Log, name string, from io.Reader, writer accesslog.Writer) error {
+func Lines(log Taker, name string, from io.Reader, writer accesslog.Writer) error {
 	reader := bufio.NewReaderSize(from, 64<<10)
 	head, err := reader.Peek(2)
 	if err != nil && !errors.Is(err, io.EOF) {

@@ -130,23 +130,30 @@ func (t *Together) common() *generator.Common {
 	return &t.planes
 }
 
-// Open reads the files and runs Istio's generator on what they make. At is the
-// moment that tokens are looked at. The caller closes it.
+// Open reads the files and runs Istio's generator on what they make. At is the moment
+// at which policies are judged and tokens are looked at, where the options name none.
+// The caller closes it.
 func Open(ctx context.Context, o *source.Options, stdin io.Reader, at time.Time) (*Mesh, error) {
 	return (*Together)(nil).Open(ctx, o, stdin, at)
 }
 
 // Open does what the function of this name does, for one of several meshes.
 func (t *Together) Open(ctx context.Context, o *source.Options, stdin io.Reader, at time.Time) (*Mesh, error) {
+	own := *o
+	own.At = o.Moment(at)
 	if t != nil {
-		own := *o
 		own.Known = &t.documents
-		o = &own
 	}
-	files, err := o.ReadMesh(ctx, stdin)
+	files, err := own.ReadMesh(ctx, stdin)
 	if err != nil {
 		return nil, err
 	}
+	return t.OfFiles(ctx, files, own.At)
+}
+
+// OfFiles runs Istio's generator on what files made that were read. At is the moment at
+// which tokens are looked at. The caller closes it.
+func (t *Together) OfFiles(ctx context.Context, files *source.Mesh, at time.Time) (*Mesh, error) {
 	in := world.Input{
 		Objects: files.Objects, Mesh: files.Mesh, Applications: files.Applications, Position: position(files), At: at,
 		Common: t.common(),

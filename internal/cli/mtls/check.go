@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/trellis-mesh/trellis/internal/answer"
 	"github.com/trellis-mesh/trellis/internal/ask"
 	"github.com/trellis-mesh/trellis/internal/cli/exit"
 	"github.com/trellis-mesh/trellis/internal/cli/live"
@@ -29,14 +30,6 @@ type checkOptions struct {
 	Conflicts                  bool
 	Output                     string
 	Verbose                    bool
-}
-
-// View is the answer as JSON and YAML have it.
-type View struct {
-	Rows  []mtls.Row `json:"rows"`
-	Notes []string   `json:"notes,omitempty"`
-	// Source is where the configuration of the proxies came from; empty: from files.
-	Source string `json:"source,omitempty"`
 }
 
 func newCheck(s *streams.Streams) *cobra.Command {
@@ -104,10 +97,10 @@ func (o *checkOptions) run(cmd *cobra.Command, s *streams.Streams, args []string
 	case wanted.service != "" && o.Namespace != "":
 		return errors.New("reading --namespace: SERVICE says which service already; give one of them")
 	}
-	return asked(cmd, s, &o.Options, func(m *mesh.Mesh) (*View, error) { return o.check(m, wanted) }, answer[*View]{
+	return asked(cmd, s, &o.Options, func(m *mesh.Mesh) (*answer.MutualTLS, error) { return o.check(m, wanted) }, reply[*answer.MutualTLS]{
 		format:  o.Output,
-		text:    func(v *View, w io.Writer) error { return o.text(w, v, s.OutColour) },
-		verdict: func(v *View) error { return verdict(v.Rows) },
+		text:    func(v *answer.MutualTLS, w io.Writer) error { return o.text(w, v, s.OutColour) },
+		verdict: func(v *answer.MutualTLS) error { return verdict(v.Rows) },
 	})
 }
 
@@ -163,7 +156,7 @@ func (q question) pair(c *mtls.Checker) (mtls.Client, mtls.Target, error) {
 	return client, target, err
 }
 
-func (o *checkOptions) check(m *mesh.Mesh, q question) (*View, error) {
+func (o *checkOptions) check(m *mesh.Mesh, q question) (*answer.MutualTLS, error) {
 	policies, known := m.Policies()
 	c := mtls.New(m.World, policies)
 	clients, err := o.clients(c, q)
@@ -174,7 +167,7 @@ func (o *checkOptions) check(m *mesh.Mesh, q question) (*View, error) {
 	if err != nil {
 		return nil, err
 	}
-	view := &View{Rows: []mtls.Row{}, Notes: m.Missing(), Source: m.From}
+	view := &answer.MutualTLS{Rows: []mtls.Row{}, Notes: m.Missing(), Source: m.From}
 	if !known {
 		view.Notes = append(view.Notes, mesh.PoliciesUnknown)
 	}
@@ -239,7 +232,7 @@ func verdict(rows []mtls.Row) error {
 
 var moods = map[mtls.Status]output.Mood{mtls.Conflict: output.Alarming, mtls.Partial: output.Alarming, mtls.Unknown: output.Waiting}
 
-func (o *checkOptions) text(w io.Writer, v *View, colour bool) error {
+func (o *checkOptions) text(w io.Writer, v *answer.MutualTLS, colour bool) error {
 	var b strings.Builder
 	several := slices.ContainsFunc(v.Rows, func(r mtls.Row) bool { return r.Client != v.Rows[0].Client })
 	header := []string{"HOST:PORT", "STATUS", "SERVER", "CLIENT", "AUTHN POLICY", "DESTINATION RULE"}

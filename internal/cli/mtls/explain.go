@@ -77,7 +77,7 @@ func (o *explainOptions) run(cmd *cobra.Command, s *streams.Streams, args []stri
 		return err
 	}
 	return asked(cmd, s, &o.Options, func(m *mesh.Mesh) (*ExplainView, error) { return explain(cmd.Context(), m, q) },
-		answer[*ExplainView]{format: o.Output, text: (*ExplainView).text, verdict: (*ExplainView).verdict})
+		reply[*ExplainView]{format: o.Output, text: (*ExplainView).text, verdict: (*ExplainView).verdict})
 }
 
 func (v *ExplainView) verdict() error {

@@ -105,7 +105,7 @@ func (o *fixOptions) run(cmd *cobra.Command, s *streams.Streams, args []string) 
 	}
 	changeable(&o.Options)
 	return asked(cmd, s, &o.Options, func(m *mesh.Mesh) (*FixView, error) { return fix(cmd.Context(), m, q) },
-		answer[*FixView]{format: o.Output, text: (*FixView).text, verdict: (*FixView).verdict})
+		reply[*FixView]{format: o.Output, text: (*FixView).text, verdict: (*FixView).verdict})
 }
 
 func (v *FixView) verdict() error {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/trellis-mesh/trellis/internal/answer"
 	"github.com/trellis-mesh/trellis/internal/cli/live"
 	"github.com/trellis-mesh/trellis/internal/cli/mesh"
 	"github.com/trellis-mesh/trellis/internal/cli/output"
@@ -25,15 +26,6 @@ type graphOptions struct {
 	live.Options
 	wanted graph.Options
 	Output string
-}
-
-// GraphView is the graph as JSON and YAML have it.
-type GraphView struct {
-	*graph.Graph
-	// Notes say why something may be missing.
-	Notes []string `json:"notes,omitempty"`
-	// Source is where the configuration of the proxies came from; empty: from files.
-	Source string `json:"source,omitempty"`
 }
 
 // graphFormats are the names that -o takes: those of others, and two that are drawn.
@@ -99,9 +91,9 @@ func (o *graphOptions) run(cmd *cobra.Command, s *streams.Streams) error {
 	if !slices.Contains(graphFormats, o.Output) {
 		return fmt.Errorf("reading -o: %q is none of %s", o.Output, strings.Join(graphFormats, ", "))
 	}
-	return asked(cmd, s, &o.Options, o.look, answer[*GraphView]{
+	return asked(cmd, s, &o.Options, o.look, reply[*answer.Graph]{
 		format: o.Output,
-		text: func(v *GraphView, w io.Writer) error {
+		text: func(v *answer.Graph, w io.Writer) error {
 			switch o.Output {
 			case "svg":
 				return o.picture(v).SVG(w)
@@ -110,17 +102,17 @@ func (o *graphOptions) run(cmd *cobra.Command, s *streams.Streams) error {
 			}
 			return o.text(w, v, s.OutColour)
 		},
-		verdict: func(*GraphView) error { return nil },
+		verdict: func(*answer.Graph) error { return nil },
 	})
 }
 
-func (o *graphOptions) look(m *mesh.Mesh) (*GraphView, error) {
+func (o *graphOptions) look(m *mesh.Mesh) (*answer.Graph, error) {
 	policies, known := m.Policies()
 	c := mtls.New(m.World, policies)
 	if err := o.named(c); err != nil {
 		return nil, err
 	}
-	view := &GraphView{Notes: m.Missing(), Source: m.From}
+	view := &answer.Graph{Notes: m.Missing(), Source: m.From}
 	if !known {
 		view.Notes = append(view.Notes, mesh.PoliciesUnknown)
 	}
@@ -138,9 +130,9 @@ func (o *graphOptions) named(c *mtls.Checker) error {
 	return err
 }
 
-func (o *graphOptions) text(w io.Writer, v *GraphView, colour bool) error {
+func (o *graphOptions) text(w io.Writer, v *answer.Graph, colour bool) error {
 	var b strings.Builder
-	nodes := v.byID()
+	nodes := byID(v)
 	var rows []output.Row
 	for i := range v.Edges {
 		e := &v.Edges[i]
@@ -166,7 +158,7 @@ func (o *graphOptions) text(w io.Writer, v *GraphView, colour bool) error {
 	return err
 }
 
-func (v *GraphView) byID() map[string]*graph.Node {
+func byID(v *answer.Graph) map[string]*graph.Node {
 	out := map[string]*graph.Node{}
 	for i := range v.Nodes {
 		out[v.Nodes[i].ID] = &v.Nodes[i]

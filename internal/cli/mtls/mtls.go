@@ -34,15 +34,15 @@ by endpoint.`,
 	return cmd
 }
 
-// answer is how the answer to a question is shown, and what it comes to.
-type answer[V any] struct {
+// reply is how the answer to a question is shown, and what it comes to.
+type reply[V any] struct {
 	format  string
 	text    func(V, io.Writer) error
 	verdict func(V) error
 }
 
 // asked opens what a question is about, asks it and writes the answer.
-func asked[V any](cmd *cobra.Command, s *streams.Streams, o *live.Options, ask func(*mesh.Mesh) (V, error), a answer[V]) error {
+func asked[V any](cmd *cobra.Command, s *streams.Streams, o *live.Options, ask func(*mesh.Mesh) (V, error), a reply[V]) error {
 	m, err := o.Open(cmd.Context(), s, time.Now())
 	if err != nil {
 		return err

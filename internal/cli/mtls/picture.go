@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/trellis-mesh/trellis/internal/answer"
 	"github.com/trellis-mesh/trellis/internal/cli/draw"
 	"github.com/trellis-mesh/trellis/internal/cli/output"
 	"github.com/trellis-mesh/trellis/internal/mtls"
@@ -28,12 +29,12 @@ var securities = []struct {
 }
 
 // picture is the graph to be drawn.
-func (o *graphOptions) picture(v *GraphView) *draw.Picture {
+func (o *graphOptions) picture(v *answer.Graph) *draw.Picture {
 	out := &draw.Picture{Title: "Who may use which service"}
 	if o.wanted.Conflicts {
 		out.Title = "Who is in conflict with which service"
 	}
-	nodes := v.byID()
+	nodes := byID(v)
 	count := map[mtls.Status]int{}
 	for i := range v.Nodes {
 		out.Boxes = append(out.Boxes, box(&v.Nodes[i]))
@@ -103,7 +104,7 @@ func arrow(e *graph.Edge, from, to *graph.Node) draw.Arrow {
 }
 
 // legend explains what is there.
-func legend(v *GraphView) []draw.Key {
+func legend(v *answer.Graph) []draw.Key {
 	var out []draw.Key
 	for _, s := range securities {
 		if slices.ContainsFunc(v.Edges, func(e graph.Edge) bool { return e.Security == s.security }) {

@@ -153,7 +153,7 @@ func (o *planOptions) run(cmd *cobra.Command, s *streams.Streams, namespaces []s
 		}
 		view.Seen = when
 		return view, nil
-	}, answer[*PlanView]{
+	}, reply[*PlanView]{
 		format:  o.Output,
 		text:    func(v *PlanView, w io.Writer) error { return v.text(w, s.OutColour) },
 		verdict: (*PlanView).verdict,

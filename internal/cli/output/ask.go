@@ -22,6 +22,9 @@ func Origin(o ask.Origin) string {
 	if o.Source != "" {
 		out += "  (" + o.Source + ")"
 	}
+	if o.Goals != "" {
+		out += ", for the goal " + o.Goals
+	}
 	return Printable(out)
 }
 

@@ -70,11 +70,31 @@ const (
 	Alarming
 )
 
+// Wrap breaks a text between words into lines of at most width characters. A word that is
+// longer has a line of its own.
+func Wrap(text string, width int) []string {
+	var lines []string
+	length := width
+	for word := range strings.FieldsSeq(text) {
+		n := utf8.RuneCountInString(word)
+		if length+1+n > width {
+			lines = append(lines, word)
+			length = n
+			continue
+		}
+		lines[len(lines)-1] += " " + word
+		length += 1 + n
+	}
+	return lines
+}
+
 // Row is a line of a table. Its cells may hold anything: what a terminal would
 // obey is made harmless.
 type Row struct {
 	Mood  Mood
 	Cells []string
+	// Continues the row before in the last cell: there is none but that.
+	Continues bool
 }
 
 // Table writes rows below a header. Where people look at it in colour, the mood
@@ -91,6 +111,9 @@ type Columns struct{ widths []int }
 func Fit(header []string, rows []Row) *Columns {
 	c := &Columns{widths: make([]int, len(header))}
 	for _, r := range append([]Row{{Cells: header}}, rows...) {
+		if r.Continues {
+			continue
+		}
 		for i, cell := range r.Cells {
 			c.widths[i] = max(c.widths[i], utf8.RuneCountInString(shown(cell)))
 		}
@@ -117,6 +140,11 @@ func (c *Columns) Rows(w io.Writer, rows []Row, colour bool) error {
 	var out strings.Builder
 	for _, r := range rows {
 		before, after := tint(r.Mood, colour)
+		if r.Continues {
+			c.indent(&out)
+			c.line(&out, r.Cells[len(r.Cells)-1:], before, after)
+			continue
+		}
 		c.line(&out, r.Cells, before, after)
 	}
 	_, err := io.WriteString(w, out.String())
@@ -132,6 +160,13 @@ func (c *Columns) line(out *strings.Builder, cells []string, before, after strin
 			continue
 		}
 		out.WriteString(cell + strings.Repeat(" ", max(0, c.widths[i]-utf8.RuneCountInString(cell))+3))
+	}
+}
+
+// indent leaves all columns but the last one blank.
+func (c *Columns) indent(out *strings.Builder) {
+	for _, width := range c.widths[:len(c.widths)-1] {
+		out.WriteString(strings.Repeat(" ", width+3))
 	}
 }
 

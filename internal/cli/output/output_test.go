@@ -5,6 +5,8 @@ package output_test
 
 import (
 	"bytes"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,5 +47,31 @@ func TestTimesAreSaidAsSeenFromNow(t *testing.T) {
 	}
 	if got := output.In(nil, now); got != "" {
 		t.Errorf("no time is %q", got)
+	}
+}
+
+func TestALongTextIsBrokenBetweenWordsAndGoesOnBelowItself(t *testing.T) {
+	for _, c := range []struct {
+		text  string
+		width int
+		want  []string
+	}{
+		{"", 10, nil},
+		{"one two three", 7, []string{"one two", "three"}},
+		{"one two three", 6, []string{"one", "two", "three"}},
+		{"an unbreakable-word here", 8, []string{"an", "unbreakable-word", "here"}},
+		{"fünf für", 8, []string{"fünf für"}},
+	} {
+		if got := output.Wrap(c.text, c.width); !slices.Equal(got, c.want) {
+			t.Errorf("%q in %d: %q", c.text, c.width, got)
+		}
+	}
+	var out strings.Builder
+	rows := []output.Row{{Cells: []string{"a", "one two"}}, {Cells: []string{"three"}, Continues: true}, {Cells: []string{"b", ""}}}
+	if err := output.Table(&out, []string{"PART", "WHAT"}, rows, false); err != nil {
+		t.Fatal(err)
+	}
+	if want := "PART   WHAT\na      one two\n       three\nb      -\n"; out.String() != want {
+		t.Errorf("%q", out.String())
 	}
 }

@@ -8,8 +8,9 @@ import (
 	"io"
 	"strings"
 
+	"github.com/trellis-mesh/trellis/internal/answer"
 	"github.com/trellis-mesh/trellis/internal/ask/replay"
-	"github.com/trellis-mesh/trellis/internal/cli/answer"
+	"github.com/trellis-mesh/trellis/internal/cli/decision"
 	"github.com/trellis-mesh/trellis/internal/cli/output"
 )
 
@@ -109,7 +110,7 @@ func (g *Group) write(b *strings.Builder, colour bool) {
 	if was == "" {
 		was = "not told"
 	}
-	now := answer.Tinted(g.Now, 0, colour)
+	now := decision.Tinted(g.Now, 0, colour)
 	if g.Now == "" {
 		now = "not known"
 	}

@@ -39,7 +39,7 @@ type Options struct {
 var formats = append(slices.Clone(output.Formats), "junit")
 
 // ErrNoTests is returned where there is nothing to run: nothing was shown then.
-var ErrNoTests = errors.New("there are no tests: write spec.tests of an Application, or name a file of tests with --tests")
+var ErrNoTests = errors.New("there are no tests: write spec.tests of an Application, name a file of tests with --tests, or bind a policy with assertions")
 
 // New is the command.
 func New(s *streams.Streams) *cobra.Command {
@@ -48,9 +48,10 @@ func New(s *streams.Streams) *cobra.Command {
 		Use:   "test",
 		Short: "Run the tests of who may reach what",
 		Long: `Run the tests of all Applications (spec.tests), and those of the files that --tests
-names, on the configuration that Istio itself would send to each proxy. A test passes
-where every request of it is known to end as expected. What cannot be told has not
-passed.
+names, and what policies assert, on the configuration that Istio itself would send to
+each proxy. A test passes where every request of it is known to end as expected. What
+cannot be told has not passed. Where an assertion fails, the policy, its goal and what
+to do are named; what an exception lets go is told and does not fail.
 
 A file of tests belongs to no Application. It is YAML or JSON:
 
@@ -108,6 +109,7 @@ func (o *Options) run(ctx context.Context, s *streams.Streams) (err error) {
 	if err != nil {
 		return err
 	}
+	trials = append(trials, o.asserted(ctx, m, s)...)
 	if err := m.Complain(s.Err, s.ErrColour, mesh.Doubt{All: o.Verbose}); err != nil {
 		return err
 	}
@@ -153,6 +155,16 @@ func (o *Options) trials(m *mesh.Mesh, stdin io.Reader) ([]*trial.Trial, error) 
 		out = append(out, tests...)
 	}
 	return out, nil
+}
+
+// asserted are what policies assert, of a running mesh what those in the cluster do.
+func (o *Options) asserted(ctx context.Context, m *mesh.Mesh, s *streams.Streams) []*trial.Trial {
+	compiled, err := o.CompileOf(ctx, m, s)
+	if err != nil {
+		m.Lacks = append(m.Lacks, "what policies assert is not known, and is not tested: "+err.Error())
+		return nil
+	}
+	return trial.OfAssertions(m.World, compiled.Outcome.Assertions, m.About.ClusterDomain, m.Published)
 }
 
 func read(name string, stdin io.Reader) (raw []byte, err error) {

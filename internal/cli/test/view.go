@@ -9,10 +9,11 @@ import (
 	"io"
 	"strings"
 
+	"github.com/trellis-mesh/trellis/internal/answer"
 	"github.com/trellis-mesh/trellis/internal/ask"
 	"github.com/trellis-mesh/trellis/internal/ask/trial"
-	"github.com/trellis-mesh/trellis/internal/cli/answer"
 	"github.com/trellis-mesh/trellis/internal/cli/output"
+	"github.com/trellis-mesh/trellis/internal/policy"
 )
 
 // View is what came of the tests, as JSON and YAML have it. Fields are added and
@@ -27,6 +28,8 @@ type Summary struct {
 	Passed  int `json:"passed"`
 	Failed  int `json:"failed"`
 	Unknown int `json:"unknown"`
+	// Exempt counts assertions that would fail and are let go.
+	Exempt int `json:"exempt,omitempty"`
 }
 
 // Test is one test that was run.
@@ -37,12 +40,42 @@ type Test struct {
 	Of     string `json:"of"`
 	Field  string `json:"field"`
 	Source string `json:"source,omitempty"`
-	// Status is Passed, Failed or Unknown.
+	// Status is Passed, Failed or Unknown; of an assertion also Exempt.
 	Status string `json:"status"`
-	// Says is why it did not pass.
+	// Says is why it did not pass, or why there was nothing to ask.
 	Says string `json:"says,omitempty"`
 	// Answer is that of the request which it hangs on.
 	Answer *answer.Answer `json:"answer,omitempty"`
+	// Policy is whose assertion it is; nil for a test.
+	Policy *Policy `json:"policy,omitempty"`
+}
+
+// Policy is what asserts something.
+type Policy struct {
+	// Binding is the object, and Owner the same with its policy, its goals and whom to ask.
+	Binding  string `json:"binding"`
+	Owner    string `json:"owner"`
+	Template string `json:"template"`
+	// Message is what is wrong where the assertion does not hold, and Fix what to do.
+	Message   string `json:"message"`
+	Fix       string `json:"fix,omitempty"`
+	Exception string `json:"exception,omitempty"`
+}
+
+const statusExempt = "Exempt"
+
+// assertion adds whose assertion it is, and lets go what an exception does.
+func (t *Test) assertion(r *trial.Result) {
+	a := r.Assertion
+	r.Tell()
+	j := a.Judge()
+	t.Policy = &Policy{Binding: a.Binding.Ref.String(), Owner: a.Binding.String(), Template: a.Binding.Template.Name, Message: a.Wrong}
+	if j.Outcome != policy.Pass {
+		t.Policy.Fix = j.Fix()
+	}
+	if j.Exception != nil {
+		t.Status, t.Policy.Exception = statusExempt, j.Exception.Ref.String()
+	}
 }
 
 func (v *View) add(w *ask.World, r trial.Result) {
@@ -50,13 +83,18 @@ func (v *View) add(w *ask.World, r trial.Result) {
 	if r.Answer != nil {
 		one.Answer = answer.Of(w, r.Request, r.Answer)
 	}
-	switch r.Status {
-	case trial.Passed:
+	if r.Assertion != nil {
+		one.assertion(&r)
+	}
+	switch one.Status {
+	case string(trial.Passed):
 		v.Summary.Passed++
-	case trial.Failed:
+	case string(trial.Failed):
 		v.Summary.Failed++
-	case trial.Unknown:
+	case string(trial.Unknown):
 		v.Summary.Unknown++
+	case statusExempt:
+		v.Summary.Exempt++
 	}
 	v.Tests = append(v.Tests, one)
 }
@@ -71,7 +109,7 @@ func (v *View) text(w io.Writer, colour, verbose bool) error {
 		}
 		tint, reset := "", ""
 		if colour {
-			tint, reset = map[string]string{"Passed": "\x1b[32m", "Failed": "\x1b[31m", "Unknown": "\x1b[33m"}[t.Status], "\x1b[0m"
+			tint, reset = map[string]string{"Passed": "\x1b[32m", "Failed": "\x1b[31m", "Unknown": "\x1b[33m", statusExempt: "\x1b[33m"}[t.Status], "\x1b[0m"
 		}
 		where := t.Source
 		if where == "" {
@@ -79,6 +117,9 @@ func (v *View) text(w io.Writer, colour, verbose bool) error {
 		}
 		fmt.Fprintf(&b, "%s%s%s: %s (%s %s)\n", tint, strings.ToLower(t.Status), reset, output.Printable(t.Name), output.Printable(where), t.Field)
 		if t.Status == string(trial.Passed) {
+			if t.Says != "" {
+				fmt.Fprintf(&b, "  %s\n", output.Printable(t.Says))
+			}
 			continue
 		}
 		fmt.Fprintf(&b, "  %s\n", output.Printable(t.Says))
@@ -86,7 +127,11 @@ func (v *View) text(w io.Writer, colour, verbose bool) error {
 			fmt.Fprintf(&b, "  %s\n", output.Printable(line))
 		}
 	}
-	fmt.Fprintf(&b, "%d passed, %d failed, %d not known\n", v.Summary.Passed, v.Summary.Failed, v.Summary.Unknown)
+	fmt.Fprintf(&b, "%d passed, %d failed, %d not known", v.Summary.Passed, v.Summary.Failed, v.Summary.Unknown)
+	if v.Summary.Exempt > 0 {
+		fmt.Fprintf(&b, ", %d let go", v.Summary.Exempt)
+	}
+	b.WriteString("\n")
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -94,14 +139,26 @@ func (v *View) text(w io.Writer, colour, verbose bool) error {
 // details are the witness and the statement.
 func (t *Test) details() []string {
 	if t.Answer == nil {
-		return nil
+		return t.Policy.lines()
 	}
 	r := t.Answer.Request
 	out := []string{fmt.Sprintf("request: %s %s from %s", r.Method, r.URL, r.From), "why:     " + t.Answer.Why}
 	if t.Answer.Decided != nil {
 		out = append(out, "by:      "+t.Answer.Decided.String())
 	}
-	return out
+	return append(out, t.Policy.lines()...)
+}
+
+// lines say whose assertion it is and what to do; none for a test.
+func (p *Policy) lines() []string {
+	if p == nil {
+		return nil
+	}
+	out := []string{"wrong:   " + p.Message, "rule:    " + p.Owner}
+	if p.Exception != "" {
+		return append(out, "let go:  by "+p.Exception+"; "+p.Fix)
+	}
+	return append(out, "fix:     "+p.Fix)
 }
 
 type suites struct {
@@ -137,7 +194,7 @@ func (v *View) junit(w io.Writer) error {
 	for i := range v.Tests {
 		t := &v.Tests[i]
 		one := suiteCase{Class: t.Of, Name: t.Name}
-		if t.Status != string(trial.Passed) {
+		if t.Status != string(trial.Passed) && t.Status != statusExempt {
 			one.Failure = &failure{Type: t.Status, Message: t.Says, Text: strings.Join(append([]string{t.Source + " " + t.Field}, t.details()...), "\n")}
 		}
 		out.Cases = append(out.Cases, one)

@@ -35,6 +35,7 @@ const (
 	ReasonTLS     Reason = "TLS"
 	ReasonKeys    Reason = "Keys"
 	ReasonPeerTLS Reason = "MutualTLS"
+	ReasonCall    Reason = "Call"
 )
 
 // Provenance is what the annotation trellis.dev/origin holds: for each rule of
@@ -45,8 +46,9 @@ type Provenance struct {
 	Objects []string `json:"objects,omitempty"`
 	Fields  []string `json:"fields,omitempty"`
 	Sources []string `json:"sources,omitempty"`
-	// Rules are [object, field, source, layer, reason]; source is -1 when
-	// unknown.
+	Goals   []string `json:"goals,omitempty"`
+	// Rules are [object, field, source, layer, reason]; source is -1 when unknown. A rule
+	// that serves goals has their number at the end.
 	Rules []Rule `json:"rules,omitempty"`
 	// ConfigMap names where the provenance is, when it is too large for an
 	// annotation; then everything else is empty.
@@ -58,23 +60,31 @@ type Rule struct {
 	Object, Field, Source int
 	Layer                 model.Layer
 	Reason                Reason
+	// Goals counts from one; zero where it serves none.
+	Goals int
 }
 
 // MarshalJSON writes the rule as a short list.
 func (p Rule) MarshalJSON() ([]byte, error) {
-	return json.Marshal([]any{p.Object, p.Field, p.Source, p.Layer, p.Reason})
+	list := []any{p.Object, p.Field, p.Source, p.Layer, p.Reason}
+	if p.Goals > 0 {
+		list = append(list, p.Goals-1)
+	}
+	return json.Marshal(list)
 }
 
 // UnmarshalJSON reads what MarshalJSON writes.
 func (p *Rule) UnmarshalJSON(data []byte) error {
-	list := []any{&p.Object, &p.Field, &p.Source, &p.Layer, &p.Reason}
-	want := len(list)
+	goals := -1
+	list := []any{&p.Object, &p.Field, &p.Source, &p.Layer, &p.Reason, &goals}
+	most := len(list)
 	if err := json.Unmarshal(data, &list); err != nil {
 		return fmt.Errorf("reading the origin of a rule, %w", err)
 	}
-	if len(list) != want {
-		return fmt.Errorf("reading the origin of a rule, want %d elements and have %d", want, len(list))
+	if len(list) != most && len(list) != most-1 {
+		return fmt.Errorf("reading the origin of a rule, want %d elements and have %d", most-1, len(list))
 	}
+	p.Goals = goals + 1
 	return nil
 }
 
@@ -88,6 +98,9 @@ func (x *Writer) Add(o *model.Origin, field string, reason Reason) {
 	if o.Source != "" {
 		rule.Source = x.sources.number(o.Source)
 	}
+	if o.Goals != "" {
+		rule.Goals = x.goals.number(o.Goals) + 1
+	}
 	x.rules = append(x.rules, rule)
 }
 
@@ -95,6 +108,7 @@ func (x *Writer) Add(o *model.Origin, field string, reason Reason) {
 // zero value is empty.
 type Writer struct {
 	objects, fields, sources interner
+	goals                    interner
 	last                     model.Reference
 	begun                    bool
 	object                   int
@@ -106,7 +120,7 @@ func NewWriter(rules int) *Writer { return &Writer{rules: make([]Rule, 0, rules)
 
 // Provenance is what was added.
 func (x *Writer) Provenance() Provenance {
-	return Provenance{Objects: x.objects.list, Fields: x.fields.list, Sources: x.sources.list, Rules: x.rules}
+	return Provenance{Objects: x.objects.list, Fields: x.fields.list, Sources: x.sources.list, Goals: x.goals.list, Rules: x.rules}
 }
 
 // interner numbers strings in the order in which they come.
@@ -141,7 +155,7 @@ func (x *interner) number(s string) int {
 // Text is the provenance as JSON, what json.Marshal would write. There is one
 // for every object, and reflection would take a quarter of a compilation.
 func (p Provenance) Text() ([]byte, error) {
-	head, err := json.Marshal(Provenance{Objects: p.Objects, Fields: p.Fields, Sources: p.Sources, ConfigMap: p.ConfigMap})
+	head, err := json.Marshal(Provenance{Objects: p.Objects, Fields: p.Fields, Sources: p.Sources, Goals: p.Goals, ConfigMap: p.ConfigMap})
 	if err != nil || len(p.Rules) == 0 {
 		return head, err
 	}
@@ -157,7 +171,11 @@ func (p Provenance) Text() ([]byte, error) {
 			out = append(strconv.AppendInt(out, int64(n), 10), ',')
 		}
 		out = append(strconv.AppendQuote(out, string(r.Layer)), ',')
-		out = append(strconv.AppendQuote(out, string(r.Reason)), ']')
+		out = strconv.AppendQuote(out, string(r.Reason))
+		if r.Goals > 0 {
+			out = strconv.AppendInt(append(out, ','), int64(r.Goals-1), 10)
+		}
+		out = append(out, ']')
 	}
 	return append(out, "]}"...), nil
 }

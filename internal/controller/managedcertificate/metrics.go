@@ -43,8 +43,14 @@ func newMeters(registry prometheus.Registerer) (*meters, error) {
 			Name: "trellis_acme_orders_total", Help: "Attempts to get a certificate: issued, failed, refused for good, or a request to be repeated.",
 		}, []string{"result", "problem"}),
 	}
-	return m, errors.Join(metrics.Register(registry, &m.expiry), metrics.Register(registry, &m.renewal), metrics.Register(registry, &m.window),
+	err := errors.Join(metrics.Register(registry, &m.expiry), metrics.Register(registry, &m.renewal), metrics.Register(registry, &m.window),
 		metrics.Register(registry, &m.nextTry), metrics.Register(registry, &m.orders))
+	// Of a series that begins with the first refusal no rate knows that there was one.
+	for problem := range problems {
+		m.orders.WithLabelValues(resultRefused, problem)
+	}
+	m.orders.WithLabelValues(resultRefused, otherProblem)
+	return m, err
 }
 
 func (m *meters) observe(key types.NamespacedName, s acme.State) {
@@ -87,6 +93,9 @@ const (
 	resultRepeated = "repeated"
 )
 
+// otherProblem stands for what is none of problems.
+const otherProblem = "other"
+
 // problems are the types of RFC 8555 §6.7, RFC 9773 and ours: a label must not
 // grow with what a CA makes up.
 var problems = map[string]bool{
@@ -117,7 +126,7 @@ func (m *meters) attempt(o *outcome) {
 	}
 	problem := f.Type
 	if !problems[problem] {
-		problem = "other"
+		problem = otherProblem
 	}
 	m.orders.WithLabelValues(result, problem).Inc()
 }

@@ -16,7 +16,7 @@ import (
 	pebble "github.com/trellis-mesh/trellis/test/acme"
 )
 
-// ruleNames finds the metrics of a page, and which of them its rules are about.
+// ruleNames finds the metrics of a page, and those that the chart's rules are about.
 func ruleNames(t *testing.T) (page, rules []string) {
 	t.Helper()
 	text, err := os.ReadFile("../../../docs/concepts/certificates.md")
@@ -24,9 +24,11 @@ func ruleNames(t *testing.T) (page, rules []string) {
 		t.Fatal(err)
 	}
 	name := regexp.MustCompile(`trellis_(?:certificate|acme)_[a-z_]+`)
-	for _, block := range regexp.MustCompile("(?s)```text\n(groups:.*?)```").FindAllSubmatch(text, -1) {
-		rules = append(rules, name.FindAllString(string(block[1]), -1)...)
+	shipped, err := os.ReadFile("../../../charts/trellis/files/monitoring/rules.yaml")
+	if err != nil {
+		t.Fatal(err)
 	}
+	rules = name.FindAllString(string(shipped), -1)
 	page = name.FindAllString(string(text), -1)
 	for _, names := range []*[]string{&page, &rules} {
 		slices.Sort(*names)

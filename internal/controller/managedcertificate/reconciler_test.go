@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -60,14 +61,26 @@ func TestAPlaceholderIsServedUntilTheCertificateIsThere(t *testing.T) {
 	if w.secret(w.shop, "web-tls-order") != nil || w.secret(w.shop, "web-tls-last") == nil {
 		t.Error("the order's key is still there, or there is no copy")
 	}
-	expected := fmt.Sprintf("# HELP trellis_acme_orders_total Attempts to get a certificate: issued, failed, refused for good, or a request to be repeated.\n"+
-		"# TYPE trellis_acme_orders_total counter\n"+
-		"trellis_acme_orders_total{problem=\"\",result=\"issued\"} 1\n"+
-		"trellis_acme_orders_total{problem=\"serverInternal\",result=\"repeated\"} 1\n"+
-		"# HELP trellis_certificate_expiry_timestamp_seconds When the certificate that was issued last expires.\n"+
+	orders := map[string]float64{}
+	families, err := w.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			// Others begin at zero.
+			if n := m.GetCounter().GetValue(); family.GetName() == "trellis_acme_orders_total" && n > 0 {
+				orders[m.GetLabel()[1].GetValue()+" "+m.GetLabel()[0].GetValue()] = n
+			}
+		}
+	}
+	if !maps.Equal(orders, map[string]float64{"issued ": 1, "repeated serverInternal": 1}) {
+		t.Errorf("orders are counted as %v", orders)
+	}
+	expected := fmt.Sprintf("# HELP trellis_certificate_expiry_timestamp_seconds When the certificate that was issued last expires.\n"+
 		"# TYPE trellis_certificate_expiry_timestamp_seconds gauge\n"+
 		"trellis_certificate_expiry_timestamp_seconds{name=\"web\",namespace=%q} %v\n", w.shop, float64(info.NotAfter.Unix()))
-	if err := testutil.GatherAndCompare(w.registry, strings.NewReader(expected), "trellis_acme_orders_total", "trellis_certificate_expiry_timestamp_seconds"); err != nil {
+	if err := testutil.GatherAndCompare(w.registry, strings.NewReader(expected), "trellis_certificate_expiry_timestamp_seconds"); err != nil {
 		t.Error(err)
 	}
 }

@@ -116,6 +116,13 @@ func (w *work) judge(conditions *[]metav1.Condition) {
 	ready := w.ready()
 	ready.Type, ready.ObservedGeneration = v1alpha1.ConditionReady, w.cert.Generation
 	set(conditions, ready, w.now)
+	if w.stalls(ready.Reason) {
+		// As kstatus reads it: only a person can help.
+		ready.Type, ready.Status = v1alpha1.ConditionStalled, metav1.ConditionTrue
+		set(conditions, ready, w.now)
+	} else {
+		meta.RemoveStatusCondition(conditions, v1alpha1.ConditionStalled)
+	}
 	if len(w.state.Warnings) == 0 {
 		meta.RemoveStatusCondition(conditions, ConditionWarned)
 	} else {
@@ -132,6 +139,12 @@ func (w *work) judge(conditions *[]metav1.Condition) {
 		Type: ConditionExpiring, Status: metav1.ConditionTrue, ObservedGeneration: w.cert.Generation, Reason: "NotRenewed",
 		Message: fmt.Sprintf("the certificate expires at %s and was not renewed in time%s", clockTime(w.state.Issued.NotAfter), w.because()),
 	}, w.now)
+}
+
+// stalls reports whether nothing is tried again until somebody changes something. What is
+// served may be good all the same, and then nothing stalls.
+func (w *work) stalls(reason string) bool {
+	return reason == reasonSecretConflict || reason == reasonFailed && w.state.Phase == acme.Failed
 }
 
 // set changes a condition; the times are of our own clock.

@@ -163,6 +163,7 @@ func (at *round) finishProvider(ctx context.Context, zones []dns.Zone, t *troubl
 		ready.Message = clip(message, maxMessage)
 	}
 	meta.SetStatusCondition(&is.Conditions, ready)
+	stall(&is.Conditions, ready)
 	if equality.Semantic.DeepEqual(p.Status, is) {
 		return nil
 	}

@@ -80,7 +80,18 @@ func (at *round) status(e *entry) v1alpha1.ManagedRecordStatus {
 		ready.Message, out.NextTry = told.Message, was.NextTry
 	}
 	meta.SetStatusCondition(&out.Conditions, ready)
+	stall(&out.Conditions, ready)
 	return out
+}
+
+// stall says, as kstatus reads it, whether only a person can help.
+func stall(conditions *[]metav1.Condition, ready metav1.Condition) {
+	if ready.Status == metav1.ConditionTrue || ready.Reason != reasonSecretInvalid && !dns.Class(ready.Reason).Stalls() {
+		meta.RemoveStatusCondition(conditions, v1alpha1.ConditionStalled)
+		return
+	}
+	ready.Type, ready.Status = v1alpha1.ConditionStalled, metav1.ConditionTrue
+	meta.SetStatusCondition(conditions, ready)
 }
 
 // owned is what is the record's now.

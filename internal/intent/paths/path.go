@@ -39,7 +39,7 @@ func (p Path) Matches(request string) bool {
 	if !p.Prefix {
 		return false
 	}
-	return p.Value == "/" || strings.HasPrefix(request, p.Value+"/")
+	return p.Value == "/" || strings.HasPrefix(request, p.Value) && request[len(p.Value)] == '/'
 }
 
 // Contains reports whether every request that q matches is matched by p too.

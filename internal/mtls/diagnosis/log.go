@@ -4,9 +4,7 @@
 package diagnosis
 
 import (
-	"encoding/json"
 	"iter"
-	"regexp"
 	"strings"
 
 	"github.com/trellis-mesh/trellis/internal/ask/accesslog"
@@ -78,12 +76,8 @@ func (l *Log) Add(at Place, text string, writer accesslog.Writer) {
 		l.Beyond++
 		return
 	}
-	if proxyText.MatchString(text) {
-		l.Others++
-		return
-	}
 	entries, errs := accesslog.ParseAll(text)
-	if len(entries) == 0 && proxyJSON(text) {
+	if len(entries) == 0 && accesslog.Own(text) {
 		l.Others++
 		return
 	}
@@ -109,14 +103,4 @@ func (l *Log) Skip(at Place, why string) {
 	if len(l.Unread) < namedUnread {
 		l.Unread = append(l.Unread, Unread{at, strings.TrimPrefix(why, "reading a line of an access log: ")})
 	}
-}
-
-// proxyText is a line of Envoy's or of Istio's agent's own log, which go to the same
-// place as the access log (istio pkg/log: time, level and scope between tabs).
-var proxyText = regexp.MustCompile(`^(?:\[pod/[a-z0-9./-]+\] )?\d{4}-\d\d-\d\dT[0-9:.]+(?:Z|[+-]\d\d:\d\d)\t(?:trace|debug|info|warn|warning|error|critical|fatal)\t`)
-
-// proxyJSON is the same where the mesh logs JSON.
-func proxyJSON(text string) bool {
-	var own struct{ Level, Time, Msg string }
-	return strings.HasPrefix(text, "{") && json.Unmarshal([]byte(text), &own) == nil && own.Level != "" && own.Msg != ""
 }

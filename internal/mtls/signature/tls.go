@@ -113,9 +113,11 @@ func (f failure) candidates(written string, self Side) []Candidate {
 	if f.sure != Certain {
 		c.Needs = "what the other side's proxy says of it (%DOWNSTREAM_TRANSPORT_FAILURE_REASON% or %UPSTREAM_TRANSPORT_FAILURE_REASON%)"
 	}
-	if m := sans.FindStringSubmatch(written); m != nil && f.cause == NameMismatch {
-		for name := range strings.SplitSeq(m[1], ",") {
-			c.Names = append(c.Names, strings.Trim(name, " _"))
+	if f.cause == NameMismatch {
+		if m := sans.FindStringSubmatch(written); m != nil {
+			for name := range strings.SplitSeq(m[1], ",") {
+				c.Names = append(c.Names, strings.Trim(name, " _"))
+			}
 		}
 	}
 	out := []Candidate{c}

@@ -68,20 +68,23 @@ func broken(r *verdict.Application, of *v1alpha1.Application) map[string]bool {
 	out := map[string]bool{}
 	for _, f := range r.Failures {
 		if f.State == verdict.Failed {
-			out[statementOf(f.Field, of)] = true
+			out[statementOf(&f, of)] = true
 		}
 	}
 	return out
 }
 
-// statementOf is a test without its place in the list.
-func statementOf(field string, of *v1alpha1.Application) string {
+// statementOf is a test without its place in the list, or an assertion of a policy.
+func statementOf(f *verdict.Failure, of *v1alpha1.Application) string {
+	if f.Policy != "" {
+		return f.Policy + "/" + f.Test
+	}
 	for i := range of.Spec.Tests {
-		if field == fmt.Sprintf("spec.tests[%d]", i) {
+		if f.Field == fmt.Sprintf("spec.tests[%d]", i) {
 			return verdict.Digest(&v1alpha1.ApplicationSpec{Tests: of.Spec.Tests[i : i+1]})
 		}
 	}
-	return field
+	return f.Field
 }
 
 // judge refuses for every test that the change breaks, and warns of those that did
@@ -89,7 +92,7 @@ func statementOf(field string, of *v1alpha1.Application) string {
 func judge(a *v1alpha1.Application, t *tried, had map[string]bool, warnings []string) admission.Response {
 	var refused []verdict.Failure
 	for _, f := range t.own.Failures {
-		if f.State == verdict.Failed && !had[statementOf(f.Field, a)] {
+		if f.State == verdict.Failed && !had[statementOf(&f, a)] {
 			refused = append(refused, f)
 			continue
 		}
@@ -122,6 +125,10 @@ func judge(a *v1alpha1.Application, t *tried, had map[string]bool, warnings []st
 
 // write says of one test what, why, whose, what to do and where to look.
 func write(text *strings.Builder, name string, f *verdict.Failure) {
+	if f.Policy != "" {
+		writeAsserted(text, f)
+		return
+	}
 	fmt.Fprintf(text, "\n- %s: test %q: %s (%s)", f.Field, f.Test, f.Says, reason)
 	if f.Why != "" {
 		fmt.Fprintf(text, "\n  why: %s", f.Why)
@@ -204,4 +211,20 @@ func calls(a, b *v1alpha1.Application) bool {
 func firstLine(err error) string {
 	line, _, _ := strings.Cut(err.Error(), "\n")
 	return line
+}
+
+// writeAsserted says the same of what a policy asserts: the rule is the policy's, and a
+// statement of the Application is what does not keep to it.
+func writeAsserted(text *strings.Builder, f *verdict.Failure) {
+	fmt.Fprintf(text, "\n- %s: %s: assertion %q: %s (%s)", f.Field, f.Wrong, f.Test, f.Says, reason)
+	if f.Why != "" {
+		fmt.Fprintf(text, "\n  why: %s", f.Why)
+	}
+	if f.By != "" {
+		fmt.Fprintf(text, "\n  by: %s", f.By)
+	}
+	fmt.Fprintf(text, "\n  rule: %s\n  do: %s, or ask for an exception from %s", f.Rule, strings.TrimSuffix(f.Fix, "."), f.Policy)
+	if f.Ask != "" {
+		fmt.Fprintf(text, "\n  see: %s", f.Ask)
+	}
 }

@@ -35,8 +35,8 @@ type Choice []*v1alpha1.Application
 type Findings []model.Finding
 
 // Run compiles the choice, runs the generator, and runs the tests of those
-// Applications for which wanted is true. At is the moment that tokens are looked
-// at. The results are in order of their names. An error says that nothing is known,
+// Applications for which wanted is true. At is the moment at which policies are judged
+// and tokens are looked at. The results are in order of their names. An error says that nothing is known,
 // never that a test failed; a panic of the generator about odd objects is one.
 func Run(ctx context.Context, state *observe.State, choice Choice, at time.Time, wanted func(*v1alpha1.Application) bool) (results []verdict.Application, findings Findings, err error) {
 	defer func() {
@@ -60,14 +60,19 @@ func Run(ctx context.Context, state *observe.State, choice Choice, at time.Time,
 // Compile compiles a choice. The input has all that Istio would find then.
 func Compile(state *observe.State, choice Choice, at time.Time) (world.Input, *compile.Outcome, error) {
 	in := state.Input
-	in.Applications = choice
+	in.Applications, in.At = choice, at
 	outcome := compile.Compile(model.NewSnapshot(in))
 	if outcome.Err != nil {
 		return world.Input{}, nil, fmt.Errorf("compiling: %w", outcome.Err)
 	}
+	return InputOf(state, choice, outcome, at), outcome, nil
+}
+
+// InputOf is the input for what was made of a choice.
+func InputOf(state *observe.State, choice Choice, outcome *compile.Outcome, at time.Time) world.Input {
 	return world.Input{
-		Objects: objects(state, outcome), MeshConfig: state.MeshConfig, Mesh: in.Mesh, Applications: choice, At: at,
-	}, outcome, nil
+		Objects: objects(state, outcome), MeshConfig: state.MeshConfig, Mesh: state.Input.Mesh, Applications: choice, At: at,
+	}
 }
 
 // objects are all that Istio would find. A generated object that is there already
@@ -94,20 +99,27 @@ func examine(ctx context.Context, w *world.World, mesh model.Mesh, outcome *comp
 	for _, t := range trial.OfApplications(w.World, mesh.ClusterDomain, world.Addresses(outcome, mesh.Cluster)) {
 		trials[t.Of] = append(trials[t.Of], t)
 	}
+	for _, t := range trial.OfAssertions(w.World, outcome.Assertions, mesh.ClusterDomain, world.Addresses(outcome, mesh.Cluster)) {
+		trials[t.Of] = append(trials[t.Of], t)
+	}
 	out := []verdict.Application{}
 	for _, a := range w.Applications {
-		if len(a.Spec.Tests) == 0 || !wanted(a) {
+		own := trials[fmt.Sprintf("Application %s/%s", a.Namespace, a.Name)]
+		if len(own) == 0 || !wanted(a) {
 			continue
 		}
 		one := verdict.Application{
 			Namespace: a.Namespace, Name: a.Name, Digest: verdict.Digest(&a.Spec),
 			State: verdict.Passed, Tests: len(a.Spec.Tests),
 		}
-		for _, t := range trials[fmt.Sprintf("Application %s/%s", a.Namespace, a.Name)] {
+		for _, t := range own {
 			if err := ctx.Err(); err != nil {
 				return nil, fmt.Errorf("running tests: %w", err)
 			}
-			add(&one, w, trial.Run(w.World, t))
+			r := trial.Run(w.World, t)
+			if t.Assertion == nil || assert(&one, &r) {
+				add(&one, w, r)
+			}
 		}
 		out = append(out, one)
 	}
@@ -117,12 +129,32 @@ func examine(ctx context.Context, w *world.World, mesh model.Mesh, outcome *comp
 	return out, nil
 }
 
+// assert notes what came of an assertion, and reports whether it counts as a test: one
+// that holds back a new generation does. Of one that cannot be told the policy may be to
+// blame, which must not hold back everybody.
+func assert(to *verdict.Application, r *trial.Result) bool {
+	a := r.Assertion
+	r.Tell()
+	to.Assertions = append(to.Assertions, verdict.Assertion{
+		Of: a.Digest(), Binding: a.Binding.Ref.String(), Rule: a.Rule, State: verdict.State(r.Status), Says: a.Answer.Says, Ask: a.Answer.Ask,
+	})
+	if !a.Holds() || r.Status == trial.Unknown {
+		return false
+	}
+	to.Tests++
+	return true
+}
+
 // add counts one result. One that failed weighs more than one that is not known.
 func add(to *verdict.Application, w *world.World, r trial.Result) {
 	if r.Status == trial.Passed {
 		return
 	}
 	f := verdict.Failure{Test: r.Name, Field: r.Field, State: verdict.State(r.Status), Says: r.Says}
+	if r.Assertion != nil {
+		b := r.Assertion.Binding
+		f.Policy, f.Rule, f.Wrong, f.Fix = b.Ref.String(), b.String(), r.Assertion.Wrong, b.Remediation()
+	}
 	if f.State == verdict.Failed || to.State == verdict.Passed {
 		to.State = f.State
 	}

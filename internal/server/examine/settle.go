@@ -48,7 +48,7 @@ type settling struct {
 // world that will be, and nobody waits for another one's mistake.
 func Settle(ctx context.Context, state *observe.State, at time.Time) (*Settled, error) {
 	s := &settling{state: state, at: at, out: map[types.UID]bool{}, results: map[model.Name]verdict.Application{}}
-	s.standing = standing(state)
+	s.standing = standing(state, at)
 	failing, err := s.run(ctx)
 	if err != nil {
 		return nil, err
@@ -75,24 +75,27 @@ func Settle(ctx context.Context, state *observe.State, at time.Time) (*Settled, 
 }
 
 // standing is how it stands with all Applications before anybody has run their tests.
-func standing(state *observe.State) []inforce.Standing {
+func standing(state *observe.State, at time.Time) []inforce.Standing {
 	newest := inforce.Newest(state.Records)
+	in := state.Input
+	in.At = at
+	gates := inforce.GatesOf(in)
 	var out []inforce.Standing
 	for _, a := range state.Input.Applications {
 		var last *inforce.Record
 		if r, ok := newest[a.UID]; ok {
 			last = &r
 		}
-		out = append(out, inforce.Settle(a, last, nil))
+		out = append(out, inforce.Settle(a, last, nil, gates[a.UID]))
 	}
 	return out
 }
 
 // InForce are the statements that are in force at this moment: those that wait for their
 // tests are not.
-func InForce(state *observe.State) Choice {
+func InForce(state *observe.State, at time.Time) Choice {
 	var out Choice
-	for _, s := range standing(state) {
+	for _, s := range standing(state, at) {
 		if s.InForce != nil {
 			out = append(out, s.InForce)
 		}

@@ -36,7 +36,7 @@ func BenchmarkForecast(b *testing.B) {
 				ObjectMeta: metav1.ObjectMeta{Name: "all"},
 				Spec:       v1alpha1.MutualTLSRolloutSpec{Namespaces: v1alpha1.RolloutNamespaces{Selector: &metav1.LabelSelector{}}},
 			})
-			state, err := observe.NewState(observe.Options{Mesh: model.DefaultMesh(), Log: slog.New(slog.DiscardHandler)}, objects)
+			state, err := observe.NewState(observe.Options{Mesh: model.DefaultMesh(), Log: slog.New(slog.DiscardHandler)}, objects, time.Now())
 			if err != nil {
 				b.Fatal(err)
 			}

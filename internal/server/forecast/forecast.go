@@ -40,8 +40,8 @@ type one struct {
 	problem string
 }
 
-// Run finds the stages of all MutualTLSRollouts and judges them. At is the moment that
-// tokens are looked at. An error says that nothing is known; a panic of the generator
+// Run finds the stages of all MutualTLSRollouts and judges them. At is the moment at
+// which policies are judged and tokens are looked at. An error says that nothing is known; a panic of the generator
 // about odd objects is one.
 func Run(ctx context.Context, state *observe.State, at time.Time) (found Found, err error) {
 	defer func() {
@@ -52,7 +52,7 @@ func Run(ctx context.Context, state *observe.State, at time.Time) (found Found, 
 	for _, r := range state.Rollouts {
 		found = append(found, scoped(r, state))
 	}
-	in, _, err := examine.Compile(state, examine.InForce(state), at)
+	in, _, err := examine.Compile(state, examine.InForce(state, at), at)
 	if err != nil {
 		return nil, err
 	}

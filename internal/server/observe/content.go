@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	networkingv1alpha3 "istio.io/client-go/pkg/apis/networking/v1alpha3"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -47,32 +48,31 @@ func content(object client.Object) any {
 	return append(common, text.Spec)
 }
 
-// typed gives Istio's objects that the compiler looks at their Go types, and leaves
-// what they cannot read as it is: the generator says what is wrong with it.
+// types are the Go types of Istio's objects, by group, version and kind.
+var types = map[string]func() client.Object{
+	"security.istio.io/v1/AuthorizationPolicy":   func() client.Object { return &securityv1.AuthorizationPolicy{} },
+	"security.istio.io/v1/RequestAuthentication": func() client.Object { return &securityv1.RequestAuthentication{} },
+	"security.istio.io/v1/PeerAuthentication":    func() client.Object { return &securityv1.PeerAuthentication{} },
+	"networking.istio.io/v1/Gateway":             func() client.Object { return &networkingv1.Gateway{} },
+	"networking.istio.io/v1/VirtualService":      func() client.Object { return &networkingv1.VirtualService{} },
+	"networking.istio.io/v1/DestinationRule":     func() client.Object { return &networkingv1.DestinationRule{} },
+	"networking.istio.io/v1/Sidecar":             func() client.Object { return &networkingv1.Sidecar{} },
+	"networking.istio.io/v1/ServiceEntry":        func() client.Object { return &networkingv1.ServiceEntry{} },
+	"networking.istio.io/v1/WorkloadEntry":       func() client.Object { return &networkingv1.WorkloadEntry{} },
+	"networking.istio.io/v1alpha3/EnvoyFilter":   func() client.Object { return &networkingv1alpha3.EnvoyFilter{} },
+}
+
+// typed gives Istio's objects their Go types that the compiler looks at, or that rules of
+// proxies are found in, and leaves what they cannot read as it is: the generator says what
+// is wrong with it.
 func typed(u *unstructured.Unstructured) client.Object {
 	kind := u.GroupVersionKind()
-	if kind.Version != "v1" || u.GetLabels()[load.ManagedByLabel] == load.ManagedBy {
+	made := u.GetLabels()[load.ManagedByLabel] == load.ManagedBy
+	empty := types[kind.Group+"/"+kind.Version+"/"+kind.Kind]
+	if empty == nil || kind.Kind == "EnvoyFilter" && !made {
 		return u
 	}
-	var into client.Object
-	switch kind.Group + "/" + kind.Kind {
-	case "security.istio.io/AuthorizationPolicy":
-		into = &securityv1.AuthorizationPolicy{}
-	case "security.istio.io/RequestAuthentication":
-		into = &securityv1.RequestAuthentication{}
-	case "security.istio.io/PeerAuthentication":
-		into = &securityv1.PeerAuthentication{}
-	case "networking.istio.io/Gateway":
-		into = &networkingv1.Gateway{}
-	case "networking.istio.io/VirtualService":
-		into = &networkingv1.VirtualService{}
-	case "networking.istio.io/DestinationRule":
-		into = &networkingv1.DestinationRule{}
-	case "networking.istio.io/WorkloadEntry":
-		into = &networkingv1.WorkloadEntry{}
-	default:
-		return u
-	}
+	into := empty()
 	raw, err := json.Marshal(u.Object)
 	if err != nil || json.Unmarshal(raw, into) != nil {
 		return u

@@ -42,11 +42,14 @@ var namers = []string{"pods", "services", "endpointslices", "workloadentries.net
 
 // onEvent is what a watch calls.
 func (o *Observer) onEvent(name string) func() {
-	if !slices.Contains(namers, name) {
-		return o.signal
-	}
+	naming, joining := slices.Contains(namers, name), o.joins(name)
 	return func() {
-		o.names.changed.Store(true)
+		if naming {
+			o.names.changed.Store(true)
+		}
+		if joining {
+			o.tell(&o.joining)
+		}
 		o.signal()
 	}
 }

@@ -17,8 +17,11 @@ import (
 	"slices"
 	"sync"
 
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/expiry"
 	"github.com/trellis-mesh/trellis/internal/model"
 )
 
@@ -28,7 +31,9 @@ type Options struct {
 	Mesh model.Mesh
 	// IstiodNamespace and MeshConfigMap name Istio's mesh configuration.
 	IstiodNamespace, MeshConfigMap string
-	Log                            *slog.Logger
+	// Clock says at which moment policies are judged; required by an Observer.
+	Clock clock.Clock
+	Log   *slog.Logger
 }
 
 // Observer watches a cluster. Start it once; all other methods are safe for
@@ -45,6 +50,8 @@ type Observer struct {
 	// followers get a signal after each change.
 	listening sync.Mutex
 	followers []chan struct{}
+	// joining are followers of what entries of access logs are joined to.
+	joining []chan struct{}
 }
 
 // New makes an Observer. The client's scheme needs the kinds of load.AddToScheme.
@@ -55,26 +62,34 @@ func New(c client.WithWatch, options Options) *Observer {
 	}
 }
 
-// Changed makes a channel that receives after each change from now on; several may be
-// one signal. Each follower needs its own.
-func (o *Observer) Changed() <-chan struct{} {
+// Changed makes a channel that receives after each change from now on, and when a
+// PolicyException has expired; several may be one signal. Each follower needs its own.
+func (o *Observer) Changed() <-chan struct{} { return o.follower(&o.followers) }
+
+func (o *Observer) follower(among *[]chan struct{}) <-chan struct{} {
 	o.listening.Lock()
 	defer o.listening.Unlock()
 	out := make(chan struct{}, 1)
-	o.followers = append(o.followers, out)
+	*among = append(*among, out)
 	return out
 }
 
 // Start watches until the context ends.
 func (o *Observer) Start(ctx context.Context) error {
+	alarm := expiry.NewAlarm(o.options.Clock)
+	defer alarm.Stop()
 	for {
 		if err := o.follow(ctx); err != nil {
 			return err
+		}
+		if alarm.Due(o.expiring()) {
+			o.tell(&o.followers)
 		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-o.rewatch:
+		case <-alarm.Fired():
 		}
 	}
 }
@@ -126,14 +141,46 @@ func (o *Observer) installed() map[string]bool {
 	return out
 }
 
+// expiring are those of the policies for which time matters, in no order.
+func (o *Observer) expiring() model.Policies {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var out model.Policies
+	for _, name := range []string{policyTemplates, policyExceptions} {
+		w := o.watches[name]
+		if w == nil {
+			continue
+		}
+		for _, object := range w.objects() {
+			switch object := object.(type) {
+			case *v1alpha1.PolicyTemplate:
+				out.Templates = append(out.Templates, object)
+			case *v1alpha1.PolicyException:
+				out.Exceptions = append(out.Exceptions, object)
+			}
+		}
+	}
+	return out
+}
+
 func (o *Observer) signal() {
+	wake(o.rewatch)
+	o.tell(&o.followers)
+}
+
+// tell wakes whoever follows.
+func (o *Observer) tell(followers *[]chan struct{}) {
 	o.listening.Lock()
 	defer o.listening.Unlock()
-	for _, c := range append([]chan struct{}{o.rewatch}, o.followers...) {
-		select {
-		case c <- struct{}{}:
-		default:
-		}
+	for _, c := range *followers {
+		wake(c)
+	}
+}
+
+func wake(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }
 
@@ -180,5 +227,5 @@ func (o *Observer) State() (*State, error) {
 			all = append(all, o.watches[name].objects()...)
 		}
 	}
-	return NewState(o.options, all)
+	return NewState(o.options, all, o.options.Clock.Now())
 }

@@ -40,7 +40,17 @@ var required = []string{
 	"applications.trellis.dev", "secureingresses.trellis.dev", "hostclaims.trellis.dev",
 	"gateways.networking.istio.io", "virtualservices.networking.istio.io", "authorizationpolicies.security.istio.io",
 	"requestauthentications.security.istio.io", "peerauthentications.security.istio.io",
+	"goals.trellis.dev", policyTemplates, "clusterpolicybindings.trellis.dev", "policybindings.trellis.dev", policyExceptions,
 }
+
+// Kinds that are asked for by name.
+const (
+	policyTemplates  = "policytemplates.trellis.dev"
+	policyExceptions = "policyexceptions.trellis.dev"
+)
+
+// meshConfig is the name of the watch of Istio's mesh configuration.
+func (o Options) meshConfig() string { return "configmap " + o.IstiodNamespace + "/" + o.MeshConfigMap }
 
 // builtIn are the sources that every API server has.
 func builtIn(o Options) []source {
@@ -64,7 +74,7 @@ func builtIn(o Options) []source {
 		{name: "ingressclasses", object: &networkv1.IngressClass{}, list: func() client.ObjectList { return &networkv1.IngressClassList{} }},
 		{name: "controllerrevisions", object: &appsv1.ControllerRevision{}, list: func() client.ObjectList { return &appsv1.ControllerRevisionList{} },
 			labels: labels.SelectorFromSet(labels.Set{inforce.LabelRecord: inforce.RecordOf})},
-		{name: "configmap " + o.IstiodNamespace + "/" + o.MeshConfigMap, object: &corev1.ConfigMap{},
+		{name: o.meshConfig(), object: &corev1.ConfigMap{},
 			list:      func() client.ObjectList { return &corev1.ConfigMapList{} },
 			namespace: o.IstiodNamespace, fields: fields.OneTermEqualSelector("metadata.name", o.MeshConfigMap)},
 	}
@@ -90,6 +100,11 @@ func custom() []source {
 		{name: "hostclaims.trellis.dev", object: &v1alpha1.HostClaim{}, list: func() client.ObjectList { return &v1alpha1.HostClaimList{} }},
 		{name: "managedcertificates.trellis.dev", object: &v1alpha1.ManagedCertificate{}, list: func() client.ObjectList { return &v1alpha1.ManagedCertificateList{} }},
 		{name: "mutualtlsrollouts.trellis.dev", object: &v1alpha1.MutualTLSRollout{}, list: func() client.ObjectList { return &v1alpha1.MutualTLSRolloutList{} }},
+		{name: "goals.trellis.dev", object: &v1alpha1.Goal{}, list: func() client.ObjectList { return &v1alpha1.GoalList{} }},
+		{name: policyTemplates, object: &v1alpha1.PolicyTemplate{}, list: func() client.ObjectList { return &v1alpha1.PolicyTemplateList{} }},
+		{name: "clusterpolicybindings.trellis.dev", object: &v1alpha1.ClusterPolicyBinding{}, list: func() client.ObjectList { return &v1alpha1.ClusterPolicyBindingList{} }},
+		{name: "policybindings.trellis.dev", object: &v1alpha1.PolicyBinding{}, list: func() client.ObjectList { return &v1alpha1.PolicyBindingList{} }},
+		{name: policyExceptions, object: &v1alpha1.PolicyException{}, list: func() client.ObjectList { return &v1alpha1.PolicyExceptionList{} }},
 	}
 	for _, k := range []struct{ group, version, kind, resource string }{
 		{"networking.istio.io", "v1", "Gateway", "gateways"},

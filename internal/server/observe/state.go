@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -17,15 +18,17 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/expiry"
 	"github.com/trellis-mesh/trellis/internal/inforce"
 	"github.com/trellis-mesh/trellis/internal/load"
 	"github.com/trellis-mesh/trellis/internal/model"
+	"github.com/trellis-mesh/trellis/internal/policy/rollout"
 )
 
 // State is a cluster at one moment. Read only.
 type State struct {
 	// Input is what the compiler reads, with all Applications as they are stated
-	// now.
+	// now. Its At is when the cluster was like this.
 	Input model.Input
 	// Rollouts are the MutualTLSRollouts, in order.
 	Rollouts []*v1alpha1.MutualTLSRollout
@@ -36,6 +39,9 @@ type State struct {
 	MeshConfig string
 	// Records are the statements that were put in force.
 	Records []inforce.Record
+	// Generated are what Istio reads and Trellis made, in order. What is stated decides about
+	// them, so that they are no part of Digest.
+	Generated []client.Object
 	// Created is when generated objects were made: Istio goes by age where objects
 	// contradict each other.
 	Created map[model.Reference]metav1.Time
@@ -45,8 +51,9 @@ type State struct {
 }
 
 // NewState is what a cluster with these objects is like, which are as watches keep
-// them: each kind as its Go type, where the compiler or the generator has one.
-func NewState(o Options, all []client.Object) (*State, error) {
+// them: each kind as its Go type, where the compiler or the generator has one. At is
+// the moment at which policies are judged.
+func NewState(o Options, all []client.Object, at time.Time) (*State, error) {
 	s := &State{Created: map[model.Reference]metav1.Time{}}
 	builder := load.NewBuilder(o.Mesh)
 	pods := map[string]*corev1.Pod{}
@@ -54,9 +61,7 @@ func NewState(o Options, all []client.Object) (*State, error) {
 		switch object := object.(type) {
 		case *corev1.ConfigMap:
 			s.MeshConfig = object.Data["mesh"]
-			// Where package load looks for it; an installation with revisions has
-			// another one.
-			builder.Add(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: o.Mesh.RootNamespace, Name: "istio"}, Data: object.Data})
+			builder.Add(meshConfigOf(o.Mesh, object))
 		case *appsv1.ControllerRevision:
 			if r, ok := inforce.Read(object); ok {
 				s.Records = append(s.Records, r)
@@ -74,29 +79,39 @@ func NewState(o Options, all []client.Object) (*State, error) {
 		builder.Add(pod)
 		s.Objects = append(s.Objects, pod)
 	}
-	slices.SortFunc(s.Objects, func(a, b client.Object) int { return strings.Compare(identity(a), identity(b)) })
+	for _, list := range [][]client.Object{s.Objects, s.Generated} {
+		slices.SortFunc(list, func(a, b client.Object) int { return strings.Compare(identity(a), identity(b)) })
+	}
 	slices.SortFunc(s.Records, func(a, b inforce.Record) int {
 		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
 	})
 	s.Input, s.Rollouts = builder.Input(), builder.MutualTLSRollouts()
-	s.Input.Certificates = Assumed(&s.Input)
+	s.Input.Certificates, s.Input.At = Assumed(&s.Input), at
 	return s, s.sum()
+}
+
+// meshConfigOf is a mesh configuration where package load looks for it; an installation with
+// revisions has another one.
+func meshConfigOf(mesh model.Mesh, object *corev1.ConfigMap) *corev1.ConfigMap {
+	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: mesh.RootNamespace, Name: "istio"}, Data: object.Data}
 }
 
 func (s *State) add(builder *load.Builder, object client.Object) {
 	if object.GetLabels()[load.ManagedByLabel] == load.ManagedBy {
 		if kind := object.GetObjectKind().GroupVersionKind(); strings.HasSuffix(kind.Group, "istio.io") {
 			s.Created[model.Reference{Group: kind.Group, Kind: kind.Kind, Namespace: object.GetNamespace(), Name: object.GetName()}] = object.GetCreationTimestamp()
+			s.Generated = append(s.Generated, object)
 			return
 		}
 	}
 	switch object := object.(type) {
-	case *v1alpha1.Application, *v1alpha1.SecureIngress, *v1alpha1.MutualTLSRollout:
+	case *v1alpha1.Application, *v1alpha1.SecureIngress, *v1alpha1.MutualTLSRollout, *v1alpha1.PolicyException:
 		// One that is being deleted states nothing any more.
 		if object.GetDeletionTimestamp() == nil {
 			builder.Add(object)
 		}
-	case *v1alpha1.HostClaim, *v1alpha1.ManagedCertificate:
+	case *v1alpha1.HostClaim, *v1alpha1.ManagedCertificate,
+		*v1alpha1.Goal, *v1alpha1.PolicyTemplate, *v1alpha1.ClusterPolicyBinding, *v1alpha1.PolicyBinding:
 		builder.Add(object)
 	default:
 		builder.Add(object)
@@ -177,6 +192,29 @@ type statement struct {
 	Spec                  any
 }
 
+// writePolicies gives what of policies can change what follows from them. Goals change
+// nothing. Of time it matters which exception expires next, or stage of a rollout ends.
+func writePolicies(in *model.Input, write func(any)) {
+	for _, t := range in.Policies.Templates {
+		write(statement{"PolicyTemplate", "", t.Name, "", t.Labels, t.Annotations, t.Spec})
+	}
+	for _, b := range in.Policies.ClusterBindings {
+		stated := []any{b.Spec}
+		if b.Spec.Rollout != nil {
+			stated = append(stated, rollout.Of(b).Holding)
+		}
+		write(statement{"ClusterPolicyBinding", "", b.Name, "", b.Labels, b.Annotations, stated})
+	}
+	for _, b := range in.Policies.Bindings {
+		write(statement{"PolicyBinding", b.Namespace, b.Name, "", b.Labels, b.Annotations, b.Spec})
+	}
+	for _, e := range in.Policies.Exceptions {
+		write(statement{"PolicyException", e.Namespace, e.Name, "", e.Labels, e.Annotations, e.Spec})
+	}
+	next, _ := expiry.Next(in.Policies, in.At)
+	write(next.UTC())
+}
+
 // sum computes the digest.
 func (s *State) sum() error {
 	hash := sha256.New()
@@ -200,6 +238,7 @@ func (s *State) sum() error {
 	for _, c := range s.Input.ManagedCertificates {
 		write(statement{"ManagedCertificate", c.Namespace, c.Name, "", nil, nil, []any{c.Spec.DNSNames, c.Status.NotAfter != nil, c.Status.Challenges}})
 	}
+	writePolicies(&s.Input, write)
 	for _, r := range s.Rollouts {
 		write([]any{"MutualTLSRollout", r.Name, r.UID, r.Generation, r.Spec})
 	}

@@ -120,6 +120,7 @@ func (c *cluster) input() (model.Input, error) {
 	for _, list := range []client.ObjectList{
 		&corev1.NamespaceList{}, &corev1.ServiceList{}, &corev1.PodList{},
 		&v1alpha1.ApplicationList{}, &v1alpha1.SecureIngressList{}, &v1alpha1.HostClaimList{},
+		&v1alpha1.GoalList{}, &v1alpha1.PolicyTemplateList{}, &v1alpha1.ClusterPolicyBindingList{}, &v1alpha1.PolicyBindingList{}, &v1alpha1.PolicyExceptionList{},
 	} {
 		if err := c.api.List(context.Background(), list); err != nil {
 			return model.Input{}, err
@@ -132,7 +133,9 @@ func (c *cluster) input() (model.Input, error) {
 			builder.Add(object)
 		}
 	}
-	return builder.Input(), nil
+	in := builder.Input()
+	in.At = time.Now()
+	return in, nil
 }
 
 // register installs what the chart renders for an operator at an address outside

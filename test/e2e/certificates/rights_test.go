@@ -31,6 +31,8 @@ const (
 	notHere        = "there is neither cert-manager nor ExternalDNS here"
 	noWebhook      = "there is no webhook here"
 	noRollout      = "no rollout is begun here; test/e2e/rollout does, with the rights of the chart"
+	noPolicy       = "there are no policies here"
+	noReports      = "OpenReports are not installed here; internal/operator writes them"
 	repeated       = "an event that repeats is patched"
 )
 
@@ -48,6 +50,8 @@ var spare = map[string]string{
 	"hostclaims.trellis.dev":                   everyKindAlike,
 	"peerauthentications.security.istio.io":    everyKindAlike,
 	"requestauthentications.security.istio.io": everyKindAlike,
+	"serviceentries.networking.istio.io":       everyKindAlike,
+	"sidecars.networking.istio.io":             everyKindAlike,
 	"virtualservices.networking.istio.io":      everyKindAlike,
 	"update managedcertificates.trellis.dev":   everyKindAlike,
 	"update managedrecords.trellis.dev":        everyKindAlike,
@@ -60,6 +64,14 @@ var spare = map[string]string{
 	"validatingwebhookconfigurations.admissionregistration.k8s.io": noWebhook,
 
 	"patch mutualtlsrollouts.trellis.dev/status": noRollout,
+
+	"patch goals.trellis.dev/status":                 noPolicy,
+	"patch policytemplates.trellis.dev/status":       noPolicy,
+	"patch clusterpolicybindings.trellis.dev/status": noPolicy,
+	"patch policybindings.trellis.dev/status":        noPolicy,
+	"patch policyexceptions.trellis.dev/status":      noPolicy,
+
+	"reports.openreports.io": noReports,
 
 	"update secrets in trellis-system": laterAccount,
 

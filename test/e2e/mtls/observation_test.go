@@ -32,6 +32,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/traffic"
 	"github.com/trellis-mesh/trellis/test/docs"
 	"github.com/trellis-mesh/trellis/test/stack"
+	"github.com/trellis-mesh/trellis/test/stack/loopback"
 )
 
 // observed is a mesh whose proxies send their access logs as the documentation says, to a
@@ -44,33 +45,11 @@ type observed struct {
 	sent map[string]*traffic.Edge
 }
 
-// handed is a listener of connections that somebody else has accepted.
-type handed struct {
-	conns chan net.Conn
-	done  chan struct{}
-}
-
-func (h *handed) Accept() (net.Conn, error) {
-	select {
-	case c := <-h.conns:
-		return c, nil
-	case <-h.done:
-		return nil, net.ErrClosed
-	}
-}
-
-func (h *handed) Close() error {
-	close(h.done)
-	return nil
-}
-
-func (h *handed) Addr() net.Addr { return &net.TCPAddr{} }
-
 func observing(t *testing.T) *observed {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
-	config, err := docs.MeshConfig()
+	config, err := docs.MeshConfig(docs.Rollouts)
 	must(t, err)
 	running, err := stack.Start(ctx, stack.Options{MeshConfig: config})
 	must(t, err)
@@ -85,11 +64,11 @@ func observing(t *testing.T) *observed {
 	for _, namespace := range []string{"trellis-system", "bookinfo", "traffic", "legacy"} {
 		must(t, o.Namespace(ctx, namespace, nil))
 	}
-	listener := &handed{conns: make(chan net.Conn, 16), done: make(chan struct{})}
+	listener := loopback.NewHanded()
 	o.collect(t, listener)
 	_, err = o.Application(ctx, stack.ApplicationOptions{
 		Namespace: "trellis-system", Name: "trellis-server", NoSidecar: true,
-		Ports: []stack.Port{{Name: "grpc-otlp", Port: 4317, Protocol: "grpc", Conn: func(c net.Conn) { listener.conns <- c }}},
+		Ports: []stack.Port{{Name: "grpc-otlp", Port: 4317, Protocol: "grpc", Conn: listener.Take}},
 	})
 	must(t, err)
 	o.server, err = o.Application(ctx, stack.ApplicationOptions{Namespace: "bookinfo", Name: "productpage"})
@@ -112,7 +91,7 @@ func (o *observed) collect(t *testing.T, listener net.Listener) {
 	c, err := client.NewWithWatch(o.Config(), client.Options{Scheme: scheme})
 	must(t, err)
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	observer := observe.New(c, observe.Options{Mesh: model.DefaultMesh(), IstiodNamespace: "istio-system", MeshConfigMap: "istio", Log: log})
+	observer := observe.New(c, observe.Options{Mesh: model.DefaultMesh(), IstiodNamespace: "istio-system", MeshConfigMap: "istio", Clock: clock.RealClock{}, Log: log})
 	meters, err := collect.NewMeters(prometheus.NewRegistry())
 	must(t, err)
 	o.began = time.Now()

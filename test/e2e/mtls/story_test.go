@@ -21,8 +21,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/trellis-mesh/trellis/internal/answer"
 	"github.com/trellis-mesh/trellis/internal/cli"
-	commands "github.com/trellis-mesh/trellis/internal/cli/mtls"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
 	"github.com/trellis-mesh/trellis/internal/mtls"
 	"github.com/trellis-mesh/trellis/test/stack"
@@ -114,7 +114,7 @@ func (s *story) checked(t *testing.T) map[string]mtls.Row {
 	t.Helper()
 	d := s.Istiods()[0]
 	out, _ := s.trellis(t, "mtls", "check", "-", "bookinfo/productpage", "-o", "json", "--istiod", fmt.Sprintf("%s:%d", d.Address, d.SecurePort))
-	view := &commands.View{}
+	view := &answer.MutualTLS{}
 	if err := json.Unmarshal([]byte(out), view); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

@@ -15,9 +15,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/trellis-mesh/trellis/internal/answer"
 	"github.com/trellis-mesh/trellis/internal/ask"
-	"github.com/trellis-mesh/trellis/internal/cli/answer"
-	"github.com/trellis-mesh/trellis/internal/cli/explain"
 	"github.com/trellis-mesh/trellis/test/stack"
 )
 
@@ -171,7 +170,7 @@ func TestExplainLeadsUpAndDownLive(t *testing.T) {
 		{"rbac_access_denied_matched_policy[ns[bookinfo]-policy[trellis-application-reviews-deny]-rule[1]]"},
 	} {
 		args := append([]string{"explain", "-o", "json"}, thing...)
-		got, want := read[explain.View](t, asked(t, args...)), read[explain.View](t, byFiles(t, args...))
+		got, want := read[answer.Explanation](t, asked(t, args...)), read[answer.Explanation](t, byFiles(t, args...))
 		if len(got.Rules) == 0 || len(got.Held) == 0 || len(got.Change) == 0 || got.Means != want.Means || got.Why != want.Why {
 			t.Errorf("%q: live %+v, by the files %+v", thing, got, want)
 		}

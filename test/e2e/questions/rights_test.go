@@ -18,8 +18,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
+	"github.com/trellis-mesh/trellis/internal/answer"
 	"github.com/trellis-mesh/trellis/internal/ask"
-	"github.com/trellis-mesh/trellis/internal/cli/explain"
 	"github.com/trellis-mesh/trellis/test/stack/pki"
 )
 
@@ -57,10 +57,23 @@ func limited(rule rbacv1.PolicyRule, names ...string) rbacv1.PolicyRule {
 func TestTheRightsOfTheDocumentationAreEnough(t *testing.T) {
 	reading, tokens := needed(t)
 	who := person(t, "enough", append(reading, tokens)...)
-	for _, args := range [][]string{{"can", "https://" + host + "/productpage"}, {"exposed"}, {"unused"}, {"who", "bookinfo/reviews"}, {"explain", "Application", "bookinfo/reviews"}, {"test"}} {
+	for _, args := range [][]string{{"can", "https://" + host + "/productpage"}, {"exposed"}, {"unused"}, {"who", "bookinfo/reviews"}, {"explain", "Application", "bookinfo/reviews"}} {
 		if got := trellis(t, append(args, live(who)...)...); got.code != 0 || got.err != "" || strings.Contains(got.out, "incomplete") {
 			t.Errorf("%q: %s", args, got)
 		}
+	}
+	const unasked = "what policies assert is not known, and is not tested"
+	if got := trellis(t, append([]string{"test"}, live(who)...)...); got.code != 0 || !strings.Contains(got.err, unasked) || !strings.Contains(got.out, "5 passed, 0 failed") {
+		t.Errorf("%s", got)
+	}
+	lists := []rbacv1.PolicyRule{}
+	for _, group := range []string{"networking.istio.io", "telemetry.istio.io", "extensions.istio.io", "gateway.networking.k8s.io", "networking.k8s.io", "trellis.dev"} {
+		lists = append(lists, rbacv1.PolicyRule{APIGroups: []string{group}, Resources: []string{"*"}, Verbs: []string{"list"}})
+	}
+	lists = append(lists, rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"namespaces", "nodes"}, Verbs: []string{"list"}})
+	all := person(t, "all", slices.Concat(reading, lists, []rbacv1.PolicyRule{tokens})...)
+	if got := trellis(t, append([]string{"test"}, live(all)...)...); got.code != 0 || got.err != "" {
+		t.Errorf("%s", got)
 	}
 }
 
@@ -89,7 +102,7 @@ func TestWhoLacksRightsIsToldWhichAndWhatElseToDo(t *testing.T) {
 			t.Errorf("%s", got)
 		}
 		inside := []string{"explain", "Application", "bookinfo/reviews", "-o", "json"}
-		if view := read[explain.View](t, trellis(t, append(inside, live(some)...)...)); len(view.Unread) != 1 || !strings.Contains(view.Unread[0], "sidecar bookinfo/reviews") {
+		if view := read[answer.Explanation](t, trellis(t, append(inside, live(some)...)...)); len(view.Unread) != 1 || !strings.Contains(view.Unread[0], "sidecar bookinfo/reviews") {
 			t.Errorf("%+v", view)
 		}
 		if got := read[ask.Reached](t, trellis(t, append([]string{"who", "bookinfo/productpage", "-o", "json"}, live(some)...)...)); len(got.Rows) == 0 || len(got.Notes) == 0 {
@@ -123,7 +136,7 @@ func TestATokenThatIstiodRefusesIsOneUnknown(t *testing.T) {
 	if got := asked(t, "can", "https://"+host+"/productpage"); got.code != 0 {
 		t.Errorf("%s", got)
 	}
-	view := read[explain.View](t, asked(t, "explain", "Application", "bookinfo/reviews", "-o", "json"))
+	view := read[answer.Explanation](t, asked(t, "explain", "Application", "bookinfo/reviews", "-o", "json"))
 	if len(view.Held) == 0 || len(view.Unread) != 1 || !strings.Contains(view.Unread[0], "sidecar bookinfo/ghost") {
 		t.Errorf("%+v", view)
 	}
@@ -146,7 +159,7 @@ func TestExplainSaysWhatYouMayEdit(t *testing.T) {
 			if got := trellis(t, append(question, live(c.as)...)...); got.code != 0 || !strings.Contains(got.out, c.says) {
 				t.Errorf("%s", got)
 			}
-			view := read[explain.View](t, trellis(t, append(append(question, "-o", "json"), live(c.as)...)...))
+			view := read[answer.Explanation](t, trellis(t, append(append(question, "-o", "json"), live(c.as)...)...))
 			if len(view.Change) != 1 || view.Change[0].Editable == nil || *view.Change[0].Editable != c.may || view.Change[0].Whom == "" {
 				t.Errorf("%+v", view.Change)
 			}

@@ -59,7 +59,7 @@ func begin(t *testing.T) *mesh {
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	m := &mesh{t: t, server: loopback.Unused(t), collector: loopback.Unused(t)}
-	config, err := docs.MeshConfig()
+	config, err := docs.MeshConfig(docs.Rollouts)
 	must(t, err)
 	m.Stack, err = stack.Start(ctx, stack.Options{OwnAddresses: true, MeshConfig: config})
 	must(t, err)

@@ -23,6 +23,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
@@ -77,7 +78,9 @@ func start(ctx context.Context) error {
 	}
 	server.rest = set.Discovery().RESTClient()
 	return stack.Until(ctx, "our kinds to be served", func(ctx context.Context) error {
-		for _, plural := range []string{"applications", "secureingresses", "hostclaims"} {
+		for _, plural := range []string{
+			"applications", "secureingresses", "hostclaims", "goals", "policytemplates", "clusterpolicybindings", "policybindings", "policyexceptions",
+		} {
 			if err := server.rest.Get().AbsPath("/apis/trellis.dev/v1alpha1", plural).Do(ctx).Error(); err != nil {
 				return err
 			}
@@ -215,6 +218,43 @@ func TestAnAPIServerRefusesEveryCase(t *testing.T) {
 				t.Error("it was taken")
 			}
 		})
+	}
+}
+
+// TestAVersionOfAPolicyNeverChanges asks for changes of a template that is kept.
+func TestAVersionOfAPolicyNeverChanges(t *testing.T) {
+	texts, err := os.ReadFile("testdata/complete.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documents := strings.Split(string(texts), "\n---\n")
+	at := slices.IndexFunc(documents, func(text string) bool { return strings.Contains(text, "\nkind: PolicyTemplate\n") })
+	path := "/apis/trellis.dev/v1alpha1/policytemplates"
+	err = server.rest.Post().AbsPath(path).SetHeader("Content-Type", "application/yaml").Body([]byte(documents[at])).Do(t.Context()).Error()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path += "/bounded-1.2.0-rc.1"
+	t.Cleanup(func() { _ = server.rest.Delete().AbsPath(path).Do(context.Background()).Error() })
+	for name, c := range map[string]struct {
+		patch, subresource string
+		taken              bool
+	}{
+		"another title":               {`{"spec":{"title":"Another"}}`, "", false},
+		"a default that has no type":  {`{"spec":{"parameters":[{"name":"count","type":"Integer","default":4}]}}`, "", false},
+		"an object of a test":         {`{"spec":{"tests":null}}`, "", false},
+		"another version":             {`{"spec":{"version":"1.2.1"}}`, "", false},
+		"a label":                     {`{"metadata":{"labels":{"team":"security"}}}`, "", true},
+		"what became of it":           {`{"status":{"bindings":1}}`, "/status", true},
+		"the same that it says today": {`{"spec":{"title":"Routes are bounded"}}`, "", true},
+	} {
+		err := server.rest.Patch(types.MergePatchType).AbsPath(path + c.subresource).Body([]byte(c.patch)).Do(t.Context()).Error()
+		switch {
+		case c.taken && err != nil:
+			t.Errorf("%s is refused: %v", name, err)
+		case !c.taken && !strings.Contains(fmt.Sprint(err), "a version of a policy never changes"):
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -53,6 +53,7 @@ func TestAChangeComesIntoForceOnlyWithItsTests(t *testing.T) {
 	t.Run("when it is back the test fails, and what was in force stays so", m.found)
 	t.Run("a good one waits, too, and comes into force when the server is back", m.waits)
 	t.Run("a policy that somebody writes by hand makes a test fail and takes nothing out of force", m.interfered)
+	t.Run("what a policy asserts holds a change back, and takes nothing out of force", m.asserted)
 	t.Run("nobody but the operator is told what came of tests", m.told)
 	t.Run("nobody but the operator is told what was seen of traffic", m.seen)
 	t.Run("the platform is warned of what it breaks and not held up", m.platform)

@@ -36,6 +36,8 @@ var kinds = map[string]struct {
 	"Gateway":               {gvk.Gateway, func() proto.Message { return &networkingapi.Gateway{} }, validation.ValidateGateway},
 	"VirtualService":        {gvk.VirtualService, func() proto.Message { return &networkingapi.VirtualService{} }, validation.ValidateVirtualService},
 	"DestinationRule":       {gvk.DestinationRule, func() proto.Message { return &networkingapi.DestinationRule{} }, validation.ValidateDestinationRule},
+	"Sidecar":               {gvk.Sidecar, func() proto.Message { return &networkingapi.Sidecar{} }, validation.ValidateSidecar},
+	"ServiceEntry":          {gvk.ServiceEntry, func() proto.Message { return &networkingapi.ServiceEntry{} }, validation.ValidateServiceEntry},
 	"EnvoyFilter":           {gvk.EnvoyFilter, func() proto.Message { return &networkingapi.EnvoyFilter{} }, envoyfilter.ValidateEnvoyFilter},
 	"AuthorizationPolicy":   {gvk.AuthorizationPolicy, func() proto.Message { return &securityapi.AuthorizationPolicy{} }, validation.ValidateAuthorizationPolicy},
 	"RequestAuthentication": {gvk.RequestAuthentication, func() proto.Message { return &securityapi.RequestAuthentication{} }, validation.ValidateRequestAuthentication},
@@ -102,8 +104,8 @@ func validate(t *testing.T, text []byte) string {
 	if err != nil || (warnings != nil && !expected(t.Name(), warnings.Error())) {
 		t.Errorf("%s %s/%s: error %v, warning %v", o.Kind, o.Metadata.Namespace, o.Metadata.Name, err, warnings)
 	}
-	if _, dry := o.Metadata.Annotations[annotation.IoIstioDryRun.Name]; dry {
-		t.Errorf("%s %s is a dry run", o.Kind, o.Metadata.Name)
+	if _, dry := o.Metadata.Annotations[annotation.IoIstioDryRun.Name]; dry != strings.HasSuffix(o.Metadata.Name, "-shadow") {
+		t.Errorf("%s %s: that it is a dry run is %v", o.Kind, o.Metadata.Name, dry)
 	}
 	return o.Kind
 }

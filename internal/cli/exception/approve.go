@@ -1,0 +1,165 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package exception
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/cli/cluster"
+	"github.com/trellis-mesh/trellis/internal/cli/output"
+	"github.com/trellis-mesh/trellis/internal/cli/streams"
+	"github.com/trellis-mesh/trellis/internal/policy"
+)
+
+// fieldOwner is whose the approval is among the managers of fields.
+const fieldOwner = client.FieldOwner("trellis-cli")
+
+// Decision is what a person has decided about an exception.
+type Decision struct {
+	Exception
+	// Changed is false where it was so already, and nothing was written.
+	Changed bool `json:"changed"`
+	// Of is the digest of what is approved.
+	Of string `json:"of,omitempty"`
+
+	says string
+}
+
+func newApprove(s *streams.Streams) *cobra.Command {
+	o := &Options{Now: time.Now}
+	cmd := &cobra.Command{
+		Use:   "approve NAME",
+		Short: "Approve an exception from a policy, as it is now",
+		Long: `Approve an exception as it is now, in your own name: NAME is a PolicyException.
+
+Written are your name, as the API server knows it, and a digest of the exception.
+What is changed in it afterwards is not approved, and lets nothing go before it is
+approved again. The API server takes an approval only from whoever has the verb
+approve on the binding that is not to hold.
+
+Exit code 0: it is approved. 1: it cannot be approved, or not by you; wrong usage; a
+cluster that cannot be asked, or a fault of Trellis.`,
+		Example: `  # What waits for me, and what is it about?
+  trellis exception list -A
+  trellis exception approve legacy-clients -n shop`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return o.decide(cmd.Context(), s, args[0], Approve) },
+	}
+	o.addFlags(cmd, s)
+	return cmd
+}
+
+func newRevoke(s *streams.Streams) *cobra.Command {
+	o := &Options{Now: time.Now}
+	cmd := &cobra.Command{
+		Use:   "revoke NAME",
+		Short: "Take the approval of an exception back",
+		Long: `Take the approval of an exception back: NAME is a PolicyException. The policy holds
+again as soon as the operator sees it. The exception itself stays, and can be
+approved again. Everybody who may change the exception may do that.
+
+Exit code 0: it is not approved. 1: wrong usage, a cluster that cannot be asked or
+forbids it, or a fault of Trellis.`,
+		Example: `  # Let the policy hold again
+  trellis exception revoke legacy-clients -n shop`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return o.decide(cmd.Context(), s, args[0], Revoke) },
+	}
+	o.addFlags(cmd, s)
+	return cmd
+}
+
+// decide reads an exception and carries a decision out.
+func (o *Options) decide(ctx context.Context, s *streams.Streams, name string, how func(context.Context, *Options, *cluster.Cluster, *v1alpha1.PolicyException) (*Decision, error)) error {
+	if err := output.CheckFormat(o.Output); err != nil {
+		return err
+	}
+	c, err := o.Connect()
+	if err != nil {
+		return err
+	}
+	e, err := read(ctx, c, name)
+	if err != nil {
+		return err
+	}
+	d, err := how(ctx, o, c, e)
+	if err != nil {
+		return err
+	}
+	return output.Write(s.Out, o.Output, d, func(w io.Writer) error {
+		_, err := fmt.Fprintln(w, d.says)
+		return err
+	})
+}
+
+// Approve approves an exception as it was read, in the name of whoever runs the command.
+func Approve(ctx context.Context, o *Options, c *cluster.Cluster, e *v1alpha1.PolicyException) (*Decision, error) {
+	who := "PolicyException " + e.Namespace + "/" + e.Name
+	doing := "approving the " + who
+	switch now := o.Now(); {
+	case !e.DeletionTimestamp.IsZero():
+		return nil, fmt.Errorf("%s: it is being deleted", doing)
+	case !e.Spec.Expires.After(now):
+		return nil, fmt.Errorf("%s: it has expired (%s), so nothing would be let go; whoever needs it asks for one that expires later", doing, output.In(&e.Spec.Expires.Time, now))
+	}
+	user, err := c.WhoAmI(ctx)
+	if err != nil {
+		return nil, err
+	}
+	digest, err := policy.Digest(e)
+	if err != nil {
+		return nil, err
+	}
+	d := &Decision{Exception: exceptionOf(e.Namespace, e.Name, &e.Spec), Of: digest}
+	if a := e.Spec.Approval; a != nil && a.Of == digest {
+		d.says = fmt.Sprintf("%s is approved by %s as it is. Nothing was changed.", who, output.Printable(a.By))
+		return d, nil
+	}
+	d.Changed, d.ApprovedBy = true, user
+	if err := o.patch(ctx, c, e, &v1alpha1.ExceptionApproval{By: user, Of: digest}); err != nil {
+		return nil, refusal(doing, err)
+	}
+	d.says = fmt.Sprintf("%s is approved by %s:\n  not to hold: %s\n  for:         %s\n  until:       %s (%s)\n  since:       %s\nSee what comes of it: trellis exception list -n %s",
+		who, user, output.Printable(d.binding()), d.Subject, d.Expires.Format(time.RFC3339), output.In(&d.Expires, o.Now()), output.Printable(d.Reason), e.Namespace)
+	return d, nil
+}
+
+// Revoke takes an approval back.
+func Revoke(ctx context.Context, o *Options, c *cluster.Cluster, e *v1alpha1.PolicyException) (*Decision, error) {
+	who := "PolicyException " + e.Namespace + "/" + e.Name
+	d := &Decision{Exception: exceptionOf(e.Namespace, e.Name, &e.Spec)}
+	if e.Spec.Approval == nil {
+		d.says = "nobody has approved the " + who + ". Nothing was changed."
+		return d, nil
+	}
+	if err := o.patch(ctx, c, e, nil); err != nil {
+		return nil, refusal("revoking the approval of the "+who, err)
+	}
+	d.says = fmt.Sprintf("the approval of the %s by %s is taken back: %s holds for %s again.",
+		who, output.Printable(d.ApprovedBy), output.Printable(d.binding()), d.Subject)
+	d.Changed, d.ApprovedBy = true, ""
+	return d, nil
+}
+
+// patch writes the approval and nothing else. What changes meanwhile is not of the digest.
+func (o *Options) patch(ctx context.Context, c *cluster.Cluster, e *v1alpha1.PolicyException, approval *v1alpha1.ExceptionApproval) error {
+	// The UID: another object of the same name is not what was looked at.
+	patch, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"uid": e.UID},
+		"spec":     map[string]any{"approval": approval},
+	})
+	if err != nil {
+		return fmt.Errorf("writing the approval: %w", err)
+	}
+	return c.Patch(ctx, e.DeepCopy(), client.RawPatch(types.MergePatchType, patch), fieldOwner)
+}

@@ -1,0 +1,54 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package hits
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/trellis-mesh/trellis/internal/answer"
+	"github.com/trellis-mesh/trellis/internal/cli/exit"
+	"github.com/trellis-mesh/trellis/internal/cli/output"
+	"github.com/trellis-mesh/trellis/internal/cli/streams"
+)
+
+// ask asks trellis-server what it has counted.
+func (o *Options) ask(ctx context.Context, s *streams.Streams) (err error) {
+	server, err := o.Server(ctx, s, o.Serving)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, server.Close()) }()
+	view := &answer.Hits{}
+	if err := server.Get(ctx, "hits", url.Values{"by": {o.By}, "since": {o.Since.String()}}, view); err != nil {
+		return err
+	}
+	view.Notes = append(view.Notes, server.Notes...)
+	if err := output.Write(s.Out, o.Output, view, func(w io.Writer) error { return text(w, view, s.OutColour) }); err != nil {
+		return err
+	}
+	if len(view.Ran) == 0 {
+		return exit.ErrUnknown
+	}
+	return nil
+}
+
+// shownGaps bounds the gaps that are named.
+const shownGaps = 5
+
+// gaps writes of which times nothing is known.
+func gaps(b *strings.Builder, of []answer.Interval) {
+	for i, gap := range of {
+		if i == shownGaps {
+			fmt.Fprintf(b, "and in %d more times\n", len(of)-i)
+			return
+		}
+		fmt.Fprintf(b, "nothing is known from %s to %s\n", gap.From.UTC().Format(time.RFC3339), gap.To.UTC().Format(time.RFC3339))
+	}
+}

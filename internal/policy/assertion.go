@@ -1,0 +1,322 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/policy/expression"
+)
+
+// MaxAsserted is how many requests one assertion asks of one Application at the most.
+const MaxAsserted = 256
+
+// maxAssertedPath is how long a path may be, as in spec.tests of Applications.
+const maxAssertedPath = 2048
+
+// methods are all that there are.
+var methods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"}
+
+// assertion holds the programs of one.
+type assertion struct {
+	spec                       *v1alpha1.Assertion
+	when, from, methods, paths *expression.Program
+}
+
+// AssertedRequest is one request that an assertion sends.
+type AssertedRequest struct {
+	Method string `json:"method"`
+	Path   string `json:"path"`
+}
+
+// Assertion is what one rule asserts of one Application. Whether it holds is not known
+// here: who can ask the proxies' configurations runs it and tells it the Answer.
+type Assertion struct {
+	Binding *Binding
+	Rule    string
+	Subject Subject
+	// Internet: the requests come from outside of the mesh; else from workloads of
+	// Namespaces, by name and in order.
+	Internet   bool
+	Namespaces []string
+	Requests   []AssertedRequest
+	Token      *v1alpha1.TestToken
+	Expect     v1alpha1.TestExpectation
+	// Wrong says what is wrong where it does not hold.
+	Wrong string
+	// Broken says why it cannot be asked; empty where it can.
+	Broken string
+	// Answer is what came of it; nil: nobody has asked.
+	Answer *Answer
+
+	set *Set
+}
+
+// Answer is what came of an assertion.
+type Answer struct {
+	// Outcome is Pass, Fail or Unknown.
+	Outcome Outcome
+	// Says is why it does not hold or cannot be told, or in which way it holds where that
+	// is worth to be said.
+	Says string
+	// Ask is a command that shows every step of the request that it hangs on; empty: there
+	// is none.
+	Ask string
+}
+
+// choice are namespaces, or why they cannot be told.
+type choice struct {
+	names []string
+	err   error
+}
+
+func (c *compiler) assertion(one *v1alpha1.Assertion, at string) assertion {
+	out := assertion{
+		spec:    one,
+		when:    c.compile(expression.SortApplication, one.When, expression.Bool, at+".when"),
+		from:    c.compile(expression.SortNamespace, one.From.Namespaces, expression.Bool, at+".from.namespaces"),
+		methods: c.compile(expression.SortApplication, one.Request.Methods, expression.Strings, at+".request.methods"),
+		paths:   c.required(expression.SortApplication, one.Request.Paths, expression.Strings, at+".request.paths"),
+	}
+	if (one.From.Internet != nil) == (one.From.Namespaces != "") {
+		c.problem(at+".from", "exactly one of internet and namespaces")
+	}
+	if _, ok := becomes[one.Expect.Verdict]; !ok {
+		c.problem(at+".expect.verdict", fmt.Sprintf("%q is none of Allow, Deny, Answered, NoRoute and Fails", one.Expect.Verdict))
+	}
+	if one.Expect.Code != 0 && one.Expect.Verdict == v1alpha1.VerdictAllow {
+		c.problem(at+".expect.code", "the application answers what is allowed, so no code can be expected")
+	}
+	return out
+}
+
+// Assertions are what is asserted of the Application, in order of the bindings and of
+// their templates.
+func (a *Application) Assertions() []*Assertion {
+	var out []*Assertion
+	of := a.subject(v1alpha1.SubjectApplication, a.origin)
+	for _, b := range a.bound {
+		// Of a version that is only compared nothing is asked: a rollout is stopped by all
+		// that fails where the new one holds.
+		if b.Broken != "" || !b.Held() {
+			continue
+		}
+		for i := range b.compiled.assertions {
+			if one := a.assert(b, i); one != nil {
+				one.Binding, one.Subject, one.set = b, of, a.set
+				out = append(out, one)
+			}
+		}
+	}
+	return out
+}
+
+// Asserts reports whether any policy that is bound asserts something: of a rollout, any of
+// its versions.
+func (s *Set) Asserts() bool {
+	asserts := func(b *Binding) bool { return b.Broken == "" && len(b.compiled.assertions) > 0 }
+	return slices.ContainsFunc(s.Bindings, func(b *Binding) bool { return slices.ContainsFunc(b.Parts(), asserts) })
+}
+
+// assert evaluates an assertion; nil where it is not about the Application.
+func (a *Application) assert(b *Binding, i int) *Assertion {
+	one := &b.compiled.assertions[i]
+	facts := expression.NewFacts(a.variables()).With(b.params)
+	out := &Assertion{
+		Rule: string(one.spec.Name), Internet: one.spec.From.Internet != nil, Token: one.spec.Request.Token, Expect: one.spec.Expect, Wrong: one.spec.Message,
+	}
+	if one.when != nil {
+		about, err := one.when.Bool(facts)
+		if err == nil && !about {
+			return nil
+		}
+		if err != nil {
+			out.Broken = broken("when", err)
+			return out
+		}
+	}
+	var err error
+	if !out.Internet {
+		if out.Namespaces, err = a.set.asserting(b, i); err != nil {
+			out.Broken = broken("from", err)
+			return out
+		}
+	}
+	if out.Requests, err = one.requests(facts); err != nil {
+		out.Requests, out.Broken = nil, broken("request", err)
+	}
+	return out
+}
+
+func broken(part string, err error) string {
+	return "its " + part + " gives an error (" + strings.Join(strings.Fields(err.Error()), " ") + ")"
+}
+
+// asserting are the namespaces that an assertion asks as. They are the same for all
+// Applications: the expression reads parameters and namespaces alone.
+func (s *Set) asserting(b *Binding, i int) ([]string, error) {
+	known, ok := b.asserting[i]
+	if !ok {
+		known.names, known.err = s.chosen(b.compiled.assertions[i].from, expression.Facts{Params: b.params})
+		if b.asserting == nil {
+			b.asserting = map[int]choice{}
+		}
+		b.asserting[i] = known
+	}
+	return known.names, known.err
+}
+
+// requests are each method with each path, each once.
+func (one *assertion) requests(facts expression.Facts) ([]AssertedRequest, error) {
+	asked := []string{"GET"}
+	var err error
+	if one.methods != nil {
+		if asked, err = one.methods.Texts(facts); err != nil {
+			return nil, err
+		}
+	}
+	paths, err := one.paths.Texts(facts)
+	if err != nil {
+		return nil, err
+	}
+	asked, paths = once(asked), once(paths)
+	for _, m := range asked {
+		if !slices.Contains(methods, m) {
+			return nil, fmt.Errorf("%q is none of the methods %s", m, strings.Join(methods, ", "))
+		}
+	}
+	for _, p := range paths {
+		if !strings.HasPrefix(p, "/") || len(p) > maxAssertedPath || strings.ContainsFunc(p, func(r rune) bool { return r < '!' || r > '~' }) {
+			return nil, fmt.Errorf("%.64q is no path: it begins with /, has at most %d characters and no space", p, maxAssertedPath)
+		}
+	}
+	if n := len(asked) * len(paths); n > MaxAsserted {
+		return nil, TooMany(n)
+	}
+	var out []AssertedRequest
+	for _, m := range asked {
+		for _, p := range paths {
+			out = append(out, AssertedRequest{m, p})
+		}
+	}
+	return out, nil
+}
+
+// once are the texts without repetition, in their order.
+func once(texts []string) []string {
+	var out []string
+	for _, t := range texts {
+		if !slices.Contains(out, t) {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// TooMany says that an assertion would send more requests than it may.
+func TooMany(n int) error {
+	return fmt.Errorf("it would send %d requests, and at most %d are sent for one Application", n, MaxAsserted)
+}
+
+// becomes says what becomes of requests.
+var becomes = map[v1alpha1.TestVerdict]string{
+	v1alpha1.VerdictAllow: "allowed", v1alpha1.VerdictDeny: "denied", v1alpha1.VerdictAnswered: "answered by a proxy",
+	v1alpha1.VerdictNoRoute: "not published", v1alpha1.VerdictFails: "not delivered",
+}
+
+// String says what is asserted, such as: asserts that GET /admin from the internet is
+// denied. It is the effect by which tests of templates know it.
+func (a *Assertion) String() string {
+	if len(a.Requests) == 0 {
+		return "asserts nothing, as it names no request"
+	}
+	var asked, paths []string
+	for _, r := range a.Requests {
+		asked, paths = append(asked, r.Method), append(paths, r.Path)
+	}
+	from := "the internet"
+	if !a.Internet {
+		from = namespaceList(a.Namespaces)
+	}
+	if a.Token != nil {
+		from += " with a token of " + a.Token.Issuer
+	}
+	out := fmt.Sprintf("asserts that %s %s from %s is %s", strings.Join(once(asked), ", "), listed(once(paths)), from, becomes[a.Expect.Verdict])
+	if a.Expect.Code > 0 {
+		out += fmt.Sprintf(" with %d", a.Expect.Code)
+	}
+	return out
+}
+
+// listed lists the first paths.
+func listed(paths []string) string {
+	const most = 8
+	if len(paths) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(paths[:most], ", "), len(paths)-most)
+	}
+	return strings.Join(paths, ", ")
+}
+
+// Holds reports whether a new generation that fails it must not come into force. What an
+// exception lets go may.
+func (a *Assertion) Holds() bool {
+	return a.Binding.Closes() && a.Broken == "" && a.set.exemption(a.Binding, v1alpha1.LabelName(a.Rule), a.Subject) == nil
+}
+
+// Asks reports whether there is anybody to ask, and something.
+func (a *Assertion) Asks() bool {
+	return a.Broken == "" && len(a.Requests) > 0 && (a.Internet || len(a.Namespaces) > 0)
+}
+
+// Digest is that of the question: an answer is about nothing else.
+func (a *Assertion) Digest() string {
+	raw, err := json.Marshal(struct {
+		Binding, Rule string
+		Internet      bool
+		Namespaces    []string
+		Requests      []AssertedRequest
+		Token         *v1alpha1.TestToken
+		Expect        v1alpha1.TestExpectation
+		Holds         bool
+	}{a.Binding.Ref.String(), a.Rule, a.Internet, a.Namespaces, a.Requests, a.Token, a.Expect, a.Holds()})
+	if err != nil {
+		// Strings and numbers: this cannot fail, and no question has an empty digest.
+		return ""
+	}
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:8])
+}
+
+// NotAsked is the answer where nobody runs assertions.
+const NotAsked = "nobody has asked it of the configuration of proxies"
+
+// Judge is the judgement by the Answer, and counts it for the binding. Its message says
+// nothing where it passes.
+func (a *Assertion) Judge() Judgement {
+	j := Judgement{Binding: a.Binding, Rule: a.Rule, Subject: a.Subject, Outcome: Pass, Asserts: true}
+	switch {
+	case a.Broken != "":
+		j.Outcome, j.Message = Unknown, "whether rule "+j.Rule+" holds cannot be told: "+a.Broken
+	case a.Answer == nil:
+		j.Outcome, j.Message = Unknown, "whether rule "+j.Rule+" holds cannot be told: "+NotAsked
+		j.fix = "let trellis-server run (the chart's value server.enabled), or ask with trellis test"
+	case a.Answer.Outcome == Unknown:
+		j.Outcome, j.Message = Unknown, "whether rule "+j.Rule+" holds cannot be told: "+a.Answer.Says
+		j.fix = "see why"
+	case a.Answer.Outcome == Fail:
+		j.Outcome, j.Message = Fail, a.Wrong+": "+a.Answer.Says
+	}
+	if a.Answer != nil && a.Answer.Ask != "" && j.Outcome == Unknown {
+		j.fix = "see every step with: " + a.Answer.Ask
+	}
+	j = a.set.exempt(j)
+	a.Binding.record(a.Subject.Origin.Object, j.Outcome)
+	return j
+}

@@ -1,0 +1,302 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/model"
+	"github.com/trellis-mesh/trellis/internal/policy/expression"
+)
+
+// Contribution is what one rule adds to a subject. The outcome of its Judgement is Pass
+// where it holds, Exempt where an exception keeps it away, and Unknown where it could not
+// be evaluated; then it has no effect of its own, and its subject is closed.
+type Contribution struct {
+	Judgement
+	// Access is nil where it is not about callers.
+	Access *Access
+	// MutualTLS makes workloads take nothing else.
+	MutualTLS bool
+	// Authentication makes routes ask for a token, those of which Asks is true.
+	Authentication bool
+	// Scopes that a token must have.
+	Scopes []string
+	// Maximum and Fallback bound how long routes may take; zero where they say nothing.
+	Maximum, Fallback time.Duration
+	// MinimumVersion of TLS at gateways; empty where it says nothing.
+	MinimumVersion v1alpha1.TLSVersion
+	// Retries is how often a request is repeated at the most; nil where it says nothing.
+	Retries *int64
+	// Egress is nil where it is not about hosts outside of the mesh.
+	Egress *Egress
+
+	when *expression.Program
+}
+
+// Access is whom a contribution keeps away.
+type Access struct {
+	// Only refuses all but the namespaces; else the namespaces are refused.
+	Only bool
+	// Namespaces by name, in order.
+	Namespaces []string
+}
+
+// Refuses reports whether a namespace is kept away.
+func (a *Access) Refuses(namespace string) bool {
+	return slices.Contains(a.Namespaces, namespace) != a.Only
+}
+
+// Holds reports whether it is in force.
+func (c *Contribution) Holds() bool {
+	return c.Outcome == Pass && c.Binding.Spec.Mode == v1alpha1.ModeEnforce
+}
+
+// Shadowed reports whether it would be in force and is only tried.
+func (c *Contribution) Shadowed() bool {
+	return c.Outcome == Pass && c.Binding.Spec.Mode == v1alpha1.ModeShadow
+}
+
+// Closes reports whether its subject must be closed, since it is not known what would be
+// added.
+func (c *Contribution) Closes() bool { return c.Outcome == Unknown && c.Binding.Closes() }
+
+// Contributions are what is added to the Application, in order of the bindings and of
+// their templates.
+func (a *Application) Contributions() []*Contribution {
+	var out []*Contribution
+	of := a.subject(v1alpha1.SubjectApplication, a.origin)
+	for _, b := range a.bound {
+		if b.Broken != "" {
+			continue
+		}
+		for i := range b.compiled.contributions {
+			if b.compiled.contributions[i].spec.TLS == nil {
+				out = append(out, a.set.contribute(b, i, of))
+			}
+		}
+	}
+	return out
+}
+
+// IngressContributions are what is added to a SecureIngress.
+func (s *Set) IngressContributions(in *v1alpha1.SecureIngress, origin model.Origin) []*Contribution {
+	var out []*Contribution
+	for _, b := range s.bindingsOf(in.Namespace) {
+		if b.Broken != "" {
+			continue
+		}
+		for i := range b.compiled.contributions {
+			if b.compiled.contributions[i].spec.TLS != nil {
+				out = append(out, s.contribute(b, i, ingressSubject(in, origin)))
+			}
+		}
+	}
+	return out
+}
+
+func (s *Set) contribute(b *Binding, i int, of Subject) *Contribution {
+	out := *s.contributed(b, i)
+	out.Subject = of
+	out.Judgement = s.kept(out.Judgement)
+	b.record(of.Origin.Object, out.Outcome)
+	return &out
+}
+
+// contributed is what a contribution of a binding adds to any subject, but for exceptions:
+// its expressions read parameters and namespaces of callers, and nothing of the subject.
+func (s *Set) contributed(b *Binding, i int) *Contribution {
+	if b.contributions == nil {
+		b.contributions = make([]*Contribution, len(b.compiled.contributions))
+	}
+	if known := b.contributions[i]; known != nil {
+		return known
+	}
+	one := &b.compiled.contributions[i]
+	out := &Contribution{Judgement: Judgement{Binding: b, Rule: string(one.spec.Name), Outcome: Pass}, when: one.when}
+	if err := s.evaluate(out, one, expression.Facts{Params: b.params}); err != nil {
+		out.Judgement = s.unknown(out.Judgement, "expression", err)
+	}
+	b.contributions[i] = out
+	return out
+}
+
+// kept looks for an exception that keeps a contribution away from its subject.
+func (s *Set) kept(j Judgement) Judgement {
+	if j.Failed() {
+		return s.exempt(j)
+	}
+	if e := s.exemption(j.Binding, v1alpha1.LabelName(j.Rule), j.Subject); e != nil {
+		if j.Binding.part != partBefore {
+			e.exempts(j.Subject)
+		}
+		j.Outcome, j.Exception = Exempt, e
+		j.Message = "policy " + string(j.Binding.Spec.Policy.Name) + " " + j.Message + ", but " + e.Ref.String() + " keeps it away until " +
+			e.Spec.Expires.UTC().Format("2006-01-02") + " (" + e.Spec.Reason + ")"
+	}
+	return j
+}
+
+// evaluate fills in what a contribution adds.
+func (s *Set) evaluate(out *Contribution, one *contribution, facts expression.Facts) error {
+	var err error
+	switch spec := one.spec; {
+	case spec.DenyAccess != nil:
+		out.Access = &Access{}
+		out.Access.Namespaces, err = s.chosen(one.from, facts)
+		out.Message = "denies requests from " + namespaceList(out.Access.Namespaces)
+	case spec.RestrictAccess != nil:
+		out.Access = &Access{Only: true}
+		out.Access.Namespaces, err = s.chosen(one.from, facts)
+		out.Message = "denies requests but from " + namespaceList(out.Access.Namespaces)
+	case spec.MutualTLS != nil:
+		out.MutualTLS, out.Message = true, "takes mutual TLS alone"
+	case spec.Authentication != nil:
+		out.Authentication, out.Message = true, "asks for a token"
+		if one.scopes != nil {
+			if out.Scopes, err = one.scopes.Texts(facts); len(out.Scopes) > 0 {
+				out.Scopes = sortedNames(out.Scopes)
+				out.Message += " with " + strings.Join(out.Scopes, ", ")
+			}
+		}
+	case spec.Timeout != nil:
+		return out.timeout(one, facts)
+	case spec.TLS != nil:
+		return out.minimum(one, facts)
+	case spec.Egress != nil:
+		return out.egress(one, facts)
+	case spec.Retries != nil:
+		return out.retries(one, facts)
+	}
+	return err
+}
+
+func (c *Contribution) timeout(one *contribution, facts expression.Facts) error {
+	var err error
+	var words []string
+	if one.maximum != nil {
+		if c.Maximum, err = one.maximum.Duration(facts); err != nil {
+			return err
+		}
+		words = append(words, "gives routes "+c.Maximum.String()+" at the most")
+	}
+	if one.fallback != nil {
+		if c.Fallback, err = one.fallback.Duration(facts); err != nil {
+			return err
+		}
+		words = append(words, "gives "+c.Fallback.String()+" to routes that say nothing")
+	}
+	for _, d := range []time.Duration{c.Maximum, c.Fallback} {
+		switch {
+		case d < 0:
+			return fmt.Errorf("a timeout is not negative")
+		case d%time.Millisecond != 0:
+			// Istio refuses the whole VirtualService.
+			return fmt.Errorf("%s is no whole number of milliseconds, which Istio asks of a timeout", d)
+		}
+	}
+	if c.Maximum == 0 && c.Fallback == 0 {
+		return fmt.Errorf("it is 0s, which would bound nothing")
+	}
+	c.Message = strings.Join(words, " and ")
+	return nil
+}
+
+func (c *Contribution) retries(one *contribution, facts expression.Facts) error {
+	n, err := one.retries.Whole(facts)
+	if err != nil {
+		return err
+	}
+	if n < 0 {
+		return fmt.Errorf("%d is negative, and requests are repeated no time or more", n)
+	}
+	c.Retries = &n
+	switch n {
+	case 0:
+		c.Message = "repeats no request that fails"
+	case 1:
+		c.Message = "repeats a request that fails once at the most"
+	default:
+		c.Message = fmt.Sprintf("repeats a request that fails %d times at the most", n)
+	}
+	return nil
+}
+
+func (c *Contribution) minimum(one *contribution, facts expression.Facts) error {
+	text, err := one.minimumVersion.Text(facts)
+	if err != nil {
+		return err
+	}
+	c.MinimumVersion = v1alpha1.TLSVersion(text)
+	if c.MinimumVersion != v1alpha1.TLSv12 && c.MinimumVersion != v1alpha1.TLSv13 {
+		return fmt.Errorf("%q is neither TLSv1_2 nor TLSv1_3", text)
+	}
+	c.Message = "takes " + text + " at the least"
+	return nil
+}
+
+// chosen are the namespaces of which an expression is true, in order.
+func (s *Set) chosen(from *expression.Program, facts expression.Facts) ([]string, error) {
+	var out []string
+	for _, n := range s.snapshot.Namespaces() {
+		caller := expression.NewFacts(map[string]expression.Value{"caller": s.namespaceValue(n.Name)})
+		yes, err := from.Bool(caller.With(facts.Params))
+		if err != nil {
+			return nil, fmt.Errorf("of namespace %s, %w", n.Name, err)
+		}
+		if yes {
+			out = append(out, n.Name)
+		}
+	}
+	return out, nil
+}
+
+func namespaceList(names []string) string {
+	if len(names) == 0 {
+		return "no namespace"
+	}
+	return "namespace " + strings.Join(names, ", ")
+}
+
+// About reports whether a contribution that holds for the Application is about one of its
+// routes, and what comes of it there: Pass, Unknown where that cannot be told, or Exempt by
+// an exception for the route. Conditions read what was stated, and not what other policies
+// make of it: so no policy can take away what another one asks for.
+func (a *Application) About(c *Contribution, stated Route) (Judgement, bool) {
+	j := c.Judgement
+	j.Subject = a.subject(v1alpha1.SubjectRoute, stated.Origin)
+	j.Subject.Route = stated.Name
+	if c.when != nil {
+		asks, err := c.when.Bool(a.routeFacts(stated).With(c.Binding.params))
+		if err == nil && !asks {
+			return j, false
+		}
+		if err != nil {
+			j = a.set.unknown(j, "when", err)
+		}
+	}
+	return j, true
+}
+
+// Kept is a judgement of About where the route would be changed, or nobody knows whether:
+// an exception for the route may keep the contribution away.
+func (a *Application) Kept(j Judgement) Judgement {
+	j = a.set.kept(j)
+	j.Binding.record(a.origin.Object, j.Outcome)
+	return j
+}
+
+// KeepsAway is the judgement of a caller that a contribution about access refuses.
+func (a *Application) KeepsAway(c *Contribution, caller, namespace string, origin model.Origin) Judgement {
+	j := c.Judgement
+	j.Outcome = Fail
+	j.Subject.Origin, j.Subject.Sort = origin, v1alpha1.SubjectCaller
+	j.Message = fmt.Sprintf("caller %s is in namespace %s, and a policy %s", caller, namespace, c.Message)
+	j.Binding.record(a.origin.Object, Fail)
+	return j
+}

@@ -1,0 +1,202 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package assessment
+
+import (
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/trellis-mesh/trellis/internal/model"
+	"github.com/trellis-mesh/trellis/internal/policy"
+	"github.com/trellis-mesh/trellis/internal/report"
+)
+
+// refuses are the reasons for which something is closed or does not come into force.
+var refuses = map[string]bool{"PolicyViolated": true, "PolicyBroken": true, policy.ReasonAssertionFailed: true}
+
+// Text is for people: goals first, then what does not hold and what to do, then what is
+// let go and until when.
+func Text(w io.Writer, a *Assessment, colour bool) error {
+	var b strings.Builder
+	for i := range a.Goals {
+		g := &a.Goals[i]
+		line(&b, "%s: goal %s “%s”: %s", strings.ToLower(words(g.State)), g.Name, g.Title, g.Message)
+	}
+	for i := range a.Policies {
+		p := &a.Policies[i]
+		message := p.Message
+		if p.Rollout != "" {
+			message += "; " + p.Rollout
+		}
+		line(&b, "%s: %s (%s %s, %s, %s): %s", strings.ToLower(words(p.State)), p.Binding, p.Policy, p.Version, p.Tier, p.Mode, message)
+	}
+	if _, err := io.WriteString(w, b.String()); err != nil {
+		return err
+	}
+	if err := report.Findings(w, a.findings(), colour); err != nil {
+		return err
+	}
+	b.Reset()
+	for i := range a.Exempt {
+		e := &a.Exempt[i]
+		state := "in force until " + e.Expires + ", approved by " + e.ApprovedBy
+		if !e.InForce {
+			state = "not in force: " + e.Why
+		}
+		line(&b, "exception %s/%s of %s: %s (%s)", e.Namespace, e.Name, e.Binding, state, e.Reason)
+	}
+	line(&b, "%s, %s and %s not let go", report.Count(len(a.Goals), "goal"), report.Count(len(a.Policies), "binding"), report.Count(a.Failing(), "finding"))
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// line writes one, in which names of strangers cannot begin another.
+func line(b *strings.Builder, format string, arguments ...any) {
+	b.WriteString(report.Printable(fmt.Sprintf(format, arguments...)) + "\n")
+}
+
+// words writes a state as people say it.
+func words(state string) string {
+	switch state {
+	case "NotMet":
+		return "not met"
+	case "NoEffect":
+		return "no effect"
+	}
+	return state
+}
+
+// findings are those of the report on documents, so that one printer writes both.
+func (a *Assessment) findings() []model.Finding {
+	out := make([]model.Finding, 0, len(a.Findings))
+	for i := range a.Findings {
+		f := &a.Findings[i]
+		severity := model.SeverityError
+		if f.State == string(policy.Exempt) || !refuses[f.Reason] {
+			severity = model.SeverityWarning
+		}
+		out = append(out, model.Finding{
+			Severity: severity, Object: f.Reference, Field: f.Field, Position: model.Position{File: f.File, Line: f.Line},
+			Reason: f.Reason, Message: f.Message, Owner: f.Owner, Fix: f.Fix,
+		})
+	}
+	return out
+}
+
+func (a *Assessment) report() *report.Report {
+	out := &report.Report{Findings: a.findings(), Command: "trellis report", Version: a.Version}
+	seen := map[model.Reference]bool{}
+	for i := range a.Policies {
+		for _, ref := range a.Policies[i].binding.Objects() {
+			if !seen[ref] {
+				seen[ref] = true
+				out.Subjects = append(out.Subjects, report.Subject{Ref: ref})
+			}
+		}
+	}
+	return out
+}
+
+// SARIF writes a SARIF 2.1.0 log with one result for each finding.
+func SARIF(w io.Writer, a *Assessment) error { return report.SARIF(w, a.report()) }
+
+// JUnit writes one test case for each object that a policy is about.
+func JUnit(w io.Writer, a *Assessment) error { return report.JUnit(w, a.report()) }
+
+// JSON writes all that there is.
+func JSON(w io.Writer, a *Assessment) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(a)
+}
+
+// YAML writes the same as JSON.
+func YAML(w io.Writer, a *Assessment) error {
+	text, err := yaml.Marshal(a)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(text)
+	return err
+}
+
+// CSV writes one line for each finding, for spreadsheets. A cell that a spreadsheet
+// would take for a formula begins with an apostrophe.
+func CSV(w io.Writer, a *Assessment) error {
+	out := csv.NewWriter(w)
+	lines := [][]string{{"state", "severity", "binding", "rule", "object", "field", "file", "line", "message", "fix", "exception", "expires"}}
+	for i := range a.Findings {
+		f := &a.Findings[i]
+		line := ""
+		if f.Line > 0 {
+			line = strconv.Itoa(f.Line)
+		}
+		cells := []string{f.State, f.Severity, f.Binding, f.Rule, f.Object, f.Field, f.File, line, f.Message, f.Fix, f.Exception, f.Expires}
+		for k := range cells {
+			if strings.ContainsAny(cells[k][:min(1, len(cells[k]))], "=+-@\t\r") {
+				cells[k] = "'" + cells[k]
+			}
+		}
+		lines = append(lines, cells)
+	}
+	if err := out.WriteAll(lines); err != nil {
+		return err
+	}
+	return out.Error()
+}
+
+// Markdown writes tables, for a page or for a comment on a change.
+func Markdown(w io.Writer, a *Assessment) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Policies at %s\n", a.At.Format(time.RFC3339))
+	table(&b, "Goals", []string{"Goal", "State", "Passing", "Failing", "Exempt", "Unknown", "Owner", "Controls"}, len(a.Goals), func(i int) []string {
+		g := &a.Goals[i]
+		return []string{g.Title, words(g.State), number(g.Counts.Passing), number(g.Counts.Failing), number(g.Counts.Exempt), number(g.Counts.Unknown), g.Owner, strings.Join(g.Controls, ", ")}
+	})
+	table(&b, "Policies", []string{"Binding", "Policy", "Tier", "Mode", "State", "Passing", "Failing", "Exempt", "Unknown"}, len(a.Policies), func(i int) []string {
+		p := &a.Policies[i]
+		return []string{p.Binding, p.Policy + " " + p.Version, p.Tier, p.Mode, words(p.State), number(p.Counts.Passing), number(p.Counts.Failing), number(p.Counts.Exempt), number(p.Counts.Unknown)}
+	})
+	table(&b, "Findings", []string{"State", "Severity", "Object", "What", "Whose", "What to do"}, len(a.Findings), func(i int) []string {
+		f := &a.Findings[i]
+		return []string{f.State, f.Severity, strings.TrimSpace(f.Object + " " + f.Field), f.Message, f.Owner, f.Fix}
+	})
+	table(&b, "Exceptions", []string{"Exception", "Binding", "Expires", "Approved by", "State", "Reason"}, len(a.Exempt), func(i int) []string {
+		e := &a.Exempt[i]
+		state := "in force"
+		if !e.InForce {
+			state = e.Why
+		}
+		return []string{e.Namespace + "/" + e.Name, e.Binding, e.Expires, e.ApprovedBy, state, e.Reason}
+	})
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func number(n int32) string { return strconv.Itoa(int(n)) }
+
+func table(b *strings.Builder, title string, header []string, n int, row func(int) []string) {
+	fmt.Fprintf(b, "\n## %s\n\n", title)
+	if n == 0 {
+		b.WriteString("None.\n")
+		return
+	}
+	b.WriteString("| " + strings.Join(header, " | ") + " |\n|" + strings.Repeat(" --- |", len(header)) + "\n")
+	escape := strings.NewReplacer("|", `\|`, "\n", " ", "<", "&lt;", "`", "\\`")
+	for i := range n {
+		cells := row(i)
+		for k := range cells {
+			cells[k] = escape.Replace(cells[k])
+		}
+		b.WriteString("| " + strings.Join(cells, " | ") + " |\n")
+	}
+}

@@ -1,0 +1,198 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/trellis-mesh/trellis/internal/answer"
+	"github.com/trellis-mesh/trellis/internal/hits"
+)
+
+const (
+	// window is how long back counts go where a question does not say, and longest at most.
+	window, longest = 24 * time.Hour, 90 * 24 * time.Hour
+	// fresh is for how long sums are taken again: several pages ask for the same.
+	fresh = time.Second
+	// maxSums bounds how many windows are kept.
+	maxSums = 16
+)
+
+// counted is what was counted in a window.
+type counted struct {
+	totals   []hits.Total
+	ran      []hits.Interval
+	from, to time.Time
+}
+
+// numbers keeps what was summed a moment ago.
+type numbers struct {
+	mu   sync.Mutex
+	kept map[time.Duration]counted
+}
+
+// collects reports whether somebody counts.
+func (a *API) collects() bool { return a.config.Store != nil }
+
+// since reads how long back counts go.
+func since(c *call) (time.Duration, error) {
+	text := c.r.URL.Query().Get("since")
+	if text == "" {
+		return window, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 || d > longest {
+		return 0, Invalid(fmt.Errorf("since: %.80q is no time from 1s to %s", text, longest), "give one such as 24h")
+	}
+	return d, nil
+}
+
+// sums are what was counted as long back as the question says; nil where nobody counts, or
+// nothing of that time is known: numbers are absent then, and never zeros.
+func (a *API) sums(ctx context.Context, c *call) (*counted, error) {
+	back, err := since(c)
+	if err != nil || !a.collects() {
+		return nil, err
+	}
+	a.numbers.mu.Lock()
+	defer a.numbers.mu.Unlock()
+	now := a.config.Clock.Now()
+	if found, ok := a.numbers.kept[back]; ok && now.Sub(found.to) < fresh {
+		return &found, nil
+	}
+	out := counted{from: now.Add(-back), to: now}
+	if out.totals, err = a.config.Store.Sum(ctx, hits.Filter{}, out.from, out.to); err != nil {
+		a.config.Log.Warn("what was counted cannot be read", "error", err)
+		return nil, Busy("what was counted cannot be read now", 5*time.Second)
+	}
+	if out.ran, err = a.config.Store.Ran(ctx, out.from, out.to); err != nil {
+		a.config.Log.Warn("when it was counted cannot be read", "error", err)
+		return nil, Busy("what was counted cannot be read now", 5*time.Second)
+	}
+	if a.numbers.kept == nil || len(a.numbers.kept) >= maxSums {
+		a.numbers.kept = map[time.Duration]counted{}
+	}
+	a.numbers.kept[back] = out
+	return &out, nil
+}
+
+// known reports whether something of the window is known.
+func (n *counted) known() bool { return n != nil && len(n.ran) > 0 }
+
+// by sums by a layer, of what the viewer may see.
+func (n *counted) by(c *call, layer hits.Layer, lines []hits.Line, owners hits.Owners) []hits.Row {
+	return hits.By(layer, c.sight.Totals(n.totals), lines, owners)
+}
+
+// gaps are the times of a window that are not among those that ran.
+func gaps(ran []hits.Interval, from, to time.Time) []hits.Interval {
+	var out []hits.Interval
+	for _, r := range ran {
+		if r.From.After(from) {
+			out = append(out, hits.Interval{From: from, To: r.From})
+		}
+		from = r.To
+	}
+	if to.After(from) {
+		out = append(out, hits.Interval{From: from, To: to})
+	}
+	return out
+}
+
+func intervals(of []hits.Interval) []answer.Interval {
+	var out []answer.Interval
+	for _, i := range of {
+		out = append(out, answer.Interval{From: i.From.UTC(), To: i.To.UTC()})
+	}
+	return out
+}
+
+// hits answers how often each line was hit.
+func (a *API) hits(ctx context.Context, c *call) (any, error) {
+	query := c.r.URL.Query()
+	by := hits.Layer(query.Get("by"))
+	if by == "" {
+		by = hits.Rules
+	}
+	namespace, err := c.namespace()
+	if err != nil {
+		return nil, err
+	}
+	sums, err := a.sums(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	out := &answer.Hits{By: string(by), Rows: []answer.HitRow{}}
+	if sums == nil {
+		out.Notes = []string{"nobody counts: this server takes no access logs"}
+		return out, nil
+	}
+	out.From, out.To = answer.Moment(sums.from), answer.Moment(sums.to)
+	out.Ran, out.Gaps = intervals(sums.ran), intervals(gaps(sums.ran, sums.from, sums.to))
+	if !sums.known() {
+		out.Notes = []string{"nothing was counted in this time"}
+		return out, nil
+	}
+	only := hits.Filter{Namespace: namespace, Application: query.Get("application")}
+	var totals []hits.Total
+	for _, t := range c.sight.Totals(sums.totals) {
+		if only.Matches(t.Key) {
+			totals = append(totals, t)
+			out.Entries += t.N
+		}
+	}
+	out.Rows = answer.HitRows(hits.By(by, totals, a.lines(c, by, only), answer.HitOwners(by, c.picture.Bound())))
+	return c.sight.Hits(out), nil
+}
+
+// lines are what could be hit, of what is asked for.
+func (a *API) lines(c *call, by hits.Layer, only hits.Filter) []hits.Line {
+	if by == hits.Rules && a.config.Index == nil {
+		return nil
+	}
+	var all []hits.Line
+	if by == hits.Rules {
+		if index := a.config.Index(); index != nil {
+			all = index.Lines()
+		}
+	} else {
+		all = answer.HitLines(by, nil, c.picture.InForce, c.picture.Bound())
+	}
+	var out []hits.Line
+	for _, l := range c.sight.Lines(all) {
+		if l.Namespace == "" && (only.Namespace != "" || only.Application != "") {
+			continue // zeros of what is not asked for
+		}
+		if l.Namespace == "" || only.Matches(hits.Key{Namespace: l.Namespace, Application: l.Application}) {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+// tree answers what became of goals.
+func (a *API) tree(ctx context.Context, c *call) (any, error) {
+	var goals []string
+	if goal := c.r.URL.Query().Get("goal"); goal != "" {
+		goals = []string{goal}
+		if c.picture.Posture().Goal(goal) == nil {
+			return nil, problem(404, "there is no Goal "+goal, Prefix+"tree without one lists all")
+		}
+	}
+	nodes, err := answer.Grow(c.picture.Posture(), c.picture.Outcome, goals...)
+	if err != nil {
+		return nil, err
+	}
+	sums, err := a.sums(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if sums.known() {
+		answer.Count(nodes, c.sight.Totals(sums.totals), c.picture.Bound())
+	}
+	return c.sight.Tree(nodes), nil
+}

@@ -1,0 +1,96 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sight_test
+
+import (
+	"testing"
+
+	"github.com/trellis-mesh/trellis/internal/answer"
+	"github.com/trellis-mesh/trellis/internal/server/sight"
+)
+
+var (
+	developer = &sight.Sight{Namespaces: map[string]bool{"shop": true}}
+	platform  = &sight.Sight{Everywhere: true, AllIngresses: true}
+	security  = &sight.Sight{Everywhere: true, AllIngresses: true, Goals: true, Bindings: true, Templates: true}
+	onlooker  = &sight.Sight{Everywhere: true, AllIngresses: true, Goals: true, Bindings: true, Templates: true}
+	nobody    = &sight.Sight{}
+)
+
+func TestEachSeesWhatTheirRightsSay(t *testing.T) {
+	for object, seen := range map[string][5]bool{
+		//                                    developer, platform, security, viewer, nobody
+		"Application shop/cart":            {true, true, true, true, false},
+		"Application bank/till":            {false, true, true, true, false},
+		"PolicyException shop/cart":        {true, true, true, true, false},
+		"PolicyBinding bank/strict":        {false, true, true, true, false},
+		"AuthorizationPolicy bank/by-hand": {false, true, true, true, false},
+		"SecureIngress istio-ingress/main": {false, true, true, true, false},
+		"Goal private":                     {false, false, true, true, false},
+		"ClusterPolicyBinding strict":      {false, false, true, true, false},
+		"PolicyTemplate strict-1.0.0":      {false, false, true, true, false},
+		"HostClaim host":                   {false, true, true, true, false},
+		"":                                 {true, true, true, true, true},
+	} {
+		for i, s := range []*sight.Sight{developer, platform, security, onlooker, nobody} {
+			if s.Named(object) != seen[i] {
+				t.Errorf("%q is seen by viewer %d: %t", object, i, s.Named(object))
+			}
+		}
+	}
+}
+
+// TestARefusalBySomebodyElseSaysWhoseItIsAndNoMore: a developer whose request is refused by
+// the statement of others learns whom to ask.
+func TestARefusalBySomebodyElseSaysWhoseItIsAndNoMore(t *testing.T) {
+	theirs := &answer.Statement{Object: "Application bank/till", Field: "spec.access", Source: "secret.yaml:3", Layer: "Application", Reason: "NotACaller"}
+	all := &answer.Answer{
+		Outcome: "Deny", Code: 403, Details: "secret", Why: "a secret rule", Do: "add secret", Decided: theirs, Reached: &answer.Reached{Workload: "bank/till-1", Address: "secret"},
+		Change: []answer.Place{{Statement: *theirs, Whom: "the developers of Application bank/till"}},
+		Steps: []answer.Step{
+			{Proxy: "shop/cart-1", Stage: "route", Says: "own"}, {Proxy: "bank/till-1", Stage: "rbac", Rule: "secret", Object: "secret", Says: "secret", Stops: true, Statement: theirs},
+		},
+	}
+	got := developer.Answer(all)
+	if !got.Redacted || got.Outcome != "Deny" || got.Code != 403 || got.Steps[0].Says != "own" || got.Change[0].Whom == "" {
+		t.Errorf("it is %+v", got)
+	}
+	if want := "it hangs on Application bank/till, which you may not read: ask the developers of Application bank/till"; got.Why != want {
+		t.Errorf("it says %q", got.Why)
+	}
+	for _, text := range []string{got.Details, got.Do, got.Decided.Source, got.Decided.Field, got.Change[0].Source, got.Steps[1].Rule, got.Steps[1].Object, got.Reached.Address} {
+		if text != "" {
+			t.Errorf("it tells %q", text)
+		}
+	}
+	if all.Steps[1].Says != "secret" || all.Decided.Source == "" {
+		t.Error("what others are told has changed, too")
+	}
+	if security.Answer(all) != all {
+		t.Error("whoever may read all is not told all")
+	}
+}
+
+func TestAGoalIsSeenAsFarAsItIsAboutOnesOwnObjects(t *testing.T) {
+	tree := []*answer.Node{{
+		Kind: "Goal", Name: "private", State: "NotMet", Says: "“Private”: 7 of 9 fail", Open: "“Private”", Statement: "Goal private", Hits: &answer.Hit{Denied: 7},
+		Below: []*answer.Node{{
+			Kind: "ClusterPolicyBinding", Name: "strict", State: "NotMet", Says: "strict 1.0.0, Mandatory, Enforce: 7 of 9 fail", Open: "strict 1.0.0, Mandatory, Enforce", Statement: "ClusterPolicyBinding strict",
+			Below: []*answer.Node{{Kind: "Application", Name: "shop/cart", State: "Passing", Statement: "Application shop/cart"}, {Kind: "Application", Name: "bank/till", State: "Failing", Statement: "Application bank/till"}},
+		}},
+	}}
+	got := developer.Tree(tree)
+	if len(got) != 1 || got[0].State != "Met" || got[0].Says != "“Private”" || got[0].Hits != nil || !got[0].Redacted {
+		t.Fatalf("the goal is %+v", got)
+	}
+	if b := got[0].Below[0]; b.State != "Met" || b.Says != "strict 1.0.0, Mandatory, Enforce" || len(b.Below) != 1 || b.Below[0].Name != "shop/cart" {
+		t.Errorf("the binding is %+v", b)
+	}
+	if len(nobody.Tree(tree)) != 0 {
+		t.Error("nobody sees a goal that is not about them")
+	}
+	if tree[0].State != "NotMet" || len(tree[0].Below[0].Below) != 2 {
+		t.Error("what others are told has changed, too")
+	}
+}
