@@ -63,11 +63,11 @@ const allow = "trellis-application-web-allow"
 
 // caller is what a caller's rule is said to be by numbers.
 func caller(rule, number int) string {
-	return fmt.Sprintf("Attributed||Allowed|Workload|shop/web/|AuthorizationPolicy shop/trellis-application-web-allow|%d|Application shop/web|spec.access.callers[%d]|Caller|jobs/nightly", rule, number)
+	return fmt.Sprintf("Attributed||Allowed|Workload|shop/web/api|AuthorizationPolicy shop/trellis-application-web-allow|%d|Application shop/web|spec.access.callers[%d]|Caller|jobs/nightly", rule, number)
 }
 
 const (
-	letInByUnknown = "Attributed|RuleUnknown|Allowed|Workload|shop/web/||-1||||jobs/nightly"
+	letInByUnknown = "Attributed|RuleUnknown|Allowed|Workload|shop/web/api||-1||||jobs/nightly"
 )
 
 func TestARuleWithAnotherNumberIsNotGuessedForAWhile(t *testing.T) {
@@ -150,7 +150,7 @@ func TestADefaultDenialIsOfAllThatMayHaveDecided(t *testing.T) {
 	denied := change(t, atWeb, denial("none")...)
 	in := mesh(t)
 	before := attribution.Follow(nil, in, noon)
-	if got := said(before.Of(denied)); got != "Attributed||Denied|Workload|shop/web/|AuthorizationPolicy shop/"+allow+"|-1|Application shop/web||Default|jobs/nightly" {
+	if got := said(before.Of(denied)); got != "Attributed||Denied|Workload|shop/web/api|AuthorizationPolicy shop/"+allow+"|-1|Application shop/web||Default|jobs/nightly" {
 		t.Fatal(got)
 	}
 	// Nothing that is gone was there as long as nothing refused: it is known who did.
@@ -160,7 +160,7 @@ func TestADefaultDenialIsOfAllThatMayHaveDecided(t *testing.T) {
 	more := in
 	more.Objects = append(slices.Clone(in.Objects), byHand("shop", "by-hand", securityapi.AuthorizationPolicy_ALLOW, "web"))
 	after := attribution.Follow(before, more, noon)
-	if got := said(after.Of(denied)); got != "Unknown|RuleUnknown|Denied|Workload|shop/web/||-1|||Default|jobs/nightly" {
+	if got := said(after.Of(denied)); got != "Unknown|RuleUnknown|Denied|Workload|shop/web/api||-1|||Default|jobs/nightly" {
 		t.Errorf("beside another one it is %s", got)
 	}
 	later := attribution.Follow(after, more, noon.Add(time.Minute))
