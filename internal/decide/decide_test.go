@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -323,6 +324,27 @@ func TestAWorkloadsOwnCertificateIsWhatTheOtherSideSees(t *testing.T) {
 	})
 	if v.Outcome != decide.Allow || !seen {
 		t.Errorf("decided %s by %+v", v.Outcome, v.Steps)
+	}
+}
+
+func TestAConnectionThatItsOwnProxyDoesNotTakeIsSaidToGoPastIt(t *testing.T) {
+	elsewhere := netip.MustParseAddrPort("10.0.0.1:1")
+	own := gatewayNode.Key()
+	for name, test := range map[string]struct {
+		from *xds.Key
+		past bool
+	}{"a workload whose proxy listens elsewhere": {&own, true}, "a client without a proxy": {nil, false}} {
+		t.Run(name, func(t *testing.T) {
+			q := get("/")
+			q.From.Workload, q.To = test.from, applicationAt
+			v := decide.New(mesh(serve(elsewhere, nil, to("shop")), serve(applicationAt, strict(), to("inbound|9080||")))).Decide(q)
+			past := slices.ContainsFunc(v.Steps, func(s decide.Step) bool {
+				return s.Proxy == gatewayNode.String() && strings.HasSuffix(s.Says, "this one goes past it")
+			})
+			if v.Outcome != decide.Fails || past != test.past {
+				t.Errorf("decided %s by %+v", v.Outcome, v.Steps)
+			}
+		})
 	}
 }
 

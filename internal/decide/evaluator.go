@@ -85,6 +85,8 @@ func (e *Evaluator) Decide(q *Question) Verdict {
 		// Nothing is intercepted: the client talks to a listener that its proxy
 		// binds, or past the proxy.
 		if l, ok = p.config.ListenerAt(q.To); !ok || !xds.Binds(l) {
+			w.add(Step{Proxy: node.String(), Stage: StageListener, Says: fmt.Sprintf(
+				"its workload's connections are not redirected to it, and it binds no listener at %s: this one goes past it", q.To)})
 			return w.arrive(connection, payloadOf(q), "")
 		}
 	} else {
