@@ -4,8 +4,9 @@
 // Command demo shows Trellis at work on a real mesh on this machine: make demo.
 //
 // It builds what it runs, starts the stack of package stack, installs the chart
-// and the operator as a user would, applies examples/bookinfo, and compares the
-// answers to real requests with what the documents say. It ends non-zero when one
-// of them differs. It has no knowledge of how Trellis works: everything goes
-// through Helm, kubectl, the operator's own program and the network.
+// and the operator as a user would, applies examples/bookinfo, compares the
+// answers to real requests with what the documents say, and then has trellis-server
+// count such requests and opens the console. It ends non-zero when one
+// answer differs. It has no knowledge of how Trellis works: everything goes
+// through Helm, kubectl, users' own programs and the network.
 package main

@@ -109,15 +109,19 @@ func (d *demo) applyAndMeasure(ctx context.Context, document []byte, what string
 	return nil
 }
 
-// awaitReady waits as a pipeline would. When it waits in vain, the story shows
-// what the operator has to say.
-func (d *demo) awaitReady(ctx context.Context) error {
-	err := d.kubectl(ctx, nil, "wait", "--for=condition=Ready", "--timeout=90s", "tapp,singress", "--all", "-A")
+// await waits as a pipeline would. When it waits in vain, the story shows what the operator
+// has to say.
+func (d *demo) await(ctx context.Context, condition string, which ...string) error {
+	err := d.kubectl(ctx, nil, append([]string{"wait", "--for=condition=" + condition, "--timeout=90s"}, which...)...)
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
 	return errors.Join(err, d.kubectl(ctx, nil, "get", "tapp,singress", "-A", "-o",
 		`jsonpath={range .items[*]}{.kind} {.metadata.name}{range .status.conditions[*]}{"\n  "}{.type} {.status} {.reason}: {.message}{end}{"\n"}{end}`))
+}
+
+func (d *demo) awaitReady(ctx context.Context) error {
+	return d.await(ctx, "Ready", "tapp,singress", "--all", "-A")
 }
 
 func (d *demo) showStatus(ctx context.Context) error {
@@ -147,6 +151,7 @@ func (d *demo) invite() {
 	url := "https://" + host + ":" + port
 	v := d.view
 	v.print("\n")
+	v.title("The console, with live counts: " + d.consoleURL)
 	v.title(url + " answers at " + address)
 	if err := d.writeKeepsakes(); err != nil {
 		v.line("the files for the commands below are missing: %v", err)

@@ -11,6 +11,9 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 // onceVariable set to anything makes the demo end after the last request.
@@ -20,6 +23,7 @@ const onceVariable = "DEMO_ONCE"
 var errDiffers = errors.New("at least one answer differs from what the documents say")
 
 func main() {
+	log.SetLogger(logr.Discard()) // what it would tell, stories tell
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, newView(os.Stdout), os.Getenv(onceVariable) != "")
 	stopped := ctx.Err() != nil
@@ -55,6 +59,7 @@ func run(ctx context.Context, v *view, once bool) (err error) {
 		{"Somebody takes a rule away by hand", d.handEdit},
 		{"What the API server says", d.showStatus},
 		{"DNS and certificates", d.obtain},
+		{"See it run", d.observe},
 	}
 	for i, chapter := range chapters {
 		v.chapter(i+1, chapter.title)
@@ -84,7 +89,7 @@ func (d *demo) wait(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-			if err := errors.Join(d.stack.Failed(), d.operator.failed()); err != nil {
+			if err := errors.Join(d.stack.Failed(), d.operator.failed(), d.server.failed(), d.console.failed()); err != nil {
 				return err
 			}
 		}

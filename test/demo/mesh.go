@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"github.com/trellis-mesh/trellis/test/demo/bookinfo"
+	"github.com/trellis-mesh/trellis/test/docs"
 	"github.com/trellis-mesh/trellis/test/stack"
 )
 
@@ -40,7 +41,10 @@ type demo struct {
 	authority                     *x509.CertPool
 	issuer                        *stack.Issuer
 	productpage, reviews, details *stack.Application
-	operator                      *operator
+	operator, server, console     *process
+	operatorPorts                 []string // of admission, health and metrics
+	traffic                       *traffic
+	consoleURL                    string
 	outside                       outside
 
 	wrong int // answers that were not as expected
@@ -49,9 +53,10 @@ type demo struct {
 // stop ends everything. What was written stays when something went wrong: there
 // are the logs.
 func (d *demo) stop(wentWrong bool) {
-	if d.operator != nil {
-		d.operator.stop()
-	}
+	d.traffic.stop()
+	d.console.stop()
+	d.server.stop()
+	d.operator.stop()
 	d.outside.stop()
 	if d.stack != nil {
 		d.stack.Stop()
@@ -68,9 +73,14 @@ func (d *demo) stop(wentWrong bool) {
 func (d *demo) startMesh(ctx context.Context) error {
 	progress, end := d.view.progress()
 	defer end()
-	var err error
+	mesh, err := docs.MeshConfig(docs.Hits)
+	if err != nil {
+		return err
+	}
 	d.stack, err = stack.Start(ctx, stack.Options{
 		Dir: d.dir, Out: progress,
+		// What docs/concepts/hits.md asks of it, for the last chapter.
+		MeshConfig: mesh,
 		// What charts/trellis asks of istiod, for the condition Programmed.
 		IstiodEnvironment: []string{"DEBUG_ENDPOINT_AUTH_ALLOWED_NAMESPACES=" + operatorSpace},
 	})
@@ -115,7 +125,7 @@ func (d *demo) startWorkloads(ctx context.Context) error {
 			return err
 		}
 		app, err := d.stack.Application(ctx, stack.ApplicationOptions{
-			Namespace: applicationSpace, Name: s.name,
+			Namespace: applicationSpace, Name: s.name, Redirected: true,
 			Ports: []stack.Port{{Name: "http", Port: bookinfo.Port, Handler: s.handler}},
 		})
 		if err != nil {

@@ -15,15 +15,16 @@ import (
 	"time"
 )
 
-// startPatience bounds how long the operator may take to be ready, and
+// startPatience bounds how long a program may take to be ready, and
 // stopPatience how long it may take to end.
 const (
 	startPatience = time.Minute
 	stopPatience  = 10 * time.Second
 )
 
-// operator is the running process.
-type operator struct {
+// process is a program of users that runs.
+type process struct {
+	name    string
 	command *exec.Cmd
 	log     *os.File
 	done    chan struct{}
@@ -33,8 +34,8 @@ type operator struct {
 // start runs it in a process group of its own, so that Ctrl-C reaches the demo
 // alone, and lets it die with the demo, however that ends. The kernel ties that to
 // the thread that started it, which therefore waits for it, too.
-func (o *operator) start(command *exec.Cmd) error {
-	o.command = command
+func (p *process) start(command *exec.Cmd) error {
+	p.command = command
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)
 	go func() {
@@ -43,41 +44,44 @@ func (o *operator) start(command *exec.Cmd) error {
 		err := command.Start()
 		started <- err
 		if err == nil {
-			o.err = command.Wait()
-			close(o.done)
+			p.err = command.Wait()
+			close(p.done)
 		}
 	}()
 	if err := <-started; err != nil {
-		return fmt.Errorf("starting the operator: %w", err)
+		return fmt.Errorf("starting %s: %w", p.name, err)
 	}
 	return nil
 }
 
-// failed returns an error when the operator has ended by itself.
-func (o *operator) failed() error {
-	if o == nil {
+// failed returns an error when it has ended by itself.
+func (p *process) failed() error {
+	if p == nil {
 		return nil
 	}
 	select {
-	case <-o.done:
-		return fmt.Errorf("the operator has ended: %w; see %s", errors.Join(o.err, errors.New("unexpectedly")), o.log.Name())
+	case <-p.done:
+		return fmt.Errorf("%s has ended: %w; see %s", p.name, errors.Join(p.err, errors.New("unexpectedly")), p.log.Name())
 	default:
 		return nil
 	}
 }
 
 // stop ends it as Kubernetes would: politely first.
-func (o *operator) stop() {
-	if o.command != nil && o.command.Process != nil {
-		_ = o.command.Process.Signal(syscall.SIGTERM)
+func (p *process) stop() {
+	if p == nil {
+		return
+	}
+	if p.command != nil && p.command.Process != nil {
+		_ = p.command.Process.Signal(syscall.SIGTERM)
 		select {
-		case <-o.done:
+		case <-p.done:
 		case <-time.After(stopPatience):
-			_ = o.command.Process.Kill()
-			<-o.done
+			_ = p.command.Process.Kill()
+			<-p.done
 		}
 	}
-	_ = o.log.Close()
+	_ = p.log.Close()
 }
 
 // answers reports whether a URL answers 200.

@@ -9,8 +9,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -41,7 +43,8 @@ type ApplicationOptions struct {
 	NoSidecar bool
 	// Redirected gives the sidecar what it has where connections are redirected to it:
 	// virtual listeners, one for each pod of a headless Service, and ORIGINAL_DST. A
-	// connection comes to RedirectAddress with a redirect.Header; Do and Client have no way in.
+	// connection comes to RedirectAddress with a redirect.Header. Those of Do and Client mean
+	// to go to anywhere: HTTP is routed by its Host, and nothing else finds its way.
 	Redirected bool
 }
 
@@ -65,9 +68,10 @@ type Application struct {
 	// Proxy is its sidecar; nil without one.
 	Proxy *Proxy
 
-	ports  map[string]int // target port by name
-	egress string         // address of the sidecar for outgoing connections
-	proxy  int            // and its port as an HTTP proxy
+	ports      map[string]int // target port by name
+	egress     string         // address of the sidecar for outgoing connections
+	proxy      int            // and its port as an HTTP proxy
+	redirected bool
 }
 
 // Application makes the objects of a workload, answers for it in this process
@@ -127,7 +131,7 @@ func (s *Stack) startApplication(ctx context.Context, options ApplicationOptions
 	}
 	a := &Application{
 		Namespace: options.Namespace, Name: options.Name, Service: options.Service,
-		ServiceAccount: options.ServiceAccount, Address: address, ports: map[string]int{},
+		ServiceAccount: options.ServiceAccount, Address: address, ports: map[string]int{}, redirected: options.Redirected,
 	}
 	ingress, err := s.serve(a, options)
 	if err != nil {
@@ -322,7 +326,33 @@ func (a *Application) Do(ctx context.Context, r Request) (*Response, error) {
 	if err != nil {
 		return nil, fmt.Errorf("calling as %s/%s: %w", a.Namespace, a.Name, err)
 	}
-	return Send(ctx, a.EgressAddress(port), nil, r)
+	return send(ctx, outgoing{a, port}, r.Host, nil, r)
+}
+
+// anywhere is no address of the mesh's (RFC 5737).
+var anywhere = netip.MustParseAddr("192.0.2.1")
+
+// outgoing opens connections to a port as the workload does. Who is called says the
+// request.
+type outgoing struct {
+	*Application
+	port int
+}
+
+// DialContext implements dialer; the address is that of the sidecar.
+func (o outgoing) DialContext(ctx context.Context, network, _ string) (net.Conn, error) {
+	if !o.redirected {
+		return (&net.Dialer{}).DialContext(ctx, network, o.EgressAddress(o.port))
+	}
+	conn, err := (&net.Dialer{}).DialContext(ctx, network, o.RedirectAddress())
+	if err != nil {
+		return nil, err
+	}
+	meant := redirect.Header(o.Address, netip.AddrPortFrom(anywhere, uint16(o.port)))
+	if _, err := io.WriteString(conn, meant); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
 }
 
 // DoPast sends a request to host:port past the workload's own sidecar, if it has one,
@@ -334,12 +364,12 @@ func (a *Application) DoPast(ctx context.Context, address string, r Request) (*R
 // Client returns an HTTP client that sends everything through the sidecar. The
 // URLs are http://HOST/..., with the Host of another application.
 func (a *Application) Client() *http.Client {
-	return dialTo(nil, func(text string) string {
+	return dialTo(nil, func(ctx context.Context, text string) (net.Conn, error) {
 		port, err := strconv.Atoi(text)
 		if err != nil {
 			port = 80
 		}
-		return a.EgressAddress(port)
+		return outgoing{a, port}.DialContext(ctx, "tcp", "")
 	})
 }
 

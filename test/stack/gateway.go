@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"net"
 	"net/http"
 
 	corev1 "k8s.io/api/core/v1"
@@ -158,10 +159,11 @@ func (g *Gateway) HTTP(ctx context.Context, r Request) (*Response, error) {
 // Client returns an HTTP client for which every name resolves to the gateway:
 // port 443 to HTTPSAddress, any other to HTTPAddress. It follows no redirects.
 func (g *Gateway) Client(pool *x509.CertPool) *http.Client {
-	return dialTo(pool, func(port string) string {
+	return dialTo(pool, func(ctx context.Context, port string) (net.Conn, error) {
+		address := g.HTTPAddress
 		if port == "443" {
-			return g.HTTPSAddress
+			address = g.HTTPSAddress
 		}
-		return g.HTTPAddress
+		return (&net.Dialer{}).DialContext(ctx, "tcp", address)
 	})
 }

@@ -44,7 +44,12 @@ func Send(ctx context.Context, address string, config *tls.Config, r Request) (*
 	return send(ctx, &net.Dialer{}, address, config, r)
 }
 
-func send(ctx context.Context, dialer *net.Dialer, address string, config *tls.Config, r Request) (*Response, error) {
+// dialer opens connections, as a net.Dialer does.
+type dialer interface {
+	DialContext(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+func send(ctx context.Context, dialer dialer, address string, config *tls.Config, r Request) (*Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	conn, err := dialer.DialContext(ctx, "tcp", address)
@@ -109,10 +114,10 @@ func (r Request) wire() []byte {
 	return text.Bytes()
 }
 
-// dialTo returns an HTTP client that connects to the address chosen for the
-// port of a URL, whatever its host is. Connections are not reused, so that each
+// dialTo returns an HTTP client that connects by dial, which is told the port of a URL,
+// whatever its host is. Connections are not reused, so that each
 // request meets the configuration of its moment.
-func dialTo(pool *x509.CertPool, choose func(port string) string) *http.Client {
+func dialTo(pool *x509.CertPool, dial func(ctx context.Context, port string) (net.Conn, error)) *http.Client {
 	return &http.Client{
 		Timeout: requestTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error {
@@ -121,12 +126,12 @@ func dialTo(pool *x509.CertPool, choose func(port string) string) *http.Client {
 		Transport: &http.Transport{
 			DisableKeepAlives: true,
 			TLSClientConfig:   &tls.Config{RootCAs: pool},
-			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
 				_, port, err := net.SplitHostPort(address)
 				if err != nil {
 					return nil, err
 				}
-				return (&net.Dialer{}).DialContext(ctx, network, choose(port))
+				return dial(ctx, port)
 			},
 		},
 	}
