@@ -96,7 +96,7 @@ function Explained({ of }: { of: Explanation }) {
                 </ListItem>
               ))}
             </List>
-            {listOf(of.held).length > 0 && <p className="long">Proxies that have them: {listOf(of.held).map((held) => held.proxy).join(", ")}.</p>}
+            {listOf(of.held).length > 0 && <p className="long">Proxies that have them: {[...new Set(listOf(of.held).map((held) => held.proxy))].join(", ")}.</p>}
           </Part>
         </StackItem>
       )}
