@@ -71,6 +71,9 @@ type Collector struct {
 	listening      atomic.Bool
 	// reading is when the batch came that is read now, in nanoseconds since 1970.
 	reading atomic.Int64
+	// lost is how many entries there was no room for, and lostAt when the last came, in
+	// nanoseconds since 1970.
+	lost, lostAt atomic.Int64
 }
 
 // New makes a Collector that has seen nothing: from now on nothing is missed.
@@ -210,8 +213,20 @@ func (c *Collector) Export(_ context.Context, r *collectorv1.ExportLogsServiceRe
 
 // lose counts what there was no room for.
 func (c *Collector) lose(n int) {
+	now := c.config.Clock.Now()
 	c.config.Meters.add(overflow, n)
-	c.tally.Lose(n, c.config.Clock.Now())
+	c.tally.Lose(n, now)
+	c.lost.Add(int64(n))
+	c.lostAt.Store(now.UnixNano())
+}
+
+// Lost is how many entries there was no room for since the Collector was made, and when the
+// last ones came. A message that could not be read, or a connection too many, is one.
+func (c *Collector) Lost() (n int64, last time.Time) {
+	if n = c.lost.Load(); n == 0 {
+		return 0, time.Time{}
+	}
+	return n, time.Unix(0, c.lostAt.Load()).UTC()
 }
 
 // work reads what waits, until nothing comes any more and all of it is read.

@@ -230,7 +230,13 @@ func TestWhatIsStreamedAndDoesNotFitIsLost(t *testing.T) {
 		s.take(message(cartNode, served()), accesslog.Writer{})
 	}
 	waiting := c.queued.Load()
+	if n, last := c.Lost(); n != 0 || !last.IsZero() {
+		t.Errorf("nothing is lost, and %d are said to be, the last at %s", n, last)
+	}
 	s.take(message(cartNode, served(), served()), accesslog.Writer{})
+	if n, last := c.Lost(); n != 2 || !last.Equal(now) {
+		t.Errorf("%d are said to be lost, the last at %s", n, last)
+	}
 	if got := c.Seen(now); got.Lost != 2 || c.queued.Load() != waiting || c.counted(overflow) != 2 {
 		t.Errorf("%+v", got)
 	}

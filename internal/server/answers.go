@@ -28,9 +28,9 @@ import (
 	"github.com/trellis-mesh/trellis/internal/webhook"
 )
 
-// answers adds what answers people and programs to the manager; counts are nil where nobody
-// counts.
-func answers(m ctrl.Manager, direct client.Client, observer *observe.Observer, runs *runs, identity webhook.Presenter, counts *tally.Tally, o Options) error {
+// answers adds what answers people and programs to the manager; counts and lost are nil
+// where nobody counts.
+func answers(m ctrl.Manager, direct client.Client, observer *observe.Observer, runs *runs, identity webhook.Presenter, counts *tally.Tally, lost func() (int64, time.Time), o Options) error {
 	keeper := questions.New(questions.Config{State: observer.State, Changed: observer.Changed(), Client: direct, Clock: o.Clock, Log: o.Log.With("part", "questions")})
 	config := api.Config{
 		Gate: viewer.NewGate(viewer.Cluster{Client: direct}, o.Clock), Cluster: keeper,
@@ -44,6 +44,7 @@ func answers(m ctrl.Manager, direct client.Client, observer *observe.Observer, r
 	}
 	if counts != nil {
 		config.Store, config.Index, config.Counted = counts.Store(), counts.Index, counts.Follow
+		config.Lost = lost
 	}
 	handler, err := api.New(config)
 	if err != nil {

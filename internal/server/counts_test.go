@@ -4,6 +4,7 @@
 package server
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -72,6 +73,26 @@ func TestNumbersAreThereWhereTheyAreKnownAndAreOfWhatTheViewerMaySee(t *testing.
 	// Of a time of which nothing is known there are no zeros.
 	if status, _, text := a.do("dev", "GET", "/api/v1/hits?since=1h30m", "", ""); status != 200 || len(read[answer.Hits](t, text).Ran) != 1 {
 		t.Errorf("%d %s", status, text)
+	}
+}
+
+func TestNumbersThatAreTooLowAreSaidToBe(t *testing.T) {
+	store := counts(t)
+	for name, test := range map[string]struct {
+		lost int64
+		ago  time.Duration
+		said bool
+	}{"nothing was dropped": {0, 0, false}, "in the window": {12, time.Hour, true}, "before it": {12, 5 * time.Hour, false}} {
+		t.Run(name, func(t *testing.T) {
+			a := ask(t, town(t), func(c *api.Config) {
+				c.Store = store
+				c.Lost = func() (int64, time.Time) { return test.lost, time.Now().Add(-test.ago) }
+			})
+			notes := read[answer.Hits](t, a.get("dev", "/api/v1/hits?since=4h")).Notes
+			if said := len(notes) == 1 && strings.HasPrefix(notes[0], "numbers are too low: 12 entries"); said != test.said {
+				t.Errorf("the notes are %q", notes)
+			}
+		})
 	}
 }
 

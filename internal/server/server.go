@@ -183,12 +183,13 @@ func assemble(m ctrl.Manager, direct client.WithWatch, o Options) error {
 		forecasts: forecasts,
 	}
 	var counts *tally.Tally
+	var lost func() (int64, time.Time)
 	if o.collects() {
 		collector, counted, err := collects(m, observer, o)
 		if err != nil {
 			return err
 		}
-		counts = counted
+		counts, lost = counted, collector.Lost
 		paths.traffic = guard.Before(collector)
 		foresight.Seen = func() *traffic.Seen {
 			seen := collector.Seen(o.Clock.Now().Add(-day))
@@ -196,7 +197,7 @@ func assemble(m ctrl.Manager, direct client.WithWatch, o Options) error {
 		}
 	}
 	if o.APIAddress != "" {
-		if err := answers(m, direct, observer, runs, identity, counts, o); err != nil {
+		if err := answers(m, direct, observer, runs, identity, counts, lost, o); err != nil {
 			return err
 		}
 	}

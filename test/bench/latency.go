@@ -84,7 +84,9 @@ func quantile(samples []time.Duration, q float64) time.Duration {
 type latencyMesh struct {
 	stack   *stack.Stack
 	gateway *stack.Gateway
+	shop    *stack.Application
 	issuer  *stack.Issuer
+	fill    *strings.Replacer // of what is in the place of keys and ports
 	client  *http.Client
 	token   string
 	sets    map[string][]string
@@ -116,7 +118,7 @@ func (m *latencyMesh) prepare(ctx context.Context) error {
 	if m.gateway, err = m.stack.Gateway(ctx, stack.GatewayOptions{Namespace: "istio-ingress", Name: "gateway"}); err != nil {
 		return err
 	}
-	if _, err = m.stack.Application(ctx, stack.ApplicationOptions{Namespace: "shop", Name: "shop"}); err != nil {
+	if m.shop, err = m.stack.Application(ctx, stack.ApplicationOptions{Namespace: "shop", Name: "shop"}); err != nil {
 		return err
 	}
 	if m.issuer, err = stack.NewIssuer("https://login.example.com"); err != nil {
@@ -126,9 +128,9 @@ func (m *latencyMesh) prepare(ctx context.Context) error {
 		return err
 	}
 	m.client = m.gateway.Client(pool)
-	fill := strings.NewReplacer("JWKS", m.issuer.JWKS(), "HTTPSPORT", fmt.Sprint(m.gateway.HTTPSPort))
-	m.sets["handwritten"] = strings.Split(fill.Replace(handwrittenYAML), "\n---\n")
-	generated, err := m.generate(ctx, fill.Replace(statedYAML))
+	m.fill = strings.NewReplacer("JWKS", m.issuer.JWKS(), "HTTPSPORT", fmt.Sprint(m.gateway.HTTPSPort))
+	m.sets["handwritten"] = strings.Split(m.fill.Replace(handwrittenYAML), "\n---\n")
+	generated, err := m.generate(ctx, m.fill.Replace(statedYAML))
 	m.sets["generated"] = generated
 	return err
 }

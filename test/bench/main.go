@@ -3,7 +3,7 @@
 
 // Command bench measures what issue and docs/benchmarks.md promise: compiling,
 // applying, statuses, memory, the latency of what is generated, DNS records,
-// certificates and policies, each beside a peer in the same run. It prints a table for people;
+// certificates, policies and counts, each beside a peer in the same run. It prints a table for people;
 // -o json is for machines.
 package main
 
@@ -43,7 +43,7 @@ type measurement struct {
 }
 
 func main() {
-	only := flag.String("only", "", "run only these parts, by comma: compile, latency, operator, dns, certificates, questions, mtls, policies")
+	only := flag.String("only", "", "run only these parts, by comma: compile, latency, operator, dns, certificates, questions, mtls, policies, hits")
 	output := flag.String("o", "text", "text or json")
 	flag.Parse()
 	log.SetLogger(logr.Discard())
@@ -62,6 +62,7 @@ func run(ctx context.Context, only, output string) error {
 		{"questions", questionFigures},
 		{"mtls", mutualFigures},
 		{"policies", policyFigures},
+		{"hits", hitFigures},
 	}
 	var all []figure
 	for _, m := range parts {

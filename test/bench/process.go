@@ -24,21 +24,16 @@ import (
 
 const operatorNamespace = "trellis-system"
 
-// process is the operator as its own process, as in production: its memory is
-// its own.
+// process is a program of users as its own process, as in production: its memory is its
+// own.
 type process struct {
 	command *exec.Cmd
 	log     *os.File
 }
 
-// startOperator builds the operator, installs the definitions and runs it. It
-// has an administrator's rights here: rights are the demo's matter.
-func startOperator(ctx context.Context, s *stack.Stack, gateways []string) (*process, error) {
-	dir := filepath.Dir(s.Logs())
-	binary := filepath.Join(dir, "trellis-operator")
-	if out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, "./cmd/trellis-operator").CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("building the operator, %w: %s", err, out)
-	}
+// startOperator installs the definitions and runs the operator, with more flags. It has an
+// administrator's rights here: rights are the demo's matter.
+func startOperator(ctx context.Context, s *stack.Stack, gateways []string, more ...string) (*process, error) {
 	definitions, err := filepath.Glob("config/crd/*.yaml")
 	if err != nil {
 		return nil, err
@@ -55,21 +50,34 @@ func startOperator(ctx context.Context, s *stack.Stack, gateways []string) (*pro
 			return nil, err
 		}
 	}
-	token, err := istiodToken(ctx, s, filepath.Join(dir, "istiod-token"))
+	token, err := istiodToken(ctx, s, filepath.Join(filepath.Dir(s.Logs()), "istiod-token"))
 	if err != nil {
 		return nil, err
 	}
+	return startProgram(ctx, s, "trellis-operator", append([]string{
+		"--namespace", operatorNamespace, "--gateway-namespaces", strings.Join(gateways, ","),
+		"--istiod-token", token, "--health-address=", "--metrics-address=", "--webhook-address=", "--log-level=warn",
+	}, more...)...)
+}
+
+// startProgram builds a program of cmd and runs it.
+func startProgram(ctx context.Context, s *stack.Stack, name string, arguments ...string) (*process, error) {
+	dir := filepath.Dir(s.Logs())
+	binary := filepath.Join(dir, name)
+	if out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, "./cmd/"+name).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("building %s, %w: %s", name, err, out)
+	}
 	p := &process{}
-	if p.log, err = os.Create(filepath.Join(s.Logs(), "trellis-operator.log")); err != nil {
+	var err error
+	if p.log, err = os.Create(filepath.Join(s.Logs(), name+".log")); err != nil {
 		return nil, err
 	}
-	p.command = exec.Command(binary, "--namespace", operatorNamespace, "--gateway-namespaces", strings.Join(gateways, ","),
-		"--istiod-token", token, "--health-address=", "--metrics-address=", "--webhook-address=", "--log-level=warn")
+	p.command = exec.Command(binary, arguments...)
 	p.command.Env = []string{"KUBECONFIG=" + s.Kubeconfig(), "POD_NAMESPACE=" + operatorNamespace, "HOME=" + dir}
 	p.command.Stdout, p.command.Stderr = p.log, p.log
 	p.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := p.command.Start(); err != nil {
-		return nil, fmt.Errorf("starting the operator, %w", err)
+		return nil, fmt.Errorf("starting %s, %w", name, err)
 	}
 	return p, nil
 }
@@ -90,18 +98,21 @@ func istiodToken(ctx context.Context, s *stack.Stack, path string) (string, erro
 	return path, os.WriteFile(path, []byte(token.Status.Token), 0o600)
 }
 
-// stop ends the operator.
+// stop ends it.
 func (p *process) stop() {
+	if p == nil {
+		return
+	}
 	_ = p.command.Process.Signal(syscall.SIGTERM)
 	_ = p.command.Wait()
 	_ = p.log.Close()
 }
 
-// resident is the operator's resident memory in MB: now, and at its highest.
+// resident is its resident memory in MB: now, and at its highest.
 func (p *process) resident() (now, peak float64, err error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.command.Process.Pid))
 	if err != nil {
-		return 0, 0, fmt.Errorf("reading the operator's memory, %w", err)
+		return 0, 0, fmt.Errorf("reading the memory of a process, %w", err)
 	}
 	for line := range strings.Lines(string(data)) {
 		fields := strings.Fields(line)
@@ -117,4 +128,27 @@ func (p *process) resident() (now, peak float64, err error) {
 		}
 	}
 	return now, peak, nil
+}
+
+// processor is how much time of a processor it has used.
+func (p *process) processor() (time.Duration, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.command.Process.Pid))
+	if err != nil {
+		return 0, fmt.Errorf("reading the time of a process, %w", err)
+	}
+	// Fields begin behind the name, which may have anything in it: user and system time
+	// are the 12th and 13th then, in hundredths of a second (proc(5)).
+	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("reading the time of a process: %q", data)
+	}
+	var sum time.Duration
+	for _, text := range fields[11:13] {
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("reading the time of a process, %w", err)
+		}
+		sum += time.Duration(n) * 10 * time.Millisecond
+	}
+	return sum, nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/test/demo/bookinfo"
 	"github.com/trellis-mesh/trellis/test/docs"
+	"github.com/trellis-mesh/trellis/test/sink"
 	"github.com/trellis-mesh/trellis/test/stack"
 )
 
@@ -44,6 +45,7 @@ type demo struct {
 	operator, server, console     *process
 	operatorPorts                 []string // of admission, health and metrics
 	traffic                       *traffic
+	way                           sink.Way // of access logs
 	consoleURL                    string
 	outside                       outside
 

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"os"
@@ -95,27 +94,13 @@ func (d *demo) startServer(ctx context.Context) (api string, err error) {
 		return "", err
 	}
 	d.view.note("its Service leads proxies from the cluster to it, as istiod's mesh configuration and the chart's Telemetry say")
+	d.way.Lead(envoy)
 	_, err = d.stack.Application(ctx, stack.ApplicationOptions{
 		Namespace: operatorSpace, Name: "trellis-server", NoSidecar: true,
 		Labels: map[string]string{"app.kubernetes.io/name": "trellis", "app.kubernetes.io/component": "server"},
-		Ports:  []stack.Port{{Name: "grpc-als", Port: 4318, Protocol: "grpc", Conn: func(c net.Conn) { handOn(c, envoy) }}},
+		Ports:  []stack.Port{{Name: "grpc-als", Port: 4318, Protocol: "grpc", Conn: d.way.HandOn}},
 	})
 	return api, err
-}
-
-// handOn passes on what a connection says to an address, and back.
-func handOn(from net.Conn, address string) {
-	defer func() { _ = from.Close() }()
-	to, err := net.Dial("tcp", address)
-	if err != nil {
-		return
-	}
-	defer func() { _ = to.Close() }()
-	go func() {
-		_, _ = io.Copy(to, from)
-		_ = to.Close()
-	}()
-	_, _ = io.Copy(from, to)
 }
 
 // startTraffic asks all questions in turn, with new tokens for each round.

@@ -80,6 +80,9 @@ type Config struct {
 	Store   hits.Store
 	Index   func() *attribution.Index
 	Counted func() (counted <-chan struct{}, end func())
+	// Lost is how many entries of access logs there was no room for since this process began,
+	// and when the last ones came; nil: it is not known.
+	Lost func() (n int64, last time.Time)
 	// Verdicts are what came of the tests of Applications; nil: it is not known.
 	Verdicts func() []verdict.Application
 	// Console are the files of the console; nil: a page that says that there is none.

@@ -145,8 +145,22 @@ func (a *API) hits(ctx context.Context, c *call) (any, error) {
 			out.Entries += t.N
 		}
 	}
+	out.Notes = a.lost(sums.from)
 	out.Rows = answer.HitRows(hits.By(by, totals, a.lines(c, by, only), answer.HitOwners(by, c.picture.Bound())))
 	return c.sight.Hits(out), nil
+}
+
+// lost says that numbers since a time are too low, where entries of access logs came that
+// there was no room for.
+func (a *API) lost(since time.Time) []string {
+	if a.config.Lost == nil {
+		return nil
+	}
+	n, last := a.config.Lost()
+	if n == 0 || last.Before(since) {
+		return nil
+	}
+	return []string{fmt.Sprintf("numbers are too low: %d entries of access logs came faster than they could be read since this replica of trellis-server began, the last at %s, and were dropped", n, last.UTC().Format(time.RFC3339))}
 }
 
 // lines are what could be hit, of what is asked for.

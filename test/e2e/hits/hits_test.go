@@ -313,32 +313,32 @@ func TestEveryRequestIsCountedOnceAndAServerThatWasKilledLeavesAGap(t *testing.T
 	kill := m.run(t.TempDir())
 	m.warm(kinds)
 	kill()
-	m.sink.quiet(t)
+	quiet(t, m.sink)
 	store := t.TempDir()
 	const half, away = 5_000, 1_000
 	first, sum, _ := expected(kinds, half)
 
 	began := time.Now()
 	kill = m.run(store)
-	m.network.lead(m.process.Envoy)
+	m.way.Lead(m.process.Envoy)
 	m.send(kinds, half)
 	m.countedAre(kill, store, began, sum, first)
 
 	// While it is away, others hear what proxies say.
-	before := m.sink.entries.Load()
-	m.network.lead(m.sink.address)
+	before := m.sink.Entries()
+	m.way.Lead(m.sink.Address())
 	left := time.Now()
 	m.send(kinds, away)
 	_, _, entries := expected(kinds, away)
 	m.until("proxies to have sent what they had", func(context.Context) error {
-		if got := m.sink.entries.Load() - before; got < entries {
+		if got := m.sink.Entries() - before; got < entries {
 			return fmt.Errorf("%d of %d", got, entries)
 		}
 		return nil
 	})
 	back := time.Now()
 	kill = m.run(store)
-	m.network.lead(m.process.Envoy)
+	m.way.Lead(m.process.Envoy)
 	m.send(kinds, half)
 	both, _, _ := expected(kinds, 2*half)
 	totals, ran := m.countedAre(kill, store, began, sum, both)

@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -42,6 +41,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/verdict"
 	"github.com/trellis-mesh/trellis/test/chart"
 	"github.com/trellis-mesh/trellis/test/docs"
+	"github.com/trellis-mesh/trellis/test/sink"
 	"github.com/trellis-mesh/trellis/test/stack"
 	"github.com/trellis-mesh/trellis/test/stack/loopback"
 )
@@ -107,8 +107,8 @@ type mesh struct {
 	pool                                         *x509.CertPool
 	issuer                                       *stack.Issuer
 	productpage, reviews, details, ratings, test *stack.Application
-	network                                      *network
-	sink                                         *sink
+	way                                          sink.Way
+	sink                                         *sink.Sink
 	process                                      process
 }
 
@@ -123,8 +123,8 @@ func begin(t *testing.T) *mesh {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
-	m := &mesh{t: t, network: &network{conns: map[net.Conn]bool{}}, sink: newSink(t)}
-	m.network.lead(m.sink.address)
+	m := &mesh{t: t, sink: newSink(t)}
+	m.way.Lead(m.sink.Address())
 	m.process = process{
 		Address: loopback.Unused(t), Envoy: loopback.Unused(t), Health: loopback.Unused(t), Metrics: loopback.Unused(t),
 	}
@@ -175,7 +175,7 @@ func (m *mesh) install(ctx context.Context) {
 func (m *mesh) workloads(ctx context.Context) {
 	_, err := m.Application(ctx, stack.ApplicationOptions{
 		Namespace: system, Name: "trellis-server", NoSidecar: true,
-		Ports: []stack.Port{{Name: "grpc-als", Port: 4318, Protocol: "grpc", Conn: m.network.handOn}},
+		Ports: []stack.Port{{Name: "grpc-als", Port: 4318, Protocol: "grpc", Conn: m.way.HandOn}},
 	})
 	must(m.t, err)
 	m.pool, err = m.Certificate(ctx, ingress, "wildcard-example-com", "*.example.com")

@@ -9,6 +9,7 @@ import { useAnswer, useNow, useSession } from "../api/session";
 import { withQuery } from "../api/client";
 import { listOf, type Hit, type Hits, type Interval } from "../api/types";
 import { count, distance, interval } from "./format";
+import { Notes } from "./Frame";
 
 /** The columns of counts; denied and would-be denied are never added up. */
 export function CountHeads() {
@@ -64,10 +65,10 @@ export function Gaps({ since }: { since: string }) {
   const asked = useAnswer<Hits>(me.collects ? withQuery("hits", { by: "application", since }) : null);
   if (!me.collects) {
     return (
-      <Alert isInline isPlain variant="info" component="h2" title="Requests are not counted: trellis-server takes no access logs. The value collector.enabled of the chart turns it on." />
+      <Alert isInline isPlain variant="info" component="h2" title="Requests are not counted: trellis-server takes no access logs. The values server.collector.enabled and server.hits.enabled of the chart turn it on." />
     );
   }
-  return asked.answer === null ? null : <GapsOf hits={asked.answer} />;
+  return asked.answer === null ? null : <><GapsOf hits={asked.answer} />{listOf(asked.answer.ran).length > 0 && <Notes notes={asked.answer.notes} />}</>;
 }
 
 export function GapsOf({ hits }: { hits: Hits }) {
