@@ -191,12 +191,13 @@ func (m *hitMesh) record(ctx context.Context) ([]*accesslogv3.StreamAccessLogsMe
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	const least = recorded * 4 // the gateway's three, and the workload's one
-	return s.Kept(), stack.Until(ctx, "access logs", func(context.Context) error {
+	err = stack.Until(ctx, "access logs", func(context.Context) error {
 		if n := s.Entries(); n < least {
 			return fmt.Errorf("%d of %d", n, least)
 		}
 		return nil
 	})
+	return s.Kept(), err
 }
 
 // startServer runs trellis-server until it knows the mesh.
