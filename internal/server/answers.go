@@ -44,7 +44,7 @@ func answers(m ctrl.Manager, direct client.Client, observer *observe.Observer, r
 	}
 	if counts != nil {
 		config.Store, config.Index, config.Counted = counts.Store(), counts.Index, counts.Follow
-		config.Lost = lost
+		config.Lost, config.Samples = lost, counts.Samples()
 	}
 	handler, err := api.New(config)
 	if err != nil {

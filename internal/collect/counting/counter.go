@@ -7,6 +7,7 @@
 package counting
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -30,14 +31,16 @@ const (
 	ending   = 2 * time.Second
 )
 
-// Config is what a Counter works with. All of it is required but Appended.
+// Config is what a Counter works with. All of it is required but Appended and Sampled.
 type Config struct {
 	Store hits.Store
 	// Appended is called after each append that succeeded.
 	Appended func()
-	Meters   *Meters
-	Clock    clock.WithTicker
-	Log      *slog.Logger
+	// Sampled is called with examples of what was appended, before Appended.
+	Sampled func([]hits.Sample)
+	Meters  *Meters
+	Clock   clock.WithTicker
+	Log     *slog.Logger
 }
 
 // Counter counts. Start it once; all other methods are safe for concurrent use.
@@ -51,12 +54,15 @@ type Counter struct {
 	since time.Time
 	// counts has no more keys than a store, so that nobody can make up a number of peers.
 	counts map[hits.Key]hits.Count
+	// samples are the first requests of those counts.
+	samples map[hits.Key]hits.Sample
 }
 
 // batch is what was counted in an interval.
 type batch struct {
-	ran    hits.Interval
-	counts []hits.Count
+	ran     hits.Interval
+	counts  []hits.Count
+	samples []hits.Sample
 }
 
 func (b *batch) sum() uint64 {
@@ -69,7 +75,7 @@ func (b *batch) sum() uint64 {
 
 // New makes a Counter that has counted nothing.
 func New(config Config) *Counter {
-	return &Counter{config: config, counts: map[hits.Key]hits.Count{}}
+	return &Counter{config: config, counts: map[hits.Key]hits.Count{}, samples: map[hits.Key]hits.Sample{}}
 }
 
 // Use makes what comes from now on be joined by an Index. Before the first nothing is
@@ -95,12 +101,12 @@ func (c *Counter) Each(entry *accesslog.Entry, at time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for key := range of.Counted {
-		c.add(key, at)
+		c.add(key, at, entry)
 	}
 }
 
 // add counts a key. Who decided and how must be known: a store has no place for less.
-func (c *Counter) add(key hits.Key, at time.Time) {
+func (c *Counter) add(key hits.Key, at time.Time, entry *accesslog.Entry) {
 	if key.Place == "" || key.Verdict == "" {
 		return
 	}
@@ -112,6 +118,9 @@ func (c *Counter) add(key hits.Key, at time.Time) {
 		known.At = at
 	}
 	c.counts[key] = known
+	if known.N == 1 && c.config.Sampled != nil {
+		c.samples[key] = hits.NewSample(key, at, entry.Method, entry.Code, cmp.Or(entry.Details, entry.Termination), entry.RequestID)
+	}
 }
 
 // NeedLeaderElection is false: every replica sees a part.
@@ -164,7 +173,11 @@ func (c *Counter) take() *batch {
 		one.At = within(one.At, out.ran)
 		out.counts = append(out.counts, one)
 	}
-	c.since, c.counts = now, map[hits.Key]hits.Count{}
+	for _, one := range c.samples {
+		one.At = within(one.At, out.ran)
+		out.samples = append(out.samples, one)
+	}
+	c.since, c.counts, c.samples = now, map[hits.Key]hits.Count{}, map[hits.Key]hits.Sample{}
 	c.config.Meters.requests.add(out.counts)
 	return out
 }
@@ -190,6 +203,9 @@ func (c *Counter) append(ctx context.Context, b *batch) *batch {
 	switch {
 	case err == nil:
 		c.config.Meters.keep(b.sum(), b.ran.To)
+		if c.config.Sampled != nil {
+			c.config.Sampled(b.samples)
+		}
 		if c.config.Appended != nil {
 			c.config.Appended()
 		}

@@ -80,6 +80,8 @@ type Config struct {
 	Store   hits.Store
 	Index   func() *attribution.Index
 	Counted func() (counted <-chan struct{}, end func())
+	// Samples are examples of what was counted; nil: there are none.
+	Samples *hits.Samples
 	// Lost is how many entries of access logs there was no room for since this process began,
 	// and when the last ones came; nil: it is not known.
 	Lost func() (n int64, last time.Time)

@@ -76,6 +76,12 @@ func (a *API) endpoints() []endpoint {
 		{method: "GET", path: "hits", summary: "How often each line was hit that somebody wrote",
 			query: []parameter{{name: "by", means: "what is counted", among: layers}, {name: "namespace", means: "only of this namespace"}, {name: "application", means: "only of the Application of this name"}, since},
 			gives: answer.Hits{}, serve: a.hits},
+		{method: "GET", path: "samples", summary: "The newest requests that were counted, as examples",
+			query: []parameter{
+				{name: "verdict", means: "only those that ended so", among: []string{string(hits.Allowed), string(hits.Denied), string(hits.WouldDeny), string(hits.Failed)}},
+				{name: "statement", means: "only those of this statement, such as Application shop/web"},
+				{name: "namespace", means: "only of this namespace"}, {name: "application", means: "only of the Application of this name"}, since,
+			}, gives: answer.Samples{}, serve: a.samples},
 		{method: "GET", path: "tree", summary: "From goals down to the rules of proxies", query: goal, gives: []*answer.Node{}, judged: true, serve: a.tree},
 		{method: "GET", path: "report", summary: "How it stands with goals and policies", query: goal[:1], gives: assessment.Assessment{}, judged: true, serve: a.report},
 		{method: "GET", path: "doors", summary: "Hosts, certificates, records and identity providers", gives: answer.Doors{}, serve: a.doors},

@@ -150,6 +150,24 @@ func (s *Sight) Totals(of []hits.Total) []hits.Total {
 	return out
 }
 
+// Samples are those that are seen of examples, which are of Totals.
+func (s *Sight) Samples(of []hits.Sample) []hits.Sample {
+	if s.Full() {
+		return of
+	}
+	out := make([]hits.Sample, 0, len(of))
+	for _, one := range of {
+		if !s.Everywhere && (one.Namespace == "" || !s.Namespace(one.Namespace)) {
+			continue
+		}
+		if !s.Named(one.Statement) {
+			one.Field = ""
+		}
+		out = append(out, one)
+	}
+	return out
+}
+
 // Lines are the lines that are seen of those that could be hit.
 func (s *Sight) Lines(of []hits.Line) []hits.Line {
 	if s.Everywhere {

@@ -57,6 +57,7 @@ type Tally struct {
 	config  Config
 	counter *counting.Counter
 	index   atomic.Pointer[attribution.Index]
+	samples hits.Samples
 
 	mu        sync.Mutex
 	followers []chan struct{}
@@ -65,12 +66,16 @@ type Tally struct {
 // New makes a Tally.
 func New(config Config) *Tally {
 	t := &Tally{config: config}
-	t.counter = counting.New(counting.Config{Store: config.Store, Appended: t.tell, Meters: config.Meters, Clock: config.Clock, Log: config.Log})
+	t.counter = counting.New(counting.Config{Store: config.Store, Appended: t.tell, Sampled: t.samples.Add, Meters: config.Meters, Clock: config.Clock, Log: config.Log})
 	return t
 }
 
 // Store is where the counts are. It may be asked until Start returns.
 func (t *Tally) Store() hits.Store { return t.config.Store }
+
+// Samples are examples of what was counted, as long as this process runs; of a store that
+// keeps them also from before.
+func (t *Tally) Samples() *hits.Samples { return &t.samples }
 
 // Index is what entries are joined to that come now; nil: the mesh is not known yet.
 func (t *Tally) Index() *attribution.Index { return t.index.Load() }
@@ -119,12 +124,14 @@ func (*Tally) NeedLeaderElection() bool { return false }
 func (t *Tally) Start(ctx context.Context, collect func(context.Context) error) error {
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var work sync.WaitGroup
+	keep := t.keepSamples()
 	var counted error
 	work.Go(func() { counted = t.counter.Start(running) })
 	work.Go(func() { t.follow(running) })
 	err := collect(ctx)
 	stop()
 	work.Wait()
+	keep()
 	if closing := t.config.Store.Close(); closing != nil {
 		closing = fmt.Errorf("closing the store of counts: %w", closing)
 		err = errors.Join(err, closing)
