@@ -17,6 +17,11 @@ import (
 type Hits struct {
 	By   string   `json:"by"`
 	Rows []HitRow `json:"rows"`
+	Counted
+}
+
+// Counted says what numbers are of.
+type Counted struct {
 	// Entries are all that were read, Others those that are about something else.
 	Entries uint64 `json:"entries"`
 	Others  uint64 `json:"others,omitempty"`
@@ -35,6 +40,16 @@ type Hits struct {
 	Gaps []Interval `json:"gaps,omitempty"`
 	// Redacted says that lines are left out which whoever asks may not read.
 	Redacted bool `json:"redacted,omitempty"`
+}
+
+// Known reports whether something is known of the time: where it is not, there are no
+// numbers, and not zeros.
+func (c *Counted) Known() bool { return c.Entries > 0 || len(c.Ran) > 0 }
+
+// Totals are counts as they are kept apart, for whoever sums them.
+type Totals struct {
+	Totals []hits.Total `json:"totals"`
+	Counted
 }
 
 // Interval is a time, without From and with To.

@@ -121,7 +121,8 @@ func (o *Options) run(ctx context.Context, s *streams.Streams, logs []string) (e
 	bound, notes := o.bindings(ctx, m, s)
 	by := hits.Layer(o.By)
 	rows := hits.By(by, c.Totals(), answer.HitLines(by, c.Index, m.Applications, bound), answer.HitOwners(by, bound))
-	view := viewOf(o.By, rows, c, append(notes, m.Missing()...))
+	view := &answer.Hits{By: o.By, Rows: answer.HitRows(rows), Counted: c.Counted()}
+	view.Notes = slices.Concat(view.Notes, notes, m.Missing())
 	if err := output.Write(s.Out, o.Output, view, func(w io.Writer) error { return text(w, view, s.OutColour) }); err != nil {
 		return err
 	}

@@ -6,11 +6,8 @@ package hits
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/url"
-	"strings"
-	"time"
 
 	"github.com/trellis-mesh/trellis/internal/answer"
 	"github.com/trellis-mesh/trellis/internal/cli/exit"
@@ -37,18 +34,4 @@ func (o *Options) ask(ctx context.Context, s *streams.Streams) (err error) {
 		return exit.ErrUnknown
 	}
 	return nil
-}
-
-// shownGaps bounds the gaps that are named.
-const shownGaps = 5
-
-// gaps writes of which times nothing is known.
-func gaps(b *strings.Builder, of []answer.Interval) {
-	for i, gap := range of {
-		if i == shownGaps {
-			fmt.Fprintf(b, "and in %d more times\n", len(of)-i)
-			return
-		}
-		fmt.Fprintf(b, "nothing is known from %s to %s\n", gap.From.UTC().Format(time.RFC3339), gap.To.UTC().Format(time.RFC3339))
-	}
 }

@@ -126,15 +126,8 @@ func (a *API) hits(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &answer.Hits{By: string(by), Rows: []answer.HitRow{}}
-	if sums == nil {
-		out.Notes = []string{"nobody counts: this server takes no access logs"}
-		return out, nil
-	}
-	out.From, out.To = answer.Moment(sums.from), answer.Moment(sums.to)
-	out.Ran, out.Gaps = intervals(sums.ran), intervals(gaps(sums.ran, sums.from, sums.to))
+	out := &answer.Hits{By: string(by), Rows: []answer.HitRow{}, Counted: sums.counted()}
 	if !sums.known() {
-		out.Notes = []string{"nothing was counted in this time"}
 		return out, nil
 	}
 	only := hits.Filter{Namespace: namespace, Application: query.Get("application")}
@@ -147,6 +140,37 @@ func (a *API) hits(ctx context.Context, c *call) (any, error) {
 	}
 	out.Rows = answer.HitRows(hits.By(by, totals, a.lines(c, by, only), answer.HitOwners(by, c.picture.Bound())))
 	return c.sight.Hits(out), nil
+}
+
+// counted says what numbers are of, without how many entries they are.
+func (n *counted) counted() answer.Counted {
+	if n == nil {
+		return answer.Counted{Notes: []string{"nobody counts: this server takes no access logs"}}
+	}
+	out := answer.Counted{
+		From: answer.Moment(n.from), To: answer.Moment(n.to), Ran: intervals(n.ran), Gaps: intervals(gaps(n.ran, n.from, n.to)),
+	}
+	if !n.known() {
+		out.Notes = []string{"nothing was counted in this time"}
+	}
+	return out
+}
+
+// totals answers what was counted, as it is kept.
+func (a *API) totals(ctx context.Context, c *call) (any, error) {
+	sums, err := a.sums(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	out := &answer.Totals{Totals: []hits.Total{}, Counted: sums.counted()}
+	if !sums.known() {
+		return out, nil
+	}
+	for _, t := range c.sight.Totals(sums.totals) {
+		out.Entries += t.N
+		out.Totals = append(out.Totals, t)
+	}
+	return c.sight.Counts(out), nil
 }
 
 // lines are what could be hit, of what is asked for.

@@ -352,7 +352,10 @@ export interface paths {
         /** Where something comes from, and where to change it */
         post: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description how long back counts go, such as 24h; at most 2160h */
+                    since?: string;
+                };
                 header?: never;
                 path?: never;
                 cookie?: never;
@@ -644,6 +647,8 @@ export interface paths {
                 query?: {
                     /** @description only the goal of this name */
                     goal?: string;
+                    /** @description how long back counts go, such as 24h; at most 2160h */
+                    since?: string;
                 };
                 header?: never;
                 path?: never;
@@ -713,6 +718,54 @@ export interface paths {
                     };
                     content: {
                         "application/json": components["schemas"]["Suggestion"];
+                    };
+                };
+                /** @description Why there is no answer (RFC 9457) */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/totals": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What was counted, as it is kept apart: for those who sum it themselves */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description how long back counts go, such as 24h; at most 2160h */
+                    since?: string;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description The answer */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Totals"];
                     };
                 };
                 /** @description Why there is no answer (RFC 9457) */
@@ -811,6 +864,7 @@ export interface components {
             why: string;
         };
         AnswerRule: {
+            hits?: components["schemas"]["Hit"];
             kind: string;
             name: string;
             namespace: string;
@@ -848,6 +902,7 @@ export interface components {
         Assessment: {
             /** Format: date-time */
             at: string;
+            counted?: components["schemas"]["Counted"];
             exceptions: components["schemas"]["Exception"][] | null;
             findings: components["schemas"]["Finding"][] | null;
             goals: components["schemas"]["Goal"][] | null;
@@ -936,6 +991,21 @@ export interface components {
             status: string;
             type: string;
         };
+        Counted: {
+            entries: number;
+            /** Format: date-time */
+            from?: string;
+            gaps?: components["schemas"]["Interval"][];
+            notes?: string[];
+            others?: number;
+            own?: number;
+            ran?: components["schemas"]["Interval"][];
+            redacted?: boolean;
+            /** Format: date-time */
+            to?: string;
+            unknown?: components["schemas"]["Unplaced"][];
+            unread?: number;
+        };
         DNSProvider: {
             conditions: components["schemas"]["Condition"][] | null;
             kind: string;
@@ -992,6 +1062,7 @@ export interface components {
         };
         Explanation: {
             change?: components["schemas"]["Place"][];
+            counted?: components["schemas"]["Counted"];
             do?: string;
             held?: components["schemas"]["Held"][];
             means?: string;
@@ -1036,6 +1107,7 @@ export interface components {
             bindings?: string[];
             controls?: string[];
             counts?: components["schemas"]["PolicyRollup"];
+            hits?: components["schemas"]["Hit"];
             message: string;
             name: string;
             owner: string;
@@ -1217,6 +1289,7 @@ export interface components {
             controls?: string[];
             counts?: components["schemas"]["PolicyRollup"];
             goals?: string[];
+            hits?: components["schemas"]["Hit"];
             message: string;
             mode: string;
             policy: string;
@@ -1362,6 +1435,40 @@ export interface components {
             certificates: string;
             hsts?: boolean;
             minimumVersion?: string;
+        };
+        Total: {
+            application?: string;
+            field?: string;
+            /** Format: date-time */
+            first?: string;
+            /** Format: date-time */
+            last?: string;
+            n: number;
+            namespace?: string;
+            object?: string;
+            peer?: string;
+            place: string;
+            reason?: string;
+            route?: string;
+            rule: number;
+            statement?: string;
+            verdict: string;
+        };
+        Totals: {
+            entries: number;
+            /** Format: date-time */
+            from?: string;
+            gaps?: components["schemas"]["Interval"][];
+            notes?: string[];
+            others?: number;
+            own?: number;
+            ran?: components["schemas"]["Interval"][];
+            redacted?: boolean;
+            /** Format: date-time */
+            to?: string;
+            totals: components["schemas"]["Total"][] | null;
+            unknown?: components["schemas"]["Unplaced"][];
+            unread?: number;
         };
         Unplaced: {
             entries: number;
