@@ -63,8 +63,6 @@ type Beside struct {
 	Totals []hits.Total
 	// Counted says what they are of.
 	Counted answer.Counted
-	// Lines are what could be hit; nil where that is not known.
-	Lines []hits.Line
 }
 
 // Of says what the numbers are of; nil where nobody asked for them.
@@ -137,7 +135,7 @@ func (o *Options) read(s *streams.Streams, m *mesh.Mesh) (*Beside, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Beside{Totals: c.Totals(), Counted: c.Counted(), Lines: c.Index.Lines()}, nil
+	return &Beside{Totals: c.Totals(), Counted: c.Counted()}, nil
 }
 
 // ask asks trellis-server.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net/url"
+	"time"
 
 	"github.com/trellis-mesh/trellis/internal/answer"
 	"github.com/trellis-mesh/trellis/internal/cli/exit"
@@ -27,7 +28,7 @@ func (o *Options) ask(ctx context.Context, s *streams.Streams) (err error) {
 		return err
 	}
 	view.Notes = append(view.Notes, server.Notes...)
-	if err := output.Write(s.Out, o.Output, view, func(w io.Writer) error { return text(w, view, s.OutColour) }); err != nil {
+	if err := output.Write(s.Out, o.Output, view, func(w io.Writer) error { return text(w, view, time.Now(), s.OutColour) }); err != nil {
 		return err
 	}
 	if len(view.Ran) == 0 {

@@ -70,23 +70,7 @@ func traffic(separator string, h *answer.Hit) string {
 	if h == nil {
 		return ""
 	}
-	var parts []string
-	for _, one := range []struct {
-		n    uint64
-		says string
-	}{{h.Allowed, "allowed"}, {h.Denied, "denied"}, {h.WouldDeny, "would be denied"}, {h.Failed, "failed"}} {
-		if one.n > 0 {
-			parts = append(parts, strconv.FormatUint(one.n, 10)+" "+one.says)
-		}
-	}
-	if len(parts) == 0 {
-		return separator + "no request was counted"
-	}
-	out := separator + strings.Join(parts, ", ")
-	if h.Last != nil {
-		out += ", last " + h.Last.Format(time.RFC3339)
-	}
-	return out
+	return separator + h.String()
 }
 
 // words writes a state as people say it.

@@ -138,7 +138,8 @@ func (a *API) hits(ctx context.Context, c *call) (any, error) {
 			out.Entries += t.N
 		}
 	}
-	out.Rows = answer.HitRows(hits.By(by, totals, a.lines(c, by, only), answer.HitOwners(by, c.picture.Bound())))
+	stated := a.stated(c)
+	out.Rows = stated.Rows(by, totals, a.lines(c, stated.Lines(by), only))
 	return c.sight.Hits(out), nil
 }
 
@@ -173,19 +174,17 @@ func (a *API) totals(ctx context.Context, c *call) (any, error) {
 	return c.sight.Counts(out), nil
 }
 
+// stated is what counts are summed by.
+func (a *API) stated(c *call) *answer.Stated {
+	out := &answer.Stated{Applications: c.picture.InForce, Policies: c.picture.Outcome.Policies}
+	if a.config.Index != nil {
+		out.Index = a.config.Index()
+	}
+	return out
+}
+
 // lines are what could be hit, of what is asked for.
-func (a *API) lines(c *call, by hits.Layer, only hits.Filter) []hits.Line {
-	if by == hits.Rules && a.config.Index == nil {
-		return nil
-	}
-	var all []hits.Line
-	if by == hits.Rules {
-		if index := a.config.Index(); index != nil {
-			all = index.Lines()
-		}
-	} else {
-		all = answer.HitLines(by, nil, c.picture.InForce, c.picture.Bound())
-	}
+func (a *API) lines(c *call, all []hits.Line, only hits.Filter) []hits.Line {
 	var out []hits.Line
 	for _, l := range c.sight.Lines(all) {
 		if l.Namespace == "" && (only.Namespace != "" || only.Application != "") {

@@ -406,7 +406,7 @@ export interface paths {
                     /** @description only of the Application of this name */
                     application?: string;
                     /** @description what is counted */
-                    by?: "goal" | "policy" | "application" | "route" | "rule";
+                    by?: "goal" | "policy" | "application" | "route" | "rule" | "exception";
                     /** @description only of this namespace */
                     namespace?: string;
                     /** @description how long back counts go, such as 24h; at most 2160h */
@@ -1154,8 +1154,12 @@ export interface components {
             nobody?: boolean;
             num: number;
             reason?: string;
+            refuses?: boolean;
             route?: string;
+            /** Format: date-time */
+            since?: string;
             statement?: string;
+            unused?: boolean;
             wouldDeny: number;
         };
         Hits: {
