@@ -17,7 +17,9 @@ import (
 func Count(nodes []*Node, totals []hits.Total, bound []*policy.Binding) {
 	c := counts{}
 	for _, by := range []hits.Layer{hits.Goals, hits.Policies} {
-		c.add(hits.By(by, totals, nil, HitOwners(by, bound)), func(r *hits.Row) string { return string(by) + " " + r.Name })
+		for name, hit := range NamedHits(by, totals, bound) {
+			c[string(by)+" "+name] = hit
+		}
 	}
 	c.add(hits.By(hits.Applications, totals, nil, nil), func(r *hits.Row) string {
 		return "Application " + r.Namespace + "/" + r.Application
@@ -26,6 +28,50 @@ func Count(nodes []*Node, totals []hits.Total, bound []*policy.Binding) {
 		c["Rule "+id] = hit
 	}
 	c.note(nodes)
+}
+
+// NamedHits are the hits of each goal or policy, by its name as rows have it; of those that
+// were not hit there are none.
+func NamedHits(by hits.Layer, totals []hits.Total, bound []*policy.Binding) map[string]*Hit {
+	out := counts{}
+	out.add(hits.By(by, totals, nil, HitOwners(by, bound)), func(r *hits.Row) string { return r.Name })
+	return out
+}
+
+// Count notes at the rules of an explanation how often each was hit; at an object as a whole,
+// how often any of its rules was, and what it refuses by default. Totals are of a time of
+// which something is known.
+func (e *Explanation) Count(totals []hits.Total) {
+	by := map[string][]hits.Total{}
+	for _, t := range totals {
+		by[t.Object] = append(by[t.Object], t)
+	}
+	for i := range e.Rules {
+		r := &e.Rules[i]
+		r.Hits = r.count(by[r.Kind+" "+r.Namespace+"/"+r.Name])
+	}
+}
+
+// count sums what is counted for the rule's object.
+func (r *Rule) count(all []hits.Total) *Hit {
+	var own []hits.Total
+	for _, t := range all {
+		switch {
+		case r.Rule < 0 || t.Rule == r.Rule:
+		case t.Rule >= 0 || r.Kind != "VirtualService":
+			continue
+		case t.Statement == "":
+			return nil // a route that several statements made: whose request it was is not known
+		case r.Statement == nil || r.Statement.Object != t.Statement || r.Statement.Field != t.Field:
+			continue // several entries of one route are counted together
+		}
+		t.Statement, t.Field = "-", ""
+		own = append(own, t)
+	}
+	for _, row := range hits.By(hits.Rules, own, nil, nil) {
+		return HitOf(&row)
+	}
+	return &Hit{}
 }
 
 // RuleHits are the hits of each rule that a proxy named, by that name. A statement may

@@ -32,6 +32,8 @@ type Explanation struct {
 	Notes  []string `json:"notes,omitempty"`
 	// Source is where the configuration of the proxies came from; empty: from files.
 	Source string `json:"source,omitempty"`
+	// Counted says what the hits of rules are of; absent where nobody asked for them.
+	Counted *Counted `json:"counted,omitempty"`
 	// Redacted says that something is left out which whoever asks may not read.
 	Redacted bool `json:"redacted,omitempty"`
 }
@@ -44,6 +46,8 @@ type Rule struct {
 	// Rule counts from 0; -1 is the object as a whole.
 	Rule      int        `json:"rule"`
 	Statement *Statement `json:"statement,omitempty"`
+	// Hits is how often it was hit; absent where that is not known.
+	Hits *Hit `json:"hits,omitempty"`
 }
 
 // Held is a rule of a proxy.
@@ -60,7 +64,9 @@ func ExplanationOf(w *ask.World, e *explain.Explanation) *Explanation {
 		out.Now = Of(w, e.Request, e.Answer)
 	}
 	for _, m := range e.Rules {
-		out.Rules = append(out.Rules, Rule{m.Object.Kind, m.Object.Namespace, m.Object.Name, m.Object.Rule, StatementOf(m.Origin)})
+		out.Rules = append(out.Rules, Rule{
+			Kind: m.Object.Kind, Namespace: m.Object.Namespace, Name: m.Object.Name, Rule: m.Object.Rule, Statement: StatementOf(m.Origin),
+		})
 	}
 	for _, h := range e.Held {
 		out.Held = append(out.Held, Held(h))

@@ -4,19 +4,23 @@
 package answer
 
 import (
+	"strconv"
 	"strings"
 	"time"
 
-	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/attribution"
 	"github.com/trellis-mesh/trellis/internal/hits"
-	"github.com/trellis-mesh/trellis/internal/policy"
 )
 
 // Hits is how often lines were hit that somebody wrote.
 type Hits struct {
 	By   string   `json:"by"`
 	Rows []HitRow `json:"rows"`
+	Counted
+}
+
+// Counted says what numbers are of.
+type Counted struct {
 	// Entries are all that were read, Others those that are about something else.
 	Entries uint64 `json:"entries"`
 	Others  uint64 `json:"others,omitempty"`
@@ -35,6 +39,16 @@ type Hits struct {
 	Gaps []Interval `json:"gaps,omitempty"`
 	// Redacted says that lines are left out which whoever asks may not read.
 	Redacted bool `json:"redacted,omitempty"`
+}
+
+// Known reports whether something is known of the time: where it is not, there are no
+// numbers, and not zeros.
+func (c *Counted) Known() bool { return c.Entries > 0 || len(c.Ran) > 0 }
+
+// Totals are counts as they are kept apart, for whoever sums them.
+type Totals struct {
+	Totals []hits.Total `json:"totals"`
+	Counted
 }
 
 // Interval is a time, without From and with To.
@@ -59,6 +73,14 @@ type HitRow struct {
 	WouldDeny uint64     `json:"wouldDeny"`
 	Failed    uint64     `json:"failed"`
 	Last      *time.Time `json:"last,omitempty"`
+	// Since is since when it is in force as it is: of a rule the last change of what has it,
+	// and of all else since when its oldest rule is. Absent where that is not known.
+	Since *time.Time `json:"since,omitempty"`
+	// Refuses: it lets nothing in, so that nothing hits it where nobody tries.
+	Refuses bool `json:"refuses,omitempty"`
+	// Unused: it is declared, and nothing hit it in this time. Absent also where something
+	// was counted that may have been about it.
+	Unused bool `json:"unused,omitempty"`
 }
 
 // Unplaced is why entries could not be joined.
@@ -67,9 +89,11 @@ type Unplaced struct {
 	Entries uint64          `json:"entries"`
 }
 
-// HitRows are the views of rows.
-func HitRows(rows []hits.Row) []HitRow {
+// hitRows are the views of rows that sum totals by a layer. Since has since when lines are in
+// force, and refusing which of them let nothing in.
+func hitRows(by hits.Layer, rows []hits.Row, totals []hits.Total, since map[hits.Line]time.Time, refusing map[hits.Line]bool) []HitRow {
 	out := make([]HitRow, 0, len(rows))
+	unplaced := looseOf(by, totals)
 	for i := range rows {
 		r := &rows[i]
 		one := HitRow{
@@ -79,10 +103,73 @@ func HitRows(rows []hits.Row) []HitRow {
 		if r.Application != "" {
 			one.Application = r.Namespace + "/" + r.Application
 		}
+		one.Since, one.Refuses = Moment(since[r.Line]), refusing[r.Line]
 		one.Nobody = one.Name == "" && one.Application == "" && one.Statement == "" && one.Reason == ""
+		one.Unused = !one.Nobody && one.Reason == "" && r.Last.IsZero() && !unplaced.mayBeOf(r, one.Refuses)
 		out = append(out, one)
 	}
 	return out
+}
+
+// loose is what was counted of which it is not known what it is of.
+type loose struct {
+	allowed, denied whose
+}
+
+// whose are the Applications that something is of, and whether there is some of which that is
+// not known.
+type whose struct {
+	of      map[[2]string]bool
+	unknown bool
+}
+
+// looseOf is what may be of some line of a layer.
+func looseOf(by hits.Layer, totals []hits.Total) loose {
+	out := loose{whose{of: map[[2]string]bool{}}, whose{of: map[[2]string]bool{}}}
+	for i := range totals {
+		t := &totals[i]
+		missing := t.Statement == ""
+		switch by {
+		case hits.Applications:
+			missing = t.Application == ""
+		case hits.Routes:
+			missing = t.Application == "" || t.Route == ""
+		}
+		in := &out.denied
+		if t.Verdict == hits.Allowed {
+			in = &out.allowed
+		}
+		switch {
+		case !missing || t.Verdict == hits.Failed || nobodys(t):
+		case t.Application == "":
+			in.unknown = true
+		default:
+			in.of[[2]string{t.Namespace, t.Application}] = true
+		}
+	}
+	return out
+}
+
+// nobodys reports whether it is known that what was let in is of no Application.
+func nobodys(t *hits.Total) bool {
+	return t.Verdict == hits.Allowed && t.Place == hits.Workload && t.Application == "" && t.Statement == "" && t.Reason == ""
+}
+
+// mayBeOf reports whether some of it may be of a row, which refuses or does not.
+func (l *loose) mayBeOf(r *hits.Row, refuses bool) bool {
+	namespace, application := r.Namespace, r.Application
+	if name, is := strings.CutPrefix(r.Statement, "Application "); is {
+		namespace, application, _ = strings.Cut(name, "/")
+	}
+	for _, some := range []struct {
+		whose
+		not bool
+	}{{l.allowed, refuses}, {l.denied, r.Statement != "" && !refuses}} {
+		if !some.not && (some.unknown || some.of[[2]string{namespace, application}] || application == "" && len(some.of) > 0) {
+			return true
+		}
+	}
+	return false
 }
 
 // Moment is a time as answers have it; nil for none.
@@ -92,6 +179,11 @@ func Moment(at time.Time) *time.Time {
 	}
 	at = at.UTC()
 	return &at
+}
+
+// Hit are the numbers of a row.
+func (r *HitRow) Hit() *Hit {
+	return &Hit{Allowed: r.Allowed, Denied: r.Denied, WouldDeny: r.WouldDeny, Failed: r.Failed, Last: r.Last}
 }
 
 // String names what a row is about.
@@ -109,52 +201,24 @@ func (r *HitRow) String() string {
 	return "(nobody's)"
 }
 
-// HitLines are all that could be hit, so that what nobody did is there too.
-func HitLines(by hits.Layer, index *attribution.Index, applications []*v1alpha1.Application, bound []*policy.Binding) []hits.Line {
-	var out []hits.Line
-	switch by {
-	case hits.Rules:
-		return index.Lines()
-	case hits.Applications:
-		for _, a := range applications {
-			out = append(out, hits.Line{Namespace: a.Namespace, Application: a.Name})
-		}
-	case hits.Routes:
-		for _, a := range applications {
-			for i := range a.Spec.Routes {
-				out = append(out, hits.Line{Namespace: a.Namespace, Application: a.Name, Route: string(a.Spec.Routes[i].Name)})
-			}
-		}
-	case hits.Policies, hits.Goals:
-		for _, b := range bound {
-			for _, name := range namesOf(by, b) {
-				out = append(out, hits.Line{Name: name})
-			}
+// String says what became of requests.
+func (h *Hit) String() string {
+	var parts []string
+	for _, one := range []struct {
+		n    uint64
+		says string
+	}{{h.Allowed, "allowed"}, {h.Denied, "denied"}, {h.WouldDeny, "would be denied"}, {h.Failed, "failed"}} {
+		if one.n > 0 {
+			parts = append(parts, strconv.FormatUint(one.n, 10)+" "+one.says)
 		}
 	}
-	return out
-}
-
-// HitOwners names the policies or goals that a statement is written for. A rule of a policy is
-// stated by its binding.
-func HitOwners(by hits.Layer, bound []*policy.Binding) hits.Owners {
-	of := map[string][]string{}
-	for _, b := range bound {
-		of[b.Ref.String()] = namesOf(by, b)
+	if len(parts) == 0 {
+		return "no request was counted"
 	}
-	return func(statement, _ string) []string { return of[statement] }
-}
-
-// namesOf is the binding, or the goals that it serves.
-func namesOf(by hits.Layer, b *policy.Binding) []string {
-	if by == hits.Policies {
-		return []string{b.Ref.String()}
+	if h.Last != nil {
+		parts = append(parts, "last "+h.Last.Format(time.RFC3339))
 	}
-	var out []string
-	for _, g := range b.Goals {
-		out = append(out, g.Name)
-	}
-	return out
+	return strings.Join(parts, ", ")
 }
 
 // Hit is how often something was hit. It is absent where that is not known, and never

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	securityapi "istio.io/api/security/v1beta1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -52,6 +53,8 @@ type object struct {
 	made bool
 	// rules are what is known of each, in order.
 	rules []hits.Key
+	// since is when it came to be as it is; zero where that is not known.
+	since time.Time
 	// places are those of the proxies that it selects.
 	places []hits.Place
 }
@@ -128,7 +131,7 @@ func gatewayNamed(kind, name string) []string {
 }
 
 func described(o *object, meta *metav1.ObjectMeta) *object {
-	o.namespace, o.name = meta.Namespace, meta.Name
+	o.namespace, o.name, o.since = meta.Namespace, meta.Name, Changed(meta)
 	o.made = meta.Annotations[compile.AnnotationOrigin] != ""
 	if meta.Labels[compile.LabelManagedBy] == compile.ManagedBy && meta.Labels[compile.LabelOwnerKind] == "Application" {
 		o.owner = model.Name{Namespace: meta.Labels[compile.LabelOwnerNamespace], Name: meta.Labels[compile.LabelOwnerName]}

@@ -6,6 +6,7 @@ package attribution
 import (
 	"slices"
 	"strings"
+	"time"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
@@ -52,6 +53,8 @@ func (a applications) complete(key *hits.Key) {
 type route struct {
 	hosts []string
 	key   hits.Key
+	// since is when its object came to be as it is; zero where that is not known.
+	since time.Time
 }
 
 // routesOf are those of a VirtualService that Trellis made, by their names.
@@ -80,7 +83,7 @@ func routesOf(o *networkingv1.VirtualService, origins *origin.Origins, applicati
 			continue
 		}
 		named[r.GetName()] = true
-		to[r.GetName()] = append(to[r.GetName()], route{hosts, key})
+		to[r.GetName()] = append(to[r.GetName()], route{hosts, key, Changed(o)})
 	}
 }
 

@@ -59,25 +59,27 @@ const Longest = 1024
 type Key struct {
 	// Namespace and Application are the Application whose workload or route it is;
 	// empty: none.
-	Namespace, Application string
+	Namespace   string `json:"namespace,omitempty"`
+	Application string `json:"application,omitempty"`
 	// Route is the name of one of spec.routes; empty: not known, or not of one.
-	Route string
-	Place Place
+	Route string `json:"route,omitempty"`
+	Place Place  `json:"place"`
 	// Object is what was generated, as "KIND NAMESPACE/NAME", and Rule the index of its
 	// rule. Empty and -1: none.
-	Object string
-	Rule   int
+	Object string `json:"object,omitempty"`
+	Rule   int    `json:"rule"`
 	// Statement is what a person wrote ("Application shop/web") and Field where in it
 	// ("spec.access.callers[0]"). Field is empty where it is so by default, and both are where
 	// it is nobody's. An object that Trellis did not make is its own statement.
-	Statement, Field string
+	Statement string `json:"statement,omitempty"`
+	Field     string `json:"field,omitempty"`
 	// Reason is a word for why: that of the rule's provenance, one of package attribution's,
 	// or a cause of package mtls/signature.
-	Reason  string
-	Verdict Verdict
+	Reason  string  `json:"reason,omitempty"`
+	Verdict Verdict `json:"verdict"`
 	// Peer is NAMESPACE/ACCOUNT, after its trust domain and a slash where that is not the
 	// mesh's; or Internet, Other, or a word of package attribution for what is not known.
-	Peer string
+	Peer string `json:"peer,omitempty"`
 }
 
 // Compare orders keys: by texts, as Texts has them, and then by Rule.
@@ -142,9 +144,10 @@ const MostCounted = 1 << 53
 // Total is how often a key was counted in a window.
 type Total struct {
 	Key
-	N uint64
+	N uint64 `json:"n"`
 	// First and Last are the earliest and the latest At of what was appended.
-	First, Last time.Time
+	First time.Time `json:"first,omitzero"`
+	Last  time.Time `json:"last,omitzero"`
 }
 
 // Interval is a time, without From and with To.

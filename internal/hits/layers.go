@@ -20,14 +20,16 @@ const (
 	Applications Layer = "application"
 	Routes       Layer = "route"
 	Rules        Layer = "rule"
+	// Exceptions are beside these: what was let go.
+	Exceptions Layer = "exception"
 )
 
 // Layers are all, in order.
-var Layers = []Layer{Goals, Policies, Applications, Routes, Rules}
+var Layers = []Layer{Goals, Policies, Applications, Routes, Rules, Exceptions}
 
 // Line is what a row is about. Only the fields of its layer are set:
 //
-//   - Goals and Policies: Name, which the owners of a statement are given by.
+//   - Goals, Policies and Exceptions: Name, which the owners of a statement are given by.
 //   - Applications: Namespace and Application. Routes: those and Route.
 //   - Rules: Statement and Field, as a person wrote them. Where nobody wrote anything it
 //     is Reason.
@@ -70,7 +72,7 @@ type Owners func(statement, field string) []string
 
 // By sums totals by a layer. The lines that are given come first, in their order, with
 // zeros where nothing hit them; then those that were hit and are not among them, in order.
-// Owners is for goals and policies only; what is nobody's is in none of their rows.
+// Owners is for goals, policies and exceptions only; what is nobody's is in none of their rows.
 //
 // A request through a gateway is decided twice, and a row has it once:
 //

@@ -231,7 +231,7 @@ func TestEverybodyIsAnsweredAtTheirOwnLayer(t *testing.T) {
 
 // asks are all questions that are asked by GET.
 var asks = []string{
-	"me", "applications", "applications/cart/cart", "envelope/cart/cart", "tree", "tree?goal=guarded", "report", "report?goal=guarded", "hits", "hits?by=route",
+	"me", "applications", "applications/cart/cart", "envelope/cart/cart", "tree", "tree?goal=guarded", "report", "report?goal=guarded", "hits", "hits?by=route", "totals",
 	"doors", "mtls", "mtls?namespace=cart", "mtls/graph", "mtls/graph?namespace=cart", "openapi.json",
 }
 
@@ -287,7 +287,7 @@ func TestWhatIsAnsweredIsWhatIsDescribed(t *testing.T) {
 	}
 	for path, gives := range map[string]any{
 		"me": &api.Me{}, "applications": &api.Applications{}, "applications/cart/cart": &api.Application{}, "envelope/cart/cart": &answer.Envelope{},
-		"tree": &[]*answer.Node{}, "doors": &answer.Doors{}, "mtls/graph": &answer.Graph{}, "hits": &answer.Hits{},
+		"tree": &[]*answer.Node{}, "doors": &answer.Doors{}, "mtls/graph": &answer.Graph{}, "hits": &answer.Hits{}, "totals": &answer.Totals{},
 	} {
 		decoder := json.NewDecoder(strings.NewReader(a.get("viewer", "/api/v1/"+path)))
 		decoder.DisallowUnknownFields()

@@ -11,6 +11,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/answer"
 	"github.com/trellis-mesh/trellis/internal/hits"
 	"github.com/trellis-mesh/trellis/internal/hits/embedded"
+	"github.com/trellis-mesh/trellis/internal/report/assessment"
 	"github.com/trellis-mesh/trellis/internal/server/api"
 )
 
@@ -69,6 +70,19 @@ func TestNumbersAreThereWhereTheyAreKnownAndAreOfWhatTheViewerMaySee(t *testing.
 		if len(h.Ran) != 2 || len(h.Gaps) < 2 || h.Gaps[1].To.Sub(h.Gaps[1].From) != time.Hour {
 			t.Errorf("it ran %v, and the gaps are %v", h.Ran, h.Gaps)
 		}
+	}
+	for who, n := range map[string]uint64{"dev": 17, "viewer": 22} {
+		kept := read[answer.Totals](t, a.get(who, "/api/v1/totals?since=4h"))
+		if kept.Entries != n || len(kept.Ran) != 2 || len(kept.Totals) != map[string]int{"dev": 3, "viewer": 4}[who] || kept.Totals[0].Object == "" {
+			t.Errorf("%s is told %+v", who, kept)
+		}
+	}
+	told := read[answer.Explanation](t, a.post("dev", "/api/v1/explain?since=4h", `{"thing": "rbac_access_denied_matched_policy[ns[cart]-policy[trellis-application-cart-allow]-rule[0]]"}`))
+	if len(told.Rules) != 1 || told.Rules[0].Hits == nil || told.Rules[0].Hits.Denied != 3 || told.Counted == nil || len(told.Counted.Gaps) < 2 {
+		t.Errorf("the rule has %+v", told)
+	}
+	if of := read[assessment.Assessment](t, a.get("viewer", "/api/v1/report?since=4h")); len(of.Policies) == 0 || of.Policies[0].Hits == nil || len(of.Counted.Gaps) < 2 {
+		t.Errorf("the report has %+v", of)
 	}
 	// Of a time of which nothing is known there are no zeros.
 	if status, _, text := a.do("dev", "GET", "/api/v1/hits?since=1h30m", "", ""); status != 200 || len(read[answer.Hits](t, text).Ran) != 1 {

@@ -13,12 +13,19 @@ import (
 	"strings"
 	"time"
 
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	networkingv1alpha3 "istio.io/client-go/pkg/apis/networking/v1alpha3"
+	securityv1 "istio.io/client-go/pkg/apis/security/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
 	"github.com/trellis-mesh/trellis/internal/ask/accesslog"
 	"github.com/trellis-mesh/trellis/internal/attribution"
 	"github.com/trellis-mesh/trellis/internal/cli/logfile"
 	"github.com/trellis-mesh/trellis/internal/cli/mesh"
 	"github.com/trellis-mesh/trellis/internal/hits"
 	"github.com/trellis-mesh/trellis/internal/mtls/diagnosis"
+	"github.com/trellis-mesh/trellis/internal/world"
 )
 
 // most bounds the lines that are named of those that could not be read.
@@ -45,7 +52,7 @@ type Counts struct {
 
 // Read counts what is in logs about a mesh; a name of a file may be document.Stdin.
 func Read(m *mesh.Mesh, logs []string, stdin io.Reader) (*Counts, error) {
-	c := &Counts{Index: attribution.New(inputOf(m)), counts: map[hits.Key]hits.Total{}, Unknown: map[attribution.Why]uint64{}}
+	c := &Counts{Index: IndexOf(m), counts: map[hits.Key]hits.Total{}, Unknown: map[attribution.Why]uint64{}}
 	for _, name := range logs {
 		if err := logfile.Read(c, name, stdin); err != nil {
 			return nil, fmt.Errorf("reading the log: %w", err)
@@ -54,13 +61,27 @@ func Read(m *mesh.Mesh, logs []string, stdin io.Reader) (*Counts, error) {
 	return c, nil
 }
 
-// inputOf is what entries are joined to.
-func inputOf(m *mesh.Mesh) attribution.Input {
+// IndexOf is what entries are joined to.
+func IndexOf(m *mesh.Mesh) *attribution.Index {
 	in := attribution.Input{Applications: m.Applications, Proxies: m.Nodes, RootNamespace: m.About.RootNamespace, TrustDomains: []string{m.About.TrustDomain}}
 	for _, object := range m.All() {
-		in.Objects = append(in.Objects, object)
+		// What somebody wrote by hand has no Go type where it comes from a file.
+		if typed := world.As(object, read); typed != nil {
+			in.Objects = append(in.Objects, typed)
+		}
 	}
-	return in
+	return attribution.New(in)
+}
+
+// read are the kinds that decide about requests, and where provenance is.
+var read = map[string]func() runtime.Object{
+	"AuthorizationPolicy":   func() runtime.Object { return &securityv1.AuthorizationPolicy{} },
+	"RequestAuthentication": func() runtime.Object { return &securityv1.RequestAuthentication{} },
+	"PeerAuthentication":    func() runtime.Object { return &securityv1.PeerAuthentication{} },
+	"VirtualService":        func() runtime.Object { return &networkingv1.VirtualService{} },
+	"Sidecar":               func() runtime.Object { return &networkingv1.Sidecar{} },
+	"EnvoyFilter":           func() runtime.Object { return &networkingv1alpha3.EnvoyFilter{} },
+	"ConfigMap":             func() runtime.Object { return &corev1.ConfigMap{} },
 }
 
 // Add counts the entries of a line. It implements logfile.Taker.

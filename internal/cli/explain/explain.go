@@ -19,6 +19,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/ask"
 	"github.com/trellis-mesh/trellis/internal/ask/accesslog"
 	"github.com/trellis-mesh/trellis/internal/ask/explain"
+	"github.com/trellis-mesh/trellis/internal/cli/counts"
 	"github.com/trellis-mesh/trellis/internal/cli/decision"
 	"github.com/trellis-mesh/trellis/internal/cli/live"
 	"github.com/trellis-mesh/trellis/internal/cli/mesh"
@@ -30,6 +31,7 @@ import (
 // Options are what the command was asked.
 type Options struct {
 	live.Options
+	Counts    counts.Options
 	Namespace string
 	From      string
 	Output    string
@@ -58,7 +60,8 @@ it, and where to change it. THING is one of
 
 Of a refused request it also says what would have to be different: each such
 request was decided too. Whom to ask goes by the layer of the statement; with
---context the cluster is asked what you may edit yourself.
+--context the cluster is asked what you may edit yourself. With --log, or with --since
+of a running mesh, each rule has its counts beside it, as trellis hits has them.
 
 Exit code 0: it was explained. 1: wrong usage, a thing that cannot be found, a cluster
 that cannot be asked, or a fault of Trellis.`,
@@ -70,6 +73,9 @@ that cannot be asked, or a fault of Trellis.`,
 
   # What became of a route?
   trellis explain -f examples/bookinfo bookinfo/productpage/catalogue
+
+  # Is it used?
+  trellis explain -f examples/bookinfo bookinfo/productpage/catalogue --log examples/access-logs/gateway.log
 
   # What became of it in the running mesh, and may I change it?
   trellis explain --context prod bookinfo/productpage/catalogue
@@ -88,15 +94,21 @@ that cannot be asked, or a fault of Trellis.`,
 			return o.run(cmd.Context(), s, thing, from)
 		},
 	}
+	o.register(cmd)
+	return cmd
+}
+
+// register adds the flags.
+func (o *Options) register(cmd *cobra.Command) {
 	o.AddFlags(cmd)
 	o.AddDumpFlag(cmd)
+	o.Counts.AddFlags(cmd)
 	flags := cmd.Flags()
 	flags.StringVarP(&o.Namespace, "namespace", "n", "default", "namespace of an object that is named without one")
 	flags.StringVar(&o.From, "from", "", "who sends the request: NAMESPACE/NAME of a Service, pod or ServiceAccount")
 	output.AddFlag(cmd, &o.Output)
 	flags.BoolVarP(&o.Verbose, "verbose", "v", false, "show all rules and proxies")
 	flags.BoolVar(&o.Graph, "graph", false, "write the way of a request as a graph in Graphviz's DOT language")
-	return cmd
 }
 
 // check looks at flags that contradict each other.
@@ -132,7 +144,7 @@ func (o *Options) thing(words []string, stdin io.Reader) (*explain.Thing, *ask.W
 }
 
 func (o *Options) run(ctx context.Context, s *streams.Streams, thing *explain.Thing, from *ask.WorkloadRef) (err error) {
-	m, err := o.Open(ctx, s, time.Now())
+	m, counted, err := o.Counts.Open(ctx, s, &o.Options, time.Now())
 	if err != nil {
 		return err
 	}
@@ -153,7 +165,10 @@ func (o *Options) run(ctx context.Context, s *streams.Streams, thing *explain.Th
 		return decision.Graph(s.Out, answer.Of(m.World, found.Request, found.Answer))
 	}
 	shown := view{answer.ExplanationOf(m.World, found)}
-	shown.Source = m.From
+	shown.Source, shown.Counted = m.From, counted.Of()
+	if counted.Known() {
+		shown.Count(counted.Totals)
+	}
 	shown.mine(ctx, m)
 	return output.Write(s.Out, o.Output, shown.Explanation, func(w io.Writer) error { return shown.text(w, s.OutColour, o.Verbose) })
 }

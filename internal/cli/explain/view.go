@@ -7,10 +7,12 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/trellis-mesh/trellis/internal/answer"
+	"github.com/trellis-mesh/trellis/internal/cli/counts"
 	"github.com/trellis-mesh/trellis/internal/cli/decision"
 	"github.com/trellis-mesh/trellis/internal/cli/output"
 )
@@ -61,6 +63,7 @@ func (v *view) text(w io.Writer, colour, verbose bool) error {
 	for i := range v.Change {
 		fmt.Fprintf(&b, "  %s\n    %s\n", output.Printable(v.Change[i].String()), output.Printable(forYou(&v.Change[i])))
 	}
+	counts.Tell(&b, v.Counted)
 	output.Source(&b, v.Source)
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -68,6 +71,7 @@ func (v *view) text(w io.Writer, colour, verbose bool) error {
 
 func (v *view) up(w io.Writer, colour, verbose bool) error {
 	var rows []output.Row
+	counted := v.Counted != nil && v.Counted.Known()
 	for i, r := range v.Rules {
 		if i == few && !verbose {
 			break
@@ -79,12 +83,19 @@ func (v *view) up(w io.Writer, colour, verbose bool) error {
 		if r.Statement != nil {
 			row[2], row[3] = r.Statement.Reason, r.Statement.String()
 		}
+		if counted {
+			row = slices.Insert(row, 3, counts.Cells(r.Hits)...)
+		}
 		rows = append(rows, output.Row{Cells: row})
 	}
 	if len(rows) == 0 {
 		return nil
 	}
-	if err := output.Table(w, []string{"OBJECT", "RULE", "REASON", "STATED IN"}, rows, colour); err != nil {
+	header := []string{"OBJECT", "RULE", "REASON", "STATED IN"}
+	if counted {
+		header = slices.Insert(header, 3, counts.Header()...)
+	}
+	if err := output.Table(w, header, rows, colour); err != nil {
 		return err
 	}
 	return more(w, len(v.Rules)-len(rows))

@@ -24,7 +24,6 @@ import (
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
 	"github.com/trellis-mesh/trellis/internal/document"
 	"github.com/trellis-mesh/trellis/internal/hits"
-	"github.com/trellis-mesh/trellis/internal/policy"
 )
 
 // Options are the flags.
@@ -47,7 +46,8 @@ func New(s *streams.Streams) *cobra.Command {
 		Long: `hits joins each entry of access logs to what was written, and counts: how many
 requests each statement allowed, denied, or would deny once it is enforced, how many
 failed there, and when it was hit last. Lines that nobody hit have zeros: they are
-declared, and were not used in what the logs show.
+declared, and were not used in what the logs show. AGE is for how long at least each is
+in force as it is, where a cluster says it.
 
 Lines are Istio's text format or its JSON, or exports of OpenTelemetry, of gateways and
 of sidecars. Istio's own formats do not say which rule let a request in: a format with
@@ -118,11 +118,11 @@ func (o *Options) run(ctx context.Context, s *streams.Streams, logs []string) (e
 	if err != nil {
 		return err
 	}
-	bound, notes := o.bindings(ctx, m, s)
+	stated, notes := o.stated(ctx, m, c, s)
 	by := hits.Layer(o.By)
-	rows := hits.By(by, c.Totals(), answer.HitLines(by, c.Index, m.Applications, bound), answer.HitOwners(by, bound))
-	view := viewOf(o.By, rows, c, append(notes, m.Missing()...))
-	if err := output.Write(s.Out, o.Output, view, func(w io.Writer) error { return text(w, view, s.OutColour) }); err != nil {
+	view := &answer.Hits{By: o.By, Rows: stated.Rows(by, c.Totals(), stated.Lines(by)), Counted: c.Counted()}
+	view.Notes = slices.Concat(view.Notes, notes, m.Missing())
+	if err := output.Write(s.Out, o.Output, view, func(w io.Writer) error { return text(w, view, time.Now(), s.OutColour) }); err != nil {
 		return err
 	}
 	if c.Unread > 0 || c.Unplaced() > 0 {
@@ -131,15 +131,17 @@ func (o *Options) run(ctx context.Context, s *streams.Streams, logs []string) (e
 	return m.Verdict(nil)
 }
 
-// bindings are those that are bound, which goals and policies are counted by. Of a running
-// mesh those in the cluster are read.
-func (o *Options) bindings(ctx context.Context, m *mesh.Mesh, s *streams.Streams) (bound []*policy.Binding, notes []string) {
-	if by := hits.Layer(o.By); by != hits.Goals && by != hits.Policies {
-		return nil, nil
+// stated is what is counted by: policies, where that is asked, of a running mesh those in
+// the cluster.
+func (o *Options) stated(ctx context.Context, m *mesh.Mesh, c *counts.Counts, s *streams.Streams) (out *answer.Stated, notes []string) {
+	out = &answer.Stated{Index: c.Index, Applications: m.Applications}
+	if by := hits.Layer(o.By); by != hits.Goals && by != hits.Policies && by != hits.Exceptions {
+		return out, nil
 	}
 	compiled, err := o.CompileOf(ctx, m, s)
 	if err != nil {
-		return nil, []string{"which policies are bound is not known: " + err.Error()}
+		return out, []string{"which policies are bound is not known: " + err.Error()}
 	}
-	return compiled.Outcome.Policies.Bindings, nil
+	out.Policies = compiled.Outcome.Policies
+	return out, nil
 }

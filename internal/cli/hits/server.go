@@ -6,10 +6,8 @@ package hits
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/trellis-mesh/trellis/internal/answer"
@@ -30,25 +28,11 @@ func (o *Options) ask(ctx context.Context, s *streams.Streams) (err error) {
 		return err
 	}
 	view.Notes = append(view.Notes, server.Notes...)
-	if err := output.Write(s.Out, o.Output, view, func(w io.Writer) error { return text(w, view, s.OutColour) }); err != nil {
+	if err := output.Write(s.Out, o.Output, view, func(w io.Writer) error { return text(w, view, time.Now(), s.OutColour) }); err != nil {
 		return err
 	}
 	if len(view.Ran) == 0 {
 		return exit.ErrUnknown
 	}
 	return nil
-}
-
-// shownGaps bounds the gaps that are named.
-const shownGaps = 5
-
-// gaps writes of which times nothing is known.
-func gaps(b *strings.Builder, of []answer.Interval) {
-	for i, gap := range of {
-		if i == shownGaps {
-			fmt.Fprintf(b, "and in %d more times\n", len(of)-i)
-			return
-		}
-		fmt.Fprintf(b, "nothing is known from %s to %s\n", gap.From.UTC().Format(time.RFC3339), gap.To.UTC().Format(time.RFC3339))
-	}
 }

@@ -6,7 +6,6 @@ package hits
 import (
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,61 +14,41 @@ import (
 	"github.com/trellis-mesh/trellis/internal/answer"
 	"github.com/trellis-mesh/trellis/internal/cli/counts"
 	"github.com/trellis-mesh/trellis/internal/cli/output"
-	"github.com/trellis-mesh/trellis/internal/hits"
 )
 
-func viewOf(by string, rows []hits.Row, c *counts.Counts, notes []string) *answer.Hits {
-	v := &answer.Hits{
-		By: by, Rows: answer.HitRows(rows), Entries: c.Entries, Others: c.Others, Own: c.Own, Unread: c.Unread,
-		From: answer.Moment(c.First), To: answer.Moment(c.Last), Notes: append(c.Named, notes...),
-	}
-	for _, why := range slices.Sorted(maps.Keys(c.Unknown)) {
-		v.Unknown = append(v.Unknown, answer.Unplaced{Why: why, Entries: c.Unknown[why]})
-	}
-	return v
-}
-
-func text(w io.Writer, v *answer.Hits, colour bool) error {
+func text(w io.Writer, v *answer.Hits, now time.Time, colour bool) error {
+	unused, idle := 0, 0
 	rows := make([]output.Row, 0, len(v.Rows))
 	for i := range v.Rows {
 		r := &v.Rows[i]
-		row := output.Row{Cells: []string{strconv.Itoa(r.Num)}}
-		for _, n := range []uint64{r.Allowed, r.Denied, r.WouldDeny, r.Failed} {
-			row.Cells = append(row.Cells, strconv.FormatUint(n, 10))
+		rows = append(rows, output.Row{Cells: slices.Concat([]string{strconv.Itoa(r.Num)}, counts.Cells(r.Hit()), []string{age(r.Since, now), r.String()})})
+		switch {
+		case r.Unused && r.Refuses:
+			idle++
+		case r.Unused:
+			unused++
 		}
-		last := ""
-		if r.Last != nil {
-			last = r.Last.Format(time.RFC3339)
-		}
-		row.Cells = append(row.Cells, last, r.String())
-		rows = append(rows, row)
 	}
-	if err := output.Table(w, []string{"NUM", "ALLOWED", "DENIED", "WOULD-DENY", "FAILED", "LAST", strings.ToUpper(v.By)}, rows, colour); err != nil {
+	header := slices.Concat([]string{"NUM"}, counts.Header(), []string{"AGE", strings.ToUpper(v.By)})
+	if err := output.Table(w, header, rows, colour); err != nil {
 		return err
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d %s", v.Entries, map[bool]string{true: "entry", false: "entries"}[v.Entries == 1])
-	if v.From != nil {
-		fmt.Fprintf(&b, " from %s to %s", v.From.Format(time.RFC3339), v.To.Format(time.RFC3339))
+	if unused > 0 {
+		fmt.Fprintf(&b, "declared, and not used in this time: %d\n", unused)
 	}
-	if v.Others > 0 {
-		fmt.Fprintf(&b, ", %d told by another proxy or about none", v.Others)
+	if idle > 0 {
+		fmt.Fprintf(&b, "refuse what nobody tried in this time: %d\n", idle)
 	}
-	if v.Own > 0 {
-		fmt.Fprintf(&b, ", %d of proxies' own logs", v.Own)
-	}
-	for _, u := range v.Unknown {
-		fmt.Fprintf(&b, ", %d not known (%s)", u.Entries, u.Why)
-	}
-	if v.Unread > 0 {
-		fmt.Fprintf(&b, ", %d not read", v.Unread)
-	}
-	b.WriteString("\n")
-	gaps(&b, v.Gaps)
-	if v.Redacted {
-		b.WriteString("lines that you may not read are left out\n")
-	}
-	output.Notes(&b, v.Notes)
+	counts.Tell(&b, &v.Counted)
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// age is for how long something is in force; empty where that is not known.
+func age(since *time.Time, now time.Time) string {
+	if since == nil {
+		return ""
+	}
+	return output.Span(max(0, now.Sub(*since)))
 }

@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/attribution"
 	"github.com/trellis-mesh/trellis/internal/load"
 	"github.com/trellis-mesh/trellis/internal/parallel"
 )
@@ -189,7 +190,7 @@ func (a *api) list(ctx context.Context, k kind) ([]client.Object, error) {
 			if object, ok := o.(client.Object); ok {
 				// Items of typed lists do not say their kind.
 				object.GetObjectKind().SetGroupVersionKind(k.GroupVersionKind)
-				object.SetManagedFields(nil)
+				attribution.KeepChanged(object)
 				out = append(out, object)
 			}
 			return nil

@@ -93,6 +93,8 @@ func Wrap(text string, width int) []string {
 type Row struct {
 	Mood  Mood
 	Cells []string
+	// Lead stands before the last cell as it is: the branches of a tree.
+	Lead string
 	// Continues the row before in the last cell: there is none but that.
 	Continues bool
 }
@@ -128,7 +130,7 @@ func (c *Columns) Table(w io.Writer, header []string, rows []Row, colour bool) e
 		bold, reset = "\x1b[1m", "\x1b[0m"
 	}
 	var out strings.Builder
-	c.line(&out, header, bold, reset)
+	c.line(&out, Row{Cells: header}, bold, reset)
 	if _, err := io.WriteString(w, out.String()); err != nil {
 		return err
 	}
@@ -142,21 +144,22 @@ func (c *Columns) Rows(w io.Writer, rows []Row, colour bool) error {
 		before, after := tint(r.Mood, colour)
 		if r.Continues {
 			c.indent(&out)
-			c.line(&out, r.Cells[len(r.Cells)-1:], before, after)
+			r.Cells = r.Cells[len(r.Cells)-1:]
+			c.line(&out, r, before, after)
 			continue
 		}
-		c.line(&out, r.Cells, before, after)
+		c.line(&out, r, before, after)
 	}
 	_, err := io.WriteString(w, out.String())
 	return err
 }
 
-func (c *Columns) line(out *strings.Builder, cells []string, before, after string) {
+func (c *Columns) line(out *strings.Builder, r Row, before, after string) {
 	out.WriteString(before)
-	for i, cell := range cells {
+	for i, cell := range r.Cells {
 		cell = shown(cell)
-		if i == len(cells)-1 {
-			out.WriteString(after + cell + "\n")
+		if i == len(r.Cells)-1 {
+			out.WriteString(after + r.Lead + cell + "\n")
 			continue
 		}
 		out.WriteString(cell + strings.Repeat(" ", max(0, c.widths[i]-utf8.RuneCountInString(cell))+3))

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/trellis-mesh/trellis/internal/cli/counts"
 	"github.com/trellis-mesh/trellis/internal/cli/exit"
 	"github.com/trellis-mesh/trellis/internal/cli/live"
 	"github.com/trellis-mesh/trellis/internal/cli/source"
@@ -23,6 +24,7 @@ import (
 // Options are the flags.
 type Options struct {
 	live.Options
+	Counts counts.Options
 	// Goal limits the report to one goal and what serves it; empty: all.
 	Goal string
 	// Output is one of assessment.Formats.
@@ -38,7 +40,9 @@ func New(s *streams.Streams) *cobra.Command {
 		Long: `report evaluates every policy that is bound, and says for each goal and each
 binding how many objects pass, fail, are exempt or cannot be told; for everything
 that is not as a policy has it where it is stated, whose rule it is and what to
-do; and for each exception until when it holds and who approved it.
+do; and for each exception until when it holds and who approved it. With --log, or
+with --since of a running mesh, it says how often rules were hit that stand for each
+goal and binding, as trellis hits counts them.
 
 Formats: text, json, yaml; sarif and junit for pipelines; markdown and csv for
 people and spreadsheets; oscal for auditors (assessment results 1.1.3).
@@ -59,6 +63,7 @@ cannot be read.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd, s) },
 	}
 	o.AddStatementFlags(cmd)
+	o.Counts.AddFlags(cmd)
 	cmd.Flags().StringVar(&o.Goal, "goal", "", "only this goal, by name, and the bindings that serve it")
 	cmd.Flags().StringVarP(&o.Output, "output", "o", "text", "format: "+strings.Join(assessment.Formats, ", "))
 	// Cobra's registration fails only for a flag that is not there.
@@ -71,7 +76,7 @@ func (o *Options) run(cmd *cobra.Command, s *streams.Streams) error {
 	if !ok {
 		return fmt.Errorf("reading -o: %q is none of %s", o.Output, strings.Join(assessment.Formats, ", "))
 	}
-	compiled, err := o.Judge(cmd.Context(), s)
+	compiled, counted, err := o.Counts.Judge(cmd.Context(), s, &o.Options)
 	if err != nil {
 		return err
 	}
@@ -82,8 +87,22 @@ func (o *Options) run(cmd *cobra.Command, s *streams.Streams) error {
 		}
 	}
 	of := assessment.Of(standing, compiled.Snapshot.At(), version.String(), compiled.Snapshot.Position)
+	of.Counted = counted.Of()
+	if counted.Known() {
+		of.Count(counted.Totals, counts.Bound(compiled))
+	}
 	if err := view(s.Out, of); err != nil {
 		return fmt.Errorf("writing the report: %w", err)
+	}
+	switch o.Output {
+	case "json", "yaml": // say it themselves
+	case "text":
+		err = counted.Tell(s.Out)
+	default:
+		err = counted.Tell(s.Err)
+	}
+	if err != nil {
+		return err
 	}
 	if err := source.Complain(compiled, s.Err, s.ErrColour); err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/trellis-mesh/trellis/internal/answer"
+	"github.com/trellis-mesh/trellis/internal/cli/counts"
 	"github.com/trellis-mesh/trellis/internal/cli/live"
 	"github.com/trellis-mesh/trellis/internal/cli/output"
 	"github.com/trellis-mesh/trellis/internal/cli/source"
@@ -21,6 +22,7 @@ import (
 // Options are the flags.
 type Options struct {
 	live.Options
+	Counts counts.Options
 	Output string
 }
 
@@ -38,16 +40,22 @@ serve none.
 
 The way up is trellis explain.
 
+With --log, or with --since of a running mesh, each goal, policy, Application and rule
+has its counts beside it, as trellis hits has them.
+
 Exit code 0: it was shown. 1: wrong usage, a goal that does not exist, a file that
 cannot be opened, or a fault of Trellis. 2: something of the files cannot be read.`,
 		Example: `  # What became of the goal?
-  trellis tree -f examples/policies fearless-tests`,
+  trellis tree -f examples/policies fearless-tests
+
+  # And is it hit?
+  trellis tree -f examples/policies fearless-tests --log examples/access-logs/policies.log`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := output.CheckFormat(o.Output); err != nil {
 				return err
 			}
-			compiled, err := o.Judge(cmd.Context(), s)
+			compiled, counted, err := o.Counts.Judge(cmd.Context(), s, &o.Options)
 			if err != nil {
 				return err
 			}
@@ -55,30 +63,54 @@ cannot be opened, or a fault of Trellis. 2: something of the files cannot be rea
 			if err != nil {
 				return err
 			}
-			if err := output.Write(s.Out, o.Output, nodes, func(w io.Writer) error { return text(w, nodes) }); err != nil {
+			if counted.Known() {
+				answer.Count(nodes, counted.Totals, counts.Bound(compiled))
+			}
+			if err := output.Write(s.Out, o.Output, nodes, func(w io.Writer) error { return text(w, nodes, counted.Known(), s.OutColour) }); err != nil {
+				return err
+			}
+			// The formats for programs are the trees alone, as trellis-server gives them.
+			told := s.Out
+			if o.Output != "text" {
+				told = s.Err
+			}
+			if err := counted.Tell(told); err != nil {
 				return err
 			}
 			return source.Complain(compiled, s.Err, s.ErrColour)
 		},
 	}
 	o.AddStatementFlags(cmd)
+	o.Counts.AddFlags(cmd)
 	output.AddFlag(cmd, &o.Output)
 	return cmd
 }
 
-func text(w io.Writer, nodes []*answer.Node) error {
-	var b strings.Builder
-	if len(nodes) == 0 {
-		b.WriteString("no goals and no bindings\n")
-	}
+// text writes the trees, beside the columns of counts where these are known.
+func text(w io.Writer, nodes []*answer.Node, counted, colour bool) error {
+	var rows []output.Row
 	for _, n := range nodes {
-		branch(&b, n, "", "")
+		branch(func(r output.Row) { rows = append(rows, r) }, n, "", "")
+	}
+	var b strings.Builder
+	switch {
+	case len(nodes) == 0:
+		b.WriteString("no goals and no bindings\n")
+	case counted:
+		if err := output.Table(w, append(counts.Header(), "TREE"), rows, colour); err != nil {
+			return err
+		}
+	default:
+		for _, r := range rows {
+			b.WriteString(r.Lead + output.Printable(r.Cells[len(r.Cells)-1]) + "\n")
+		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-func branch(b *strings.Builder, n *answer.Node, first, rest string) {
+// branch adds a node and what is below it as rows.
+func branch(add func(output.Row), n *answer.Node, first, rest string) {
 	line := n.Kind + " " + n.Name
 	if n.Kind == "Rule" {
 		line = n.Name
@@ -89,12 +121,12 @@ func branch(b *strings.Builder, n *answer.Node, first, rest string) {
 	if n.Says != "" {
 		line += "  " + n.Says
 	}
-	b.WriteString(first + output.Printable(line) + "\n")
+	add(output.Row{Lead: first, Cells: append(counts.Cells(n.Hits), line)})
 	for i, below := range n.Below {
 		if i == len(n.Below)-1 {
-			branch(b, below, rest+"└─ ", rest+"   ")
+			branch(add, below, rest+"└─ ", rest+"   ")
 		} else {
-			branch(b, below, rest+"├─ ", rest+"│  ")
+			branch(add, below, rest+"├─ ", rest+"│  ")
 		}
 	}
 }

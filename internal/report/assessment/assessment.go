@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/answer"
+	"github.com/trellis-mesh/trellis/internal/hits"
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/policy"
 	"github.com/trellis-mesh/trellis/internal/posture"
@@ -26,6 +28,8 @@ type Assessment struct {
 	Policies []Policy    `json:"policies"`
 	Findings []Finding   `json:"findings"`
 	Exempt   []Exception `json:"exceptions"`
+	// Counted says what the hits are of; absent where nobody asked for them.
+	Counted *answer.Counted `json:"counted,omitempty"`
 	// Redacted says that something is left out which whoever asks may not read.
 	Redacted bool `json:"redacted,omitempty"`
 
@@ -44,6 +48,8 @@ type Goal struct {
 	Bindings []string `json:"bindings,omitempty"`
 	// Counts is nil where whoever asks may not read the goal.
 	Counts *v1alpha1.PolicyRollup `json:"counts,omitempty"`
+	// Hits is how often rules were hit that stand for it; absent where that is not known.
+	Hits *answer.Hit `json:"hits,omitempty"`
 	// Redacted says that something is left out which whoever asks may not read.
 	Redacted bool `json:"redacted,omitempty"`
 }
@@ -65,6 +71,8 @@ type Policy struct {
 	Rollout string `json:"rollout,omitempty"`
 	// Counts is nil where whoever asks may not read the binding.
 	Counts *v1alpha1.PolicyRollup `json:"counts,omitempty"`
+	// Hits is how often rules were hit that stand for it; absent where that is not known.
+	Hits *answer.Hit `json:"hits,omitempty"`
 	// Redacted says that something is left out which whoever asks may not read.
 	Redacted bool `json:"redacted,omitempty"`
 
@@ -138,6 +146,20 @@ func Of(p *posture.Posture, at time.Time, version string, positions func(model.R
 		return cmp.Or(cmp.Compare(order(a), order(b)), cmp.Compare(a.Binding, b.Binding), cmp.Compare(a.Object, b.Object), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Rule, b.Rule))
 	})
 	return out
+}
+
+// Count notes how often rules were hit that stand for goals and bindings. Totals are of a
+// time of which something is known.
+func (a *Assessment) Count(totals []hits.Total, bound []*policy.Binding) {
+	goals, policies := answer.NamedHits(hits.Goals, totals, bound), answer.NamedHits(hits.Policies, totals, bound)
+	for i := range a.Goals {
+		g := &a.Goals[i]
+		g.Hits = cmp.Or(goals[g.Name], &answer.Hit{})
+	}
+	for i := range a.Policies {
+		p := &a.Policies[i]
+		p.Hits = cmp.Or(policies[p.Binding], &answer.Hit{})
+	}
 }
 
 // order puts what fails first, and what is severe before what is not.

@@ -66,9 +66,17 @@ type oscalObservation struct {
 	UUID        string         `json:"uuid"`
 	Title       string         `json:"title"`
 	Description string         `json:"description"`
+	Props       []oscalProp    `json:"props,omitempty"`
 	Methods     []string       `json:"methods"`
 	Subjects    []oscalSubject `json:"subjects,omitempty"`
 	Collected   string         `json:"collected"`
+}
+
+// oscalProp is a property that is Trellis's own, as ns says.
+type oscalProp struct {
+	Name  string `json:"name"`
+	NS    string `json:"ns"`
+	Value string `json:"value"`
 }
 
 type oscalSubject struct {
@@ -165,6 +173,13 @@ func observation(a *Assessment, p *Policy, at string) oscalObservation {
 	for _, f := range a.Findings {
 		if f.Binding == p.Binding {
 			out.Description += "\n" + f.State + ": " + strings.TrimSpace(f.Object+" "+f.Field) + ": " + f.Message
+		}
+	}
+	if p.Hits != nil {
+		for i, cell := range numbers(p.Hits) {
+			if cell != "" {
+				out.Props = append(out.Props, oscalProp{[]string{"allowed", "denied", "would-deny", "failed", "last-hit"}[i], "https://trellis.dev/ns/oscal", cell})
+			}
 		}
 	}
 	for _, ref := range p.binding.Objects() {

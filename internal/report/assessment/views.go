@@ -8,12 +8,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"sigs.k8s.io/yaml"
 
+	"github.com/trellis-mesh/trellis/internal/answer"
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/policy"
 	"github.com/trellis-mesh/trellis/internal/report"
@@ -28,7 +30,7 @@ func Text(w io.Writer, a *Assessment, colour bool) error {
 	var b strings.Builder
 	for i := range a.Goals {
 		g := &a.Goals[i]
-		line(&b, "%s: goal %s “%s”: %s", strings.ToLower(words(g.State)), g.Name, g.Title, g.Message)
+		line(&b, "%s: goal %s “%s”: %s", strings.ToLower(words(g.State)), g.Name, g.Title, g.Message+traffic("; ", g.Hits))
 	}
 	for i := range a.Policies {
 		p := &a.Policies[i]
@@ -36,7 +38,7 @@ func Text(w io.Writer, a *Assessment, colour bool) error {
 		if p.Rollout != "" {
 			message += "; " + p.Rollout
 		}
-		line(&b, "%s: %s (%s %s, %s, %s): %s", strings.ToLower(words(p.State)), p.Binding, p.Policy, p.Version, p.Tier, p.Mode, message)
+		line(&b, "%s: %s (%s %s, %s, %s): %s", strings.ToLower(words(p.State)), p.Binding, p.Policy, p.Version, p.Tier, p.Mode, message+traffic("; ", p.Hits))
 	}
 	if _, err := io.WriteString(w, b.String()); err != nil {
 		return err
@@ -61,6 +63,14 @@ func Text(w io.Writer, a *Assessment, colour bool) error {
 // line writes one, in which names of strangers cannot begin another.
 func line(b *strings.Builder, format string, arguments ...any) {
 	b.WriteString(report.Printable(fmt.Sprintf(format, arguments...)) + "\n")
+}
+
+// traffic says behind a separator what became of requests; empty where that is not known.
+func traffic(separator string, h *answer.Hit) string {
+	if h == nil {
+		return ""
+	}
+	return separator + h.String()
 }
 
 // words writes a state as people say it.
@@ -129,11 +139,38 @@ func YAML(w io.Writer, a *Assessment) error {
 	return err
 }
 
-// CSV writes one line for each finding, for spreadsheets. A cell that a spreadsheet
+// counted reports whether there are hits of anything.
+func (a *Assessment) counted() bool {
+	return slices.ContainsFunc(a.Goals, func(g Goal) bool { return g.Hits != nil }) || slices.ContainsFunc(a.Policies, func(p Policy) bool { return p.Hits != nil })
+}
+
+// numbers are the cells of hits; empty ones where they are not known.
+func numbers(h *answer.Hit) []string {
+	if h == nil {
+		return make([]string, 5)
+	}
+	last := ""
+	if h.Last != nil {
+		last = h.Last.Format(time.RFC3339)
+	}
+	text := func(n uint64) string { return strconv.FormatUint(n, 10) }
+	return []string{text(h.Allowed), text(h.Denied), text(h.WouldDeny), text(h.Failed), last}
+}
+
+// CSV writes one line for each finding, for spreadsheets, with the hits of its binding where
+// there are any. A cell that a spreadsheet
 // would take for a formula begins with an apostrophe.
 func CSV(w io.Writer, a *Assessment) error {
 	out := csv.NewWriter(w)
 	lines := [][]string{{"state", "severity", "binding", "rule", "object", "field", "file", "line", "message", "fix", "exception", "expires"}}
+	counted := a.counted()
+	if counted {
+		lines[0] = append(lines[0], "allowed", "denied", "would-deny", "failed", "last")
+	}
+	byBinding := map[string]*answer.Hit{}
+	for i := range a.Policies {
+		byBinding[a.Policies[i].Binding] = a.Policies[i].Hits
+	}
 	for i := range a.Findings {
 		f := &a.Findings[i]
 		line := ""
@@ -141,6 +178,9 @@ func CSV(w io.Writer, a *Assessment) error {
 			line = strconv.Itoa(f.Line)
 		}
 		cells := []string{f.State, f.Severity, f.Binding, f.Rule, f.Object, f.Field, f.File, line, f.Message, f.Fix, f.Exception, f.Expires}
+		if counted {
+			cells = append(cells, numbers(byBinding[f.Binding])...)
+		}
 		for k := range cells {
 			if strings.ContainsAny(cells[k][:min(1, len(cells[k]))], "=+-@\t\r") {
 				cells[k] = "'" + cells[k]
@@ -158,13 +198,16 @@ func CSV(w io.Writer, a *Assessment) error {
 func Markdown(w io.Writer, a *Assessment) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Policies at %s\n", a.At.Format(time.RFC3339))
-	table(&b, "Goals", []string{"Goal", "State", "Passing", "Failing", "Exempt", "Unknown", "Owner", "Controls"}, len(a.Goals), func(i int) []string {
+	counted := a.counted()
+	table(&b, "Goals", a.titles("Goal", "State", "Passing", "Failing", "Exempt", "Unknown", "Owner", "Controls"), len(a.Goals), func(i int) []string {
 		g := &a.Goals[i]
-		return []string{g.Title, words(g.State), number(g.Counts.Passing), number(g.Counts.Failing), number(g.Counts.Exempt), number(g.Counts.Unknown), g.Owner, strings.Join(g.Controls, ", ")}
+		cells := []string{g.Title, words(g.State), number(g.Counts.Passing), number(g.Counts.Failing), number(g.Counts.Exempt), number(g.Counts.Unknown), g.Owner, strings.Join(g.Controls, ", ")}
+		return withTraffic(cells, g.Hits, counted)
 	})
-	table(&b, "Policies", []string{"Binding", "Policy", "Tier", "Mode", "State", "Passing", "Failing", "Exempt", "Unknown"}, len(a.Policies), func(i int) []string {
+	table(&b, "Policies", a.titles("Binding", "Policy", "Tier", "Mode", "State", "Passing", "Failing", "Exempt", "Unknown"), len(a.Policies), func(i int) []string {
 		p := &a.Policies[i]
-		return []string{p.Binding, p.Policy + " " + p.Version, p.Tier, p.Mode, words(p.State), number(p.Counts.Passing), number(p.Counts.Failing), number(p.Counts.Exempt), number(p.Counts.Unknown)}
+		cells := []string{p.Binding, p.Policy + " " + p.Version, p.Tier, p.Mode, words(p.State), number(p.Counts.Passing), number(p.Counts.Failing), number(p.Counts.Exempt), number(p.Counts.Unknown)}
+		return withTraffic(cells, p.Hits, counted)
 	})
 	table(&b, "Findings", []string{"State", "Severity", "Object", "What", "Whose", "What to do"}, len(a.Findings), func(i int) []string {
 		f := &a.Findings[i]
@@ -180,6 +223,21 @@ func Markdown(w io.Writer, a *Assessment) error {
 	})
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// titles are those of columns, with one for traffic where there are hits.
+func (a *Assessment) titles(of ...string) []string {
+	if a.counted() {
+		return append(of, "Traffic")
+	}
+	return of
+}
+
+func withTraffic(cells []string, h *answer.Hit, counted bool) []string {
+	if counted {
+		return append(cells, traffic("", h))
+	}
+	return cells
 }
 
 func number(n int32) string { return strconv.Itoa(int(n)) }

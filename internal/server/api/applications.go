@@ -82,7 +82,7 @@ func (a *API) applications(ctx context.Context, c *call) (any, error) {
 	}
 	counts := map[[2]string]*answer.Hit{}
 	if sums.known() {
-		rows := sums.by(c, hits.Applications, answer.HitLines(hits.Applications, nil, c.picture.State.Input.Applications, nil), nil)
+		rows := sums.by(c, hits.Applications, (&answer.Stated{Applications: c.picture.State.Input.Applications}).Lines(hits.Applications), nil)
 		for i := range rows {
 			counts[[2]string{rows[i].Namespace, rows[i].Application}] = answer.HitOf(&rows[i])
 		}

@@ -27,6 +27,8 @@ type counted struct {
 	totals   []hits.Total
 	ran      []hits.Interval
 	from, to time.Time
+	// notes say what is wrong with the numbers.
+	notes []string
 }
 
 // numbers keeps what was summed a moment ago.
@@ -73,6 +75,7 @@ func (a *API) sums(ctx context.Context, c *call) (*counted, error) {
 		a.config.Log.Warn("when it was counted cannot be read", "error", err)
 		return nil, Busy("what was counted cannot be read now", 5*time.Second)
 	}
+	out.notes = a.lost(out.from)
 	if a.numbers.kept == nil || len(a.numbers.kept) >= maxSums {
 		a.numbers.kept = map[time.Duration]counted{}
 	}
@@ -126,15 +129,8 @@ func (a *API) hits(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &answer.Hits{By: string(by), Rows: []answer.HitRow{}}
-	if sums == nil {
-		out.Notes = []string{"nobody counts: this server takes no access logs"}
-		return out, nil
-	}
-	out.From, out.To = answer.Moment(sums.from), answer.Moment(sums.to)
-	out.Ran, out.Gaps = intervals(sums.ran), intervals(gaps(sums.ran, sums.from, sums.to))
+	out := &answer.Hits{By: string(by), Rows: []answer.HitRow{}, Counted: sums.counted()}
 	if !sums.known() {
-		out.Notes = []string{"nothing was counted in this time"}
 		return out, nil
 	}
 	only := hits.Filter{Namespace: namespace, Application: query.Get("application")}
@@ -145,9 +141,50 @@ func (a *API) hits(ctx context.Context, c *call) (any, error) {
 			out.Entries += t.N
 		}
 	}
-	out.Notes = a.lost(sums.from)
-	out.Rows = answer.HitRows(hits.By(by, totals, a.lines(c, by, only), answer.HitOwners(by, c.picture.Bound())))
+	stated := a.stated(c)
+	out.Rows = stated.Rows(by, totals, a.lines(c, stated.Lines(by), only))
 	return c.sight.Hits(out), nil
+}
+
+// counted says what numbers are of, without how many entries they are.
+func (n *counted) counted() answer.Counted {
+	if n == nil {
+		return answer.Counted{Notes: []string{"nobody counts: this server takes no access logs"}}
+	}
+	out := answer.Counted{
+		From: answer.Moment(n.from), To: answer.Moment(n.to), Ran: intervals(n.ran), Gaps: intervals(gaps(n.ran, n.from, n.to)),
+	}
+	if !n.known() {
+		out.Notes = []string{"nothing was counted in this time"}
+	}
+	out.Notes = append(out.Notes, n.notes...)
+	return out
+}
+
+// totals answers what was counted, as it is kept.
+func (a *API) totals(ctx context.Context, c *call) (any, error) {
+	sums, err := a.sums(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	out := &answer.Totals{Totals: []hits.Total{}, Counted: sums.counted()}
+	if !sums.known() {
+		return out, nil
+	}
+	for _, t := range c.sight.Totals(sums.totals) {
+		out.Entries += t.N
+		out.Totals = append(out.Totals, t)
+	}
+	return c.sight.Counts(out), nil
+}
+
+// stated is what counts are summed by.
+func (a *API) stated(c *call) *answer.Stated {
+	out := &answer.Stated{Applications: c.picture.InForce, Policies: c.picture.Outcome.Policies}
+	if a.config.Index != nil {
+		out.Index = a.config.Index()
+	}
+	return out
 }
 
 // lost says that numbers since a time are too low, where entries of access logs came that
@@ -164,18 +201,7 @@ func (a *API) lost(since time.Time) []string {
 }
 
 // lines are what could be hit, of what is asked for.
-func (a *API) lines(c *call, by hits.Layer, only hits.Filter) []hits.Line {
-	if by == hits.Rules && a.config.Index == nil {
-		return nil
-	}
-	var all []hits.Line
-	if by == hits.Rules {
-		if index := a.config.Index(); index != nil {
-			all = index.Lines()
-		}
-	} else {
-		all = answer.HitLines(by, nil, c.picture.InForce, c.picture.Bound())
-	}
+func (a *API) lines(c *call, all []hits.Line, only hits.Filter) []hits.Line {
 	var out []hits.Line
 	for _, l := range c.sight.Lines(all) {
 		if l.Namespace == "" && (only.Namespace != "" || only.Application != "") {

@@ -115,6 +115,10 @@ func (a *API) explain(ctx context.Context, c *call) (any, error) {
 	if err := c.mayExplain(thing); err != nil {
 		return nil, err
 	}
+	sums, err := a.sums(ctx, c)
+	if err != nil {
+		return nil, err
+	}
 	var out *answer.Explanation
 	err = a.config.Cluster.Ask(ctx, func(m *Mesh) error {
 		found, err := explain.Explain(m.World, thing, from)
@@ -123,6 +127,11 @@ func (a *API) explain(ctx context.Context, c *call) (any, error) {
 		}
 		out = answer.ExplanationOf(m.World, found)
 		out.Source = m.From
+		if sums.known() {
+			of := sums.counted()
+			out.Counted = &of
+			out.Count(c.sight.Totals(sums.totals))
+		}
 		return nil
 	})
 	return c.sight.Explanation(out), err
@@ -211,12 +220,22 @@ func (a *API) diff(ctx context.Context, c *call) (any, error) {
 }
 
 // report answers how it stands with goals and policies.
-func (a *API) report(_ context.Context, c *call) (any, error) {
+func (a *API) report(ctx context.Context, c *call) (any, error) {
 	standing := c.picture.Posture()
 	if goal := c.r.URL.Query().Get("goal"); goal != "" {
 		if standing = standing.Only(goal); standing == nil {
 			return nil, problem(http.StatusNotFound, "there is no Goal "+goal, Prefix+"tree lists all")
 		}
 	}
-	return c.sight.Assessment(assessment.Of(standing, c.picture.Snapshot.At(), a.config.Version, c.picture.Snapshot.Position)), nil
+	sums, err := a.sums(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	out := assessment.Of(standing, c.picture.Snapshot.At(), a.config.Version, c.picture.Snapshot.Position)
+	if sums.known() {
+		of := sums.counted()
+		out.Counted = &of
+		out.Count(c.sight.Totals(sums.totals), c.picture.Bound())
+	}
+	return c.sight.Assessment(out), nil
 }

@@ -17,6 +17,8 @@ import (
 	apiwatch "k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/trellis-mesh/trellis/internal/attribution"
 )
 
 // watch is one informer and what is known of its health.
@@ -71,7 +73,7 @@ func strip(obj any) (any, error) {
 	if !ok {
 		return obj, nil
 	}
-	object.SetManagedFields(nil)
+	attribution.KeepChanged(object)
 	annotations := object.GetAnnotations()
 	delete(annotations, corev1.LastAppliedConfigAnnotation)
 	object.SetAnnotations(annotations)

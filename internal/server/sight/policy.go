@@ -110,7 +110,7 @@ func (s *Sight) Assessment(of *assessment.Assessment) *assessment.Assessment {
 		p := &out.Policies[i]
 		bound[p.Binding] = true
 		if !s.Named(p.Binding) {
-			p.Redacted, p.Counts, p.State, p.Message, p.Rollout = true, nil, cmp.Or(own[p.Binding], "Met"), "", ""
+			p.Redacted, p.Counts, p.Hits, p.State, p.Message, p.Rollout = true, nil, nil, cmp.Or(own[p.Binding], "Met"), "", ""
 		}
 	}
 	out.Goals, _ = kept(of.Goals, func(g *assessment.Goal) bool {
@@ -119,7 +119,7 @@ func (s *Sight) Assessment(of *assessment.Assessment) *assessment.Assessment {
 	for i := range out.Goals {
 		g := &out.Goals[i]
 		if !s.Goals {
-			g.Redacted, g.Counts, g.State, g.Message, g.Owner = true, nil, "Met", "", ""
+			g.Redacted, g.Counts, g.Hits, g.State, g.Message, g.Owner = true, nil, nil, "Met", "", ""
 			g.Bindings, _ = kept(g.Bindings, func(b *string) bool { return bound[*b] })
 			for _, b := range g.Bindings {
 				if own[b] == "NotMet" || own[b] == "Unknown" && g.State == "Met" {
@@ -185,6 +185,26 @@ func (s *Sight) name(name string) bool {
 		return s.Goals
 	}
 	return s.Named(name)
+}
+
+// Counts are what is seen of counts that are kept apart, which are of Totals.
+func (s *Sight) Counts(of *answer.Totals) *answer.Totals {
+	if s.Full() {
+		return of
+	}
+	out := *of
+	out.Redacted = true
+	out.Totals = slices.Clone(of.Totals)
+	for i := range out.Totals {
+		t := &out.Totals[i]
+		if !s.Named(t.Statement) {
+			t.Field = ""
+		}
+		if !s.Named(t.Object) {
+			t.Object, t.Rule = "", -1
+		}
+	}
+	return &out
 }
 
 // Hits are what is seen of counts, which are of Totals and Lines.

@@ -352,7 +352,10 @@ export interface paths {
         /** Where something comes from, and where to change it */
         post: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description how long back counts go, such as 24h; at most 2160h */
+                    since?: string;
+                };
                 header?: never;
                 path?: never;
                 cookie?: never;
@@ -403,7 +406,7 @@ export interface paths {
                     /** @description only of the Application of this name */
                     application?: string;
                     /** @description what is counted */
-                    by?: "goal" | "policy" | "application" | "route" | "rule";
+                    by?: "goal" | "policy" | "application" | "route" | "rule" | "exception";
                     /** @description only of this namespace */
                     namespace?: string;
                     /** @description how long back counts go, such as 24h; at most 2160h */
@@ -644,6 +647,8 @@ export interface paths {
                 query?: {
                     /** @description only the goal of this name */
                     goal?: string;
+                    /** @description how long back counts go, such as 24h; at most 2160h */
+                    since?: string;
                 };
                 header?: never;
                 path?: never;
@@ -658,6 +663,62 @@ export interface paths {
                     };
                     content: {
                         "application/json": components["schemas"]["Assessment"];
+                    };
+                };
+                /** @description Why there is no answer (RFC 9457) */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/samples": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The newest requests that were counted, as examples */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description only of the Application of this name */
+                    application?: string;
+                    /** @description only of this namespace */
+                    namespace?: string;
+                    /** @description how long back counts go, such as 24h; at most 2160h */
+                    since?: string;
+                    /** @description only those of this statement, such as Application shop/web */
+                    statement?: string;
+                    /** @description only those that ended so */
+                    verdict?: "Allowed" | "Denied" | "WouldDeny" | "Failed";
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description The answer */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Samples"];
                     };
                 };
                 /** @description Why there is no answer (RFC 9457) */
@@ -713,6 +774,54 @@ export interface paths {
                     };
                     content: {
                         "application/json": components["schemas"]["Suggestion"];
+                    };
+                };
+                /** @description Why there is no answer (RFC 9457) */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/totals": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What was counted, as it is kept apart: for those who sum it themselves */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description how long back counts go, such as 24h; at most 2160h */
+                    since?: string;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description The answer */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Totals"];
                     };
                 };
                 /** @description Why there is no answer (RFC 9457) */
@@ -811,6 +920,7 @@ export interface components {
             why: string;
         };
         AnswerRule: {
+            hits?: components["schemas"]["Hit"];
             kind: string;
             name: string;
             namespace: string;
@@ -848,6 +958,7 @@ export interface components {
         Assessment: {
             /** Format: date-time */
             at: string;
+            counted?: components["schemas"]["Counted"];
             exceptions: components["schemas"]["Exception"][] | null;
             findings: components["schemas"]["Finding"][] | null;
             goals: components["schemas"]["Goal"][] | null;
@@ -936,6 +1047,21 @@ export interface components {
             status: string;
             type: string;
         };
+        Counted: {
+            entries: number;
+            /** Format: date-time */
+            from?: string;
+            gaps?: components["schemas"]["Interval"][];
+            notes?: string[];
+            others?: number;
+            own?: number;
+            ran?: components["schemas"]["Interval"][];
+            redacted?: boolean;
+            /** Format: date-time */
+            to?: string;
+            unknown?: components["schemas"]["Unplaced"][];
+            unread?: number;
+        };
         DNSProvider: {
             conditions: components["schemas"]["Condition"][] | null;
             kind: string;
@@ -992,6 +1118,7 @@ export interface components {
         };
         Explanation: {
             change?: components["schemas"]["Place"][];
+            counted?: components["schemas"]["Counted"];
             do?: string;
             held?: components["schemas"]["Held"][];
             means?: string;
@@ -1036,6 +1163,7 @@ export interface components {
             bindings?: string[];
             controls?: string[];
             counts?: components["schemas"]["PolicyRollup"];
+            hits?: components["schemas"]["Hit"];
             message: string;
             name: string;
             owner: string;
@@ -1082,8 +1210,12 @@ export interface components {
             nobody?: boolean;
             num: number;
             reason?: string;
+            refuses?: boolean;
             route?: string;
+            /** Format: date-time */
+            since?: string;
             statement?: string;
+            unused?: boolean;
             wouldDeny: number;
         };
         Hits: {
@@ -1217,6 +1349,7 @@ export interface components {
             controls?: string[];
             counts?: components["schemas"]["PolicyRollup"];
             goals?: string[];
+            hits?: components["schemas"]["Hit"];
             message: string;
             mode: string;
             policy: string;
@@ -1308,6 +1441,28 @@ export interface components {
             reason?: string;
             statement?: components["schemas"]["Statement"];
         };
+        Sample: {
+            application?: string;
+            /** Format: date-time */
+            at: string;
+            code?: number;
+            details?: string;
+            field?: string;
+            method?: string;
+            peer?: string;
+            place: string;
+            reason?: string;
+            requestID?: string;
+            route?: string;
+            statement?: string;
+            verdict: string;
+        };
+        Samples: {
+            more?: number;
+            notes?: string[];
+            redacted?: boolean;
+            samples: components["schemas"]["Sample"][] | null;
+        };
         Statement: {
             field?: string;
             goals?: string;
@@ -1362,6 +1517,40 @@ export interface components {
             certificates: string;
             hsts?: boolean;
             minimumVersion?: string;
+        };
+        Total: {
+            application?: string;
+            field?: string;
+            /** Format: date-time */
+            first?: string;
+            /** Format: date-time */
+            last?: string;
+            n: number;
+            namespace?: string;
+            object?: string;
+            peer?: string;
+            place: string;
+            reason?: string;
+            route?: string;
+            rule: number;
+            statement?: string;
+            verdict: string;
+        };
+        Totals: {
+            entries: number;
+            /** Format: date-time */
+            from?: string;
+            gaps?: components["schemas"]["Interval"][];
+            notes?: string[];
+            others?: number;
+            own?: number;
+            ran?: components["schemas"]["Interval"][];
+            redacted?: boolean;
+            /** Format: date-time */
+            to?: string;
+            totals: components["schemas"]["Total"][] | null;
+            unknown?: components["schemas"]["Unplaced"][];
+            unread?: number;
         };
         Unplaced: {
             entries: number;
