@@ -4,6 +4,7 @@
 package server
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -108,6 +109,41 @@ func TestNumbersThatAreTooLowAreSaidToBe(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestExamplesAreOfWhatTheViewerMaySee(t *testing.T) {
+	var samples hits.Samples
+	at := time.Now().Add(-time.Minute)
+	for namespace, verdict := range map[string]hits.Verdict{"cart": hits.Allowed, "till": hits.Denied, "": hits.Denied} {
+		key := hits.Key{Namespace: namespace, Application: namespace, Place: hits.Workload, Verdict: verdict, Statement: "Application till/till", Field: "spec.access"}
+		samples.Add([]hits.Sample{hits.NewSample(key, at, "GET", 200, "via_upstream", "id-"+namespace)})
+	}
+	a := ask(t, town(t), func(c *api.Config) { c.Samples = &samples })
+	for question, want := range map[string]map[string]string{
+		"/api/v1/samples":                 {"dev": "id-cart ", "viewer": "id-cart spec.access id-till spec.access id- spec.access"},
+		"/api/v1/samples?verdict=Denied":  {"dev": "", "viewer": "id-till spec.access id- spec.access"},
+		"/api/v1/samples?namespace=cart":  {"dev": "id-cart ", "viewer": "id-cart spec.access"},
+		"/api/v1/samples?since=30s":       {"dev": "", "viewer": ""},
+		"/api/v1/samples?application=off": {"dev": "", "viewer": ""},
+	} {
+		for who, ids := range want {
+			var got []string
+			for _, one := range read[answer.Samples](t, a.get(who, question)).Samples {
+				got = append(got, one.RequestID+" "+one.Field)
+			}
+			if told := strings.Join(got, " "); !sameWords(told, ids) {
+				t.Errorf("%s is told %q of %s, want %q", who, told, question, ids)
+			}
+		}
+	}
+}
+
+// sameWords compares without order.
+func sameWords(a, b string) bool {
+	x, y := strings.Fields(a), strings.Fields(b)
+	slices.Sort(x)
+	slices.Sort(y)
+	return slices.Equal(x, y)
 }
 
 func TestWithoutAStoreNothingIsZero(t *testing.T) {

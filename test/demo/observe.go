@@ -190,8 +190,7 @@ func (d *demo) showCounts(ctx context.Context, api string) error {
 	if err != nil {
 		return err
 	}
-	for _, by := range []string{"application", "rule"} {
-		arguments := slices.Concat(hits, []string{by})
+	for _, arguments := range [][]string{append(slices.Clone(hits), "application"), append(slices.Clone(hits), "rule"), {"hits", "--since", "1h", "--samples"}} {
 		d.view.command("trellis " + strings.Join(d.atServer(api, arguments...), " "))
 		text, err := d.trellis(ctx, api, arguments...)
 		if err != nil {

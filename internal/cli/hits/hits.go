@@ -32,6 +32,8 @@ type Options struct {
 	By      string
 	Output  string
 	Verbose bool
+	// Samples shows requests in place of numbers.
+	Samples bool
 	// Since is how long back counts of trellis-server go, which Serving finds.
 	Since   time.Duration
 	Serving live.ServerOptions
@@ -58,7 +60,8 @@ With - lines come from standard input, as they do without a LOG and without a cl
 
 Without a LOG, --context asks trellis-server what it has counted since a while ago
 (--since), of what you may read: from there numbers are known for the times that it
-says, and gaps are told as gaps.
+says, and gaps are told as gaps. --samples shows the newest requests in their place,
+with the id by which each is found in a log.
 
 Exit code 0: every entry was counted. 1: wrong usage, a file that cannot be opened, or
 a fault of Trellis. 3: some could not be read, or not be joined to what was written;
@@ -78,6 +81,12 @@ they are told and counted apart.`,
 			if !slices.Contains(hits.Layers, hits.Layer(o.By)) {
 				return fmt.Errorf("reading --by: %q is none of %s", o.By, strings.Join(layers(), ", "))
 			}
+			if o.Samples && (len(args) > 0 || !o.Running()) {
+				return errors.New("reading --samples: examples are kept by trellis-server: give --context, and no LOG")
+			}
+			if o.Samples {
+				return o.exemplify(cmd.Context(), s)
+			}
 			if len(args) == 0 && o.Running() {
 				return o.ask(cmd.Context(), s)
 			}
@@ -91,6 +100,7 @@ they are told and counted apart.`,
 	cmd.Flags().StringVar(&o.By, "by", string(hits.Rules), "what is counted: "+strings.Join(layers(), ", "))
 	_ = cmd.RegisterFlagCompletionFunc("by", cobra.FixedCompletions(layers(), cobra.ShellCompDirectiveNoFileComp))
 	cmd.Flags().DurationVar(&o.Since, "since", 24*time.Hour, "how long back counts of trellis-server go")
+	cmd.Flags().BoolVar(&o.Samples, "samples", false, "of what trellis-server has counted show the newest requests, in place of numbers")
 	o.Serving.AddFlags(cmd)
 	cmd.Flags().BoolVarP(&o.Verbose, "verbose", "v", false, "show warnings about the files, too")
 	output.AddFlag(cmd, &o.Output)

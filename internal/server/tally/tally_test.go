@@ -8,6 +8,8 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -71,7 +73,7 @@ func (c *cluster) mesh() (attribution.Input, error) {
 // called is an entry of the proxy of a pod.
 func called(t *testing.T, pod string) *accesslog.Entry {
 	t.Helper()
-	e, err := accesslog.Parse(`{"authority":"web.shop","downstream_peer_uri_san":"spiffe://cluster.local/ns/jobs/sa/nightly","method":"GET","path":"/x","response_code":200,` +
+	e, err := accesslog.Parse(`{"authority":"web.shop","downstream_peer_uri_san":"spiffe://cluster.local/ns/jobs/sa/nightly","method":"GET","path":"/x","request_id":"7b5d","response_code":200,` +
 		`"response_code_details":"via_upstream","response_flags":"-","route_name":"default","upstream_cluster":"inbound|8080||;"}`)
 	must(t, err)
 	e.Writer = accesslog.Writer{Namespace: "shop", Pod: pod}
@@ -128,6 +130,11 @@ func TestWhatWasBroughtIsInTheStoreWhenItEnds(t *testing.T) {
 	}
 	store, err = embedded.Open(dir, embedded.Options{})
 	must(t, err)
+	samples, err := store.Samples()
+	must(t, err)
+	if len(samples) != 1 || samples[0].Peer != "jobs/nightly" || samples[0].Method != "GET" || samples[0].Code != 200 || samples[0].ID != "7b5d" {
+		t.Errorf("the examples are %+v", samples)
+	}
 	totals, err := store.Sum(t.Context(), hits.Filter{}, began, time.Now())
 	must(t, err)
 	if len(totals) != 1 || totals[0].N != 2 || totals[0].Peer != "jobs/nightly" {
@@ -152,4 +159,34 @@ trellis_hits_store_untidy 0
 		t.Error(err)
 	}
 	must(t, store.Close())
+}
+
+func TestExamplesOfTheProcessBeforeAreThere(t *testing.T) {
+	for name, test := range map[string]struct {
+		damage string
+		want   int
+	}{"as they were kept": {"", 1}, "a damaged file": {"[{", 0}} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			store, err := embedded.Open(dir, embedded.Options{})
+			must(t, err)
+			at := time.Now().Add(-time.Minute)
+			must(t, store.KeepSamples([]hits.Sample{hits.NewSample(hits.Key{Namespace: "shop", Place: hits.Gateway, Verdict: hits.Denied}, at, "GET", 403, "", "7b5d")}))
+			if test.damage != "" {
+				must(t, os.WriteFile(filepath.Join(dir, "samples.json"), []byte(test.damage), 0o600))
+			}
+			meters, err := counting.NewMeters(prometheus.NewRegistry())
+			must(t, err)
+			of := &cluster{changed: make(chan struct{}, 1)}
+			counts := tally.New(tally.Config{
+				Store: store, Mesh: of.mesh, Changed: of.changed, Meters: meters, Clock: clock.RealClock{}, Log: slog.New(slog.DiscardHandler),
+			})
+			must(t, counts.Start(t.Context(), func(context.Context) error {
+				if got := counts.Samples().All(hits.Filter{}, at.Add(-time.Second), time.Now()); len(got) != test.want {
+					t.Errorf("there are %+v", got)
+				}
+				return nil
+			}))
+		})
+	}
 }

@@ -117,3 +117,13 @@ test("times in which nobody counted are gaps, and not zero", async ({ enter, pag
   await expect(gaps).toContainText(/Not counted: .*\d\d:\d\d–\d\d:\d\d/);
   await expect(gaps).toContainText("zero does not mean that nothing happened");
 });
+
+test("behind the numbers are requests, with what finds them in a log", async ({ enter, page }) => {
+  await enter("security", "/counts?by=route");
+  const newest = page.getByRole("table", { name: "Newest requests" });
+  const denied = newest.getByRole("row").filter({ hasText: "6fecfc5f-3f81" });
+  await expect(denied).toContainText("GET 403");
+  await expect(denied).toContainText("catalogue");
+  await denied.getByRole("link", { name: "Application bookinfo/productpage" }).click();
+  await expect(page).toHaveURL(/\/applications\/bookinfo\/productpage/);
+});

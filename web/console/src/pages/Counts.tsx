@@ -1,16 +1,16 @@
 // Copyright The Trellis Authors
 // SPDX-License-Identifier: Apache-2.0
 
-import { FormSelect, FormSelectOption, Toolbar, ToolbarContent, ToolbarItem } from "@patternfly/react-core";
+import { FormSelect, FormSelectOption, Title, Toolbar, ToolbarContent, ToolbarItem } from "@patternfly/react-core";
 import { Table, Tbody, Td, Th, Thead, Tr } from "@patternfly/react-table";
 import { Link, useSearchParams } from "react-router";
 
 import { withQuery } from "../api/client";
 import { useAnswer, useSession } from "../api/session";
-import { listOf, type HitRow, type Hits } from "../api/types";
+import { listOf, type HitRow, type Hits, type Sample, type Samples } from "../api/types";
 import { Command, live } from "../parts/Command";
 import { CountHeads, Gaps, GapsOf, Moment, SinceChoice, useSince } from "../parts/Counts";
-import { count, plural } from "../parts/format";
+import { count, plural, words } from "../parts/format";
 import { Answered, Frame, Nothing, Notes, Redacted } from "../parts/Frame";
 import { toApplication, toCounts, toExplain, toStatement } from "../parts/links";
 
@@ -55,6 +55,7 @@ export function CountsPage() {
       <Answered asked={asked}>
         {(hits) => <Rows hits={hits} name={name} />}
       </Answered>
+      {me.collects && <Newest question={withQuery("samples", { namespace, application, since })} />}
       <Command text={`trellis hits --by ${by} --since ${since} ${live}`} />
     </Frame>
   );
@@ -91,6 +92,37 @@ function Line({ row }: { row: HitRow }) {
       <Td dataLabel="Denied" className="number">{count(row.denied)}</Td>
       <Td dataLabel="Would deny" className="number">{count(row.wouldDeny)}</Td>
       <Td dataLabel="Last" modifier="nowrap">{row.last === undefined ? <span className="quiet">never</span> : <Moment at={row.last} />}</Td>
+    </Tr>
+  );
+}
+
+/** A few of the requests behind the numbers, each with what finds it in a log. */
+function Newest({ question }: { question: string }) {
+  const asked = useAnswer<Samples>(question);
+  const samples = listOf(asked.answer?.samples).slice(0, 20);
+  if (samples.length === 0) return null;
+  return (
+    <>
+      <Title headingLevel="h2" size="lg">Newest requests</Title>
+      <p className="quiet">Examples of what was counted. The id finds the line in your access log; who asked for what path is nowhere here.</p>
+      <Table variant="compact" role="table" aria-label="Newest requests">
+        <Thead><Tr><Th>When</Th><Th>Verdict</Th><Th>Request</Th><Th>Application</Th><Th>From</Th><Th>By</Th><Th>Id</Th></Tr></Thead>
+        <Tbody>{samples.map((one) => <Example key={`${one.at} ${one.verdict} ${one.requestID ?? ""} ${one.place} ${one.statement ?? ""}`} of={one} />)}</Tbody>
+      </Table>
+    </>
+  );
+}
+
+function Example({ of }: { of: Sample }) {
+  return (
+    <Tr>
+      <Td dataLabel="When" modifier="nowrap"><Moment at={of.at} /></Td>
+      <Td dataLabel="Verdict">{words(of.verdict)}</Td>
+      <Td dataLabel="Request">{of.method} {of.code}</Td>
+      <Td dataLabel="Application" className="long">{of.application !== undefined && <Link to={toApplication(of.application)}>{of.application}</Link>} {of.route}</Td>
+      <Td dataLabel="From" className="long">{of.peer}</Td>
+      <Td dataLabel="By" className="long">{of.statement === undefined ? <span className="quiet">{of.reason ?? "nobody's"}</span> : <><Link to={toStatement(of.statement)}>{of.statement}</Link> {of.field}</>}</Td>
+      <Td dataLabel="Id" className="long">{of.requestID}</Td>
     </Tr>
   );
 }
