@@ -17,7 +17,7 @@ import (
 func changed(hours int, subresource string) metav1.ManagedFieldsEntry {
 	return metav1.ManagedFieldsEntry{
 		Manager: "somebody", Operation: metav1.ManagedFieldsOperationApply, Subresource: subresource,
-		Time: &metav1.Time{Time: noon.Add(-time.Duration(hours) * time.Hour)}, FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:spec":{}}`)},
+		Time: &metav1.Time{Time: noon.Add(-time.Duration(hours) * time.Hour)}, FieldsV1: metav1.NewFieldsV1(`{"f:spec":{}}`),
 	}
 }
 

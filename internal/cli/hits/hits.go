@@ -74,27 +74,7 @@ they are told and counted apart.`,
 
   # What was counted in the running mesh since yesterday
   trellis hits --context prod --since 24h`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := output.CheckFormat(o.Output); err != nil {
-				return err
-			}
-			if !slices.Contains(hits.Layers, hits.Layer(o.By)) {
-				return fmt.Errorf("reading --by: %q is none of %s", o.By, strings.Join(layers(), ", "))
-			}
-			if o.Samples && (len(args) > 0 || !o.Running()) {
-				return errors.New("reading --samples: examples are kept by trellis-server: give --context, and no LOG")
-			}
-			if o.Samples {
-				return o.exemplify(cmd.Context(), s)
-			}
-			if len(args) == 0 && o.Running() {
-				return o.ask(cmd.Context(), s)
-			}
-			if len(args) == 0 {
-				args = []string{document.Stdin}
-			}
-			return o.run(cmd.Context(), s, args)
-		},
+		RunE: func(cmd *cobra.Command, args []string) error { return o.answer(cmd.Context(), s, args) },
 	}
 	o.AddFlags(cmd)
 	cmd.Flags().StringVar(&o.By, "by", string(hits.Rules), "what is counted: "+strings.Join(layers(), ", "))
@@ -113,6 +93,28 @@ func layers() []string {
 		out = append(out, string(l))
 	}
 	return out
+}
+
+// answer counts what logs have, or asks trellis-server.
+func (o *Options) answer(ctx context.Context, s *streams.Streams, logs []string) error {
+	if err := output.CheckFormat(o.Output); err != nil {
+		return err
+	}
+	if !slices.Contains(hits.Layers, hits.Layer(o.By)) {
+		return fmt.Errorf("reading --by: %q is none of %s", o.By, strings.Join(layers(), ", "))
+	}
+	switch asks := len(logs) == 0 && o.Running(); {
+	case o.Samples && !asks:
+		return errors.New("reading --samples: examples are kept by trellis-server: give --context, and no LOG")
+	case o.Samples:
+		return o.exemplify(ctx, s)
+	case asks:
+		return o.ask(ctx, s)
+	}
+	if len(logs) == 0 {
+		logs = []string{document.Stdin}
+	}
+	return o.run(ctx, s, logs)
 }
 
 func (o *Options) run(ctx context.Context, s *streams.Streams, logs []string) (err error) {
