@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/trellis-mesh/trellis/internal/answer"
 	"github.com/trellis-mesh/trellis/internal/ask"
@@ -180,6 +181,42 @@ func TestExplainLeadsUpAndDownLive(t *testing.T) {
 				t.Errorf("%q: live %+v, by the files %+v", thing, a, b)
 			}
 		}
+	}
+}
+
+// TestWhatWasCountedStandsBesideWhatRuns joins a log to what the operator has made in the
+// running cluster, which says how old it is.
+func TestWhatWasCountedStandsBesideWhatRuns(t *testing.T) {
+	log := filepath.Join(repository, "examples/access-logs/gateway.log")
+	aged := 0
+	for _, row := range read[answer.Hits](t, asked(t, "hits", log, "-o", "json")).Rows {
+		if !strings.HasPrefix(row.Statement, "Application ") || row.Field == "" {
+			continue
+		}
+		aged++
+		if row.Since == nil || time.Since(*row.Since) < 0 || time.Since(*row.Since) > time.Hour {
+			t.Errorf("%s is in force since %v", row.String(), row.Since)
+		}
+	}
+	if aged < 5 {
+		t.Errorf("%d rows", aged)
+	}
+	explained := read[answer.Explanation](t, asked(t, "explain", "bookinfo/productpage/catalogue", "--log", log, "-o", "json"))
+	denied := uint64(0)
+	for _, r := range explained.Rules {
+		if r.Hits == nil {
+			t.Fatalf("%+v has no counts", r)
+		}
+		denied += r.Hits.Denied
+	}
+	if denied != 1 || explained.Counted == nil || explained.Counted.Entries != 3 {
+		t.Errorf("%d were denied, of %+v", denied, explained.Counted)
+	}
+	if got := asked(t, "unused", "--log", log); got.code != 0 || !strings.Contains(got.out, "used: Application bookinfo/productpage spec.exposures[0].routes[0]: 2 allowed") {
+		t.Error(got)
+	}
+	if got := trellis(t, "tree", "--kubeconfig", world.Kubeconfig(), "--log", log); got.code != 0 || !strings.Contains(got.out, "3 entries from") {
+		t.Error(got)
 	}
 }
 
