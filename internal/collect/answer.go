@@ -32,8 +32,10 @@ func (c *Collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // Seen is what was seen since a time, as far as it has been read.
 func (c *Collector) Seen(from time.Time) traffic.Seen {
 	now := c.config.Clock.Now()
-	if read := time.Unix(0, c.reading.Load()); c.queued.Load() > 0 && read.Before(now) {
-		now = read
+	if c.queued.Load() > 0 {
+		if read := c.unread(); read.Before(now) {
+			now = read
+		}
 	}
 	return c.tally.Seen(from, now)
 }

@@ -19,6 +19,7 @@ type batch struct {
 		each(yield func(*accesslog.Entry, error))
 		count() int
 	}
+	// bytes are how many it has in memory.
 	bytes int64
 	at    time.Time
 }
@@ -32,9 +33,10 @@ func (e export) each(yield func(*accesslog.Entry, error)) { each(e.request, yiel
 
 func (e export) count() int { return count(e.request) }
 
-// offer lets a batch wait; false: there is no room, and it is counted as lost.
+// offer lets a batch wait; false: there is no room, and it is counted as lost. Where nothing
+// waits there is room for any, since one may be longer than all that may wait.
 func (c *Collector) offer(b batch) bool {
-	if c.queued.Add(b.bytes) <= maxQueued {
+	if waiting := c.queued.Add(b.bytes); waiting <= maxQueued || waiting == b.bytes {
 		select {
 		case c.queue <- b:
 			return true

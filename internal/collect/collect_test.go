@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -197,13 +198,24 @@ func TestAProxyIsAnsweredAtOnceAndWhatDoesNotFitIsLost(t *testing.T) {
 
 func TestBytesThatWaitAreBounded(t *testing.T) {
 	c, _ := newCollector(t, shop)
-	big := &logsv1.LogRecord{Body: text(strings.Repeat("x", 4<<20))}
+	big := &logsv1.LogRecord{Body: text(strings.Repeat("x", 4<<20/unpacked))}
 	for range maxQueued >> 22 {
 		_, err := c.Export(t.Context(), export1(big))
 		must(t, err)
 	}
 	if got := c.Seen(now); got.Lost != 1 || len(c.queue) != maxQueued>>22-1 {
 		t.Errorf("%d lost, %d wait", got.Lost, len(c.queue))
+	}
+}
+
+func TestAnExportThatIsLongerThanAllThatMayWaitIsTakenWhereNothingDoes(t *testing.T) {
+	c, _ := newCollector(t, shop)
+	long := export1(plaintext(), &logsv1.LogRecord{Body: text(strings.Repeat("x", maxQueued/unpacked))})
+	for i, lost := range []int64{0, 2} {
+		answer, err := c.Export(t.Context(), long)
+		if err != nil || answer.GetPartialSuccess().GetRejectedLogRecords() != lost {
+			t.Errorf("number %d: %v, %v", i, answer, err)
+		}
 	}
 }
 
@@ -243,12 +255,27 @@ func TestWhatWasSeenIsAnsweredSinceATime(t *testing.T) {
 
 func TestWhatWaitsToBeReadIsNotSaidToBeKnown(t *testing.T) {
 	c, _ := newCollector(t, shop)
-	c.read(batch{entries: export{export1(plaintext())}, at: now.Add(-time.Minute)})
-	_, err := c.Export(t.Context(), export1(plaintext()))
-	must(t, err)
-	if got := c.Seen(now.Add(-time.Hour)); !got.To.Equal(now.Add(-time.Minute)) {
-		t.Errorf("it is said to be known until %s", got.To)
+	c.readers = make([]atomic.Int64, 2)
+	early := now.Add(-time.Minute)
+	for _, at := range []time.Time{early, now.Add(-time.Second), now} {
+		if !c.offer(batch{entries: export{export1(plaintext())}, bytes: 1, at: at}) {
+			t.Fatal("it does not fit")
+		}
 	}
+	known := func(what string, want time.Time) {
+		t.Helper()
+		if got := c.Seen(now.Add(-time.Hour)); !got.To.Equal(want) {
+			t.Errorf("%s: it is said to be known until %s", what, got.To)
+		}
+	}
+	c.next(&c.readers[0], nil)
+	known("the first is read", early)
+	c.next(&c.readers[1], nil)
+	known("another one is read meanwhile", early)
+	c.readers[1].Store(0)
+	known("and is done before", early)
+	c.readers[0].Store(0)
+	known("both are done", now.Add(-time.Second))
 }
 
 func TestARecordIsReadAsInJSON(t *testing.T) {

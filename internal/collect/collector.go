@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,8 +36,12 @@ const (
 	// and receiving how long one may take.
 	maxReceiving = 64
 	receiving    = 10 * time.Second
-	// maxQueue bounds what waits to be read, in exports and in bytes.
-	maxQueue, maxQueued = 4096, 32 << 20
+	// maxQueue bounds what waits to be read, in exports and messages, and in bytes of memory.
+	maxQueue, maxQueued = 4096, 16 << 20
+	// unpacked is how many bytes of memory an export has that is one of the wire.
+	unpacked = 8
+	// maxReaders is how many batches are read at once: of each there is one in memory.
+	maxReaders = 4
 	// ending is how long exports that are under way have when the server ends.
 	ending = time.Second
 )
@@ -66,11 +71,15 @@ type Collector struct {
 	tally  *sighting.Tally
 
 	queue chan batch
-	// queued is how many bytes wait, and coming how many exports come in.
+	// queued is how many bytes of memory wait, and coming how many exports come in.
 	queued, coming atomic.Int64
 	listening      atomic.Bool
-	// reading is when the batch came that is read now, in nanoseconds since 1970.
+	// readers are when the batch came that each reads now, and reading when the last one came
+	// that a reader took, in nanoseconds since 1970. Zero: it reads none.
+	readers []atomic.Int64
 	reading atomic.Int64
+	// taking is for who takes the next batch, and telling for who calls Each.
+	taking, telling sync.Mutex
 	// lost is how many entries there was no room for, and lostAt when the last came, in
 	// nanoseconds since 1970.
 	lost, lostAt atomic.Int64
@@ -78,7 +87,10 @@ type Collector struct {
 
 // New makes a Collector that has seen nothing: from now on nothing is missed.
 func New(config Config) *Collector {
-	return &Collector{config: config, tally: sighting.NewTally(config.Limits, config.Clock.Now()), queue: make(chan batch, maxQueue)}
+	return &Collector{
+		config: config, tally: sighting.NewTally(config.Limits, config.Clock.Now()), queue: make(chan batch, maxQueue),
+		readers: make([]atomic.Int64, min(runtime.GOMAXPROCS(0), maxReaders)),
+	}
 }
 
 // NeedLeaderElection is false: every replica sees a part.
@@ -203,7 +215,7 @@ func (c *Collector) admit(ctx context.Context, _ *tap.Info) (context.Context, er
 
 // Export implements OTLP's LogsService. It answers at once.
 func (c *Collector) Export(_ context.Context, r *collectorv1.ExportLogsServiceRequest) (*collectorv1.ExportLogsServiceResponse, error) {
-	if c.offer(batch{export{r}, int64(proto.Size(r)), c.config.Clock.Now()}) {
+	if c.offer(batch{export{r}, unpacked * int64(proto.Size(r)), c.config.Clock.Now()}) {
 		return &collectorv1.ExportLogsServiceResponse{}, nil
 	}
 	return &collectorv1.ExportLogsServiceResponse{PartialSuccess: &collectorv1.ExportLogsPartialSuccess{
@@ -231,37 +243,62 @@ func (c *Collector) Lost() (n int64, last time.Time) {
 
 // work reads what waits, until nothing comes any more and all of it is read.
 func (c *Collector) work(ended <-chan struct{}) {
-	one := func(b batch) {
-		c.read(b)
-		c.queued.Add(-b.bytes)
-	}
-	for {
-		select {
-		case b := <-c.queue:
-			one(b)
-			continue
-		case <-ended:
-		}
-		for {
-			select {
-			case b := <-c.queue:
-				one(b)
-			default:
-				return
+	var readers sync.WaitGroup
+	for i := range c.readers {
+		readers.Go(func() {
+			for {
+				b, ok := c.next(&c.readers[i], ended)
+				if !ok {
+					return
+				}
+				c.read(b)
+				c.readers[i].Store(0)
+				c.queued.Add(-b.bytes)
 			}
+		})
+	}
+	readers.Wait()
+}
+
+// next is the next batch that waits, for a reader; false: there is none and will be none.
+func (c *Collector) next(reader *atomic.Int64, ended <-chan struct{}) (b batch, ok bool) {
+	// One after the other, so that no reader has one that came before those of all others.
+	c.taking.Lock()
+	defer c.taking.Unlock()
+	select {
+	case b = <-c.queue:
+	case <-ended:
+		select {
+		case b = <-c.queue:
+		default:
+			return b, false
 		}
 	}
+	reader.Store(b.at.UnixNano())
+	c.reading.Store(b.at.UnixNano())
+	return b, true
+}
+
+// unread is a time up to which all that came has been read, while something waits.
+func (c *Collector) unread() time.Time {
+	oldest := c.reading.Load()
+	for i := range c.readers {
+		if at := c.readers[i].Load(); at != 0 {
+			oldest = min(oldest, at)
+		}
+	}
+	return time.Unix(0, oldest)
 }
 
 // read counts the entries of one batch. They are of the time at which it came: clocks of
 // nodes differ, and what is a little late may hold a rollout up, and hide nothing.
 func (c *Collector) read(b batch) {
-	c.reading.Store(b.at.UnixNano())
 	who := c.config.Who()
 	results := map[string]int{}
 	lost := 0
 	_, streams := b.entries.(streamed)
 	told := c.config.Each != nil && (streams || c.config.EnvoyAddress == "")
+	var all []*accesslog.Entry
 	b.entries.each(func(entry *accesslog.Entry, err error) {
 		if err != nil {
 			results[malformed]++
@@ -269,7 +306,7 @@ func (c *Collector) read(b batch) {
 			return
 		}
 		if told {
-			c.config.Each(entry, b.at)
+			all = append(all, entry)
 		}
 		s, outcome := sighting.Sighting{}, sighting.Unplaced
 		if who != nil {
@@ -284,11 +321,21 @@ func (c *Collector) read(b batch) {
 			lost++
 		}
 	})
+	c.tell(all, b.at)
 	if lost > 0 {
 		c.tally.Lose(lost, b.at)
 	}
 	for result, n := range results {
 		c.config.Meters.add(result, min(n, math.MaxInt32))
+	}
+}
+
+// tell tells of entries that were read.
+func (c *Collector) tell(all []*accesslog.Entry, at time.Time) {
+	c.telling.Lock()
+	defer c.telling.Unlock()
+	for _, entry := range all {
+		c.config.Each(entry, at)
 	}
 }
 

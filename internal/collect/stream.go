@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	datav3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
@@ -33,12 +34,14 @@ const (
 	// introducing is how long a stream may take to say whose it is. Envoy opens one with its
 	// first message.
 	introducing = 10 * time.Second
+	// entryBytes is what it takes to know where an entry is, in the memory of a message that
+	// waits: there may be many of nothing.
+	entryBytes = 48
 )
 
 // streams takes Envoy's access log service (envoy.service.accesslog.v3), by which proxies
 // send entries over streams that stay open. They wait and are read with those of OTLP.
 type streams struct {
-	accesslogv3.UnimplementedAccessLogServiceServer
 	collector *Collector
 	open      chan struct{}
 }
@@ -48,8 +51,8 @@ type streams struct {
 func (c *Collector) ServeEnvoy(ctx context.Context, listener net.Listener) error {
 	s := &streams{collector: c, open: make(chan struct{}, maxStreams)}
 	// The windows do not grow with what a stranger sends.
-	server := newServer(s.admit, maxMessage, grpc.WaitForHandlers(true), grpc.StaticStreamWindowSize(64<<10), grpc.StaticConnWindowSize(perConnection*64<<10))
-	accesslogv3.RegisterAccessLogServiceServer(server, s)
+	server := newServer(s.admit, maxMessage, grpc.ForceServerCodec(frames{}), grpc.WaitForHandlers(true), grpc.StaticStreamWindowSize(64<<10), grpc.StaticConnWindowSize(perConnection*64<<10))
+	server.RegisterService(&service, s)
 	var work sync.WaitGroup
 	work.Go(func() {
 		<-ctx.Done()
@@ -79,65 +82,85 @@ func (s *streams) admit(ctx context.Context, _ *tap.Info) (context.Context, erro
 
 var errStranger = status.Error(codes.InvalidArgument, "a stream is of one proxy: it says in its first message, and nowhere else, which one")
 
-// StreamAccessLogs implements Envoy's access log service. A stream ends at the first message
-// that cannot be read: what comes behind it may be anything.
-func (s *streams) StreamAccessLogs(stream accesslogv3.AccessLogService_StreamAccessLogsServer) error {
+// take takes a stream. It ends at the first message that cannot be read: what comes behind it
+// may be anything.
+func (s *streams) take(stream grpc.ServerStream) error {
 	messages := receiver{stream: stream, first: make(chan struct{})}
 	first, err := messages.introduced(stream.Context())
 	if err != nil {
 		return s.ended(stream, err)
 	}
-	node := first.GetIdentifier().GetNode().GetId()
+	node, err := first.by()
+	if err != nil {
+		return s.ended(stream, status.Error(codes.Internal, err.Error()))
+	}
 	if node == "" {
 		return s.ended(stream, errStranger)
 	}
-	by := accesslog.WriterOf(node)
+	from := &sender{by: accesslog.WriterOf(node)}
 	for message := first; ; {
-		s.take(message, by)
-		if message, err = stream.Recv(); err != nil {
+		s.offer(message, from)
+		message = &frame{}
+		if err = stream.RecvMsg(message); err != nil {
 			return s.ended(stream, err)
 		}
-		if again := message.GetIdentifier(); again != nil && again.GetNode().GetId() != node {
+		if from.garbled.Load() {
+			return s.ended(stream, errGarbled)
+		}
+		if message.identifier == nil {
+			continue
+		}
+		if again, err := message.by(); err != nil || again != node {
 			return s.ended(stream, errStranger)
 		}
 	}
 }
 
+// errGarbled is for what comes behind entries that could not be read.
+var errGarbled = status.Error(codes.Internal, "entries that came before cannot be read")
+
+// sender is who a stream is of.
+type sender struct {
+	by accesslog.Writer
+	// garbled: something that it sent could not be read.
+	garbled atomic.Bool
+}
+
 // receiver waits for the first message.
 type receiver struct {
-	stream  accesslogv3.AccessLogService_StreamAccessLogsServer
+	stream  grpc.ServerStream
 	first   chan struct{}
-	message *accesslogv3.StreamAccessLogsMessage
+	message frame
 	err     error
 }
 
 // introduced is the first message. A stream that says nothing would keep its place from
 // others for as long as its connection stands.
-func (r *receiver) introduced(ctx context.Context) (*accesslogv3.StreamAccessLogsMessage, error) {
+func (r *receiver) introduced(ctx context.Context) (*frame, error) {
 	go func() {
 		defer close(r.first)
 		// It ends with the stream, which does when StreamAccessLogs returns.
-		r.message, r.err = r.stream.Recv()
+		r.err = r.stream.RecvMsg(&r.message)
 	}()
 	limit := time.NewTimer(introducing)
 	defer limit.Stop()
 	select {
 	case <-r.first:
-		return r.message, r.err
+		return &r.message, r.err
 	case <-ctx.Done():
-		// A message that cannot be read ends the stream, before Recv says so.
+		// A message that cannot be read ends the stream, before RecvMsg says so.
 		<-r.first
-		return r.message, r.err
+		return &r.message, r.err
 	case <-limit.C:
 		return nil, status.Error(codes.DeadlineExceeded, "the stream does not say whose it is")
 	}
 }
 
 // ended counts what a stream ended with that was not read.
-func (s *streams) ended(stream accesslogv3.AccessLogService_StreamAccessLogsServer, err error) error {
+func (s *streams) ended(stream grpc.ServerStream, err error) error {
 	switch code := status.Code(err); {
 	case errors.Is(err, io.EOF):
-		return stream.SendAndClose(&accesslogv3.StreamAccessLogsResponse{})
+		return stream.SendMsg(&accesslogv3.StreamAccessLogsResponse{})
 	case errors.Is(err, context.Canceled), code == codes.Canceled, code == codes.Unavailable:
 		return nil // the proxy went away
 	case code == codes.DeadlineExceeded:
@@ -150,38 +173,45 @@ func (s *streams) ended(stream accesslogv3.AccessLogService_StreamAccessLogsServ
 	return err
 }
 
-// take lets a message wait to be read. A proxy gets no answer either way.
+// offer lets a message wait to be read. A proxy gets no answer either way.
 //
 // Istio has a proxy log everything by each provider of a Telemetry: by that for HTTP
 // (envoyHttpAls) connections without HTTP, too, and by that for TCP (envoyTcpAls) requests. So
 // the first tells all, and what the second says is left out.
-func (s *streams) take(message *accesslogv3.StreamAccessLogsMessage, by accesslog.Writer) {
-	s.collector.config.Meters.add(repeated, len(message.GetTcpLogs().GetLogEntry()))
-	one := streamed{message, by}
-	if one.count() > 0 {
-		s.collector.offer(batch{one, int64(proto.Size(message)), s.collector.config.Clock.Now()})
+func (s *streams) offer(message *frame, from *sender) {
+	s.collector.config.Meters.add(repeated, message.tcp)
+	if len(message.http) > 0 {
+		bytes := int64(len(message.raw) + entryBytes*len(message.http))
+		s.collector.offer(batch{streamed{message, from}, bytes, s.collector.config.Clock.Now()})
 	}
 }
 
 // streamed is one message of a proxy, of which the entries count that are about requests and
 // connections alike.
 type streamed struct {
-	message *accesslogv3.StreamAccessLogsMessage
-	by      accesslog.Writer
+	message *frame
+	from    *sender
 }
 
 func (m streamed) each(yield func(*accesslog.Entry, error)) {
-	for _, e := range m.message.GetHttpLogs().GetLogEntry() {
-		if over(e.GetCommonProperties()) {
-			yield(accesslog.OfHTTP(e, m.by))
+	for _, raw := range m.message.http {
+		if !over(typeOf(raw)) {
+			continue
 		}
+		e := &datav3.HTTPAccessLogEntry{}
+		if err := proto.Unmarshal(raw, e); err != nil {
+			m.from.garbled.Store(true)
+			yield(nil, fmt.Errorf("reading an entry of Envoy's access log: %w", err))
+			continue
+		}
+		yield(accesslog.OfHTTP(e, m.from.by))
 	}
 }
 
 func (m streamed) count() int {
 	n := 0
-	for _, e := range m.message.GetHttpLogs().GetLogEntry() {
-		if over(e.GetCommonProperties()) {
+	for _, raw := range m.message.http {
+		if over(typeOf(raw)) {
 			n++
 		}
 	}
@@ -190,8 +220,8 @@ func (m streamed) count() int {
 
 // over reports whether an entry is about what has ended. Proxies may write others while a
 // request goes on, and there would be two of it.
-func over(e *datav3.AccessLogCommon) bool {
-	switch e.GetAccessLogType() {
+func over(sort datav3.AccessLogType) bool {
+	switch sort {
 	case datav3.AccessLogType_TcpConnectionEnd, datav3.AccessLogType_DownstreamEnd, datav3.AccessLogType_NotSet:
 		return true
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -71,10 +72,26 @@ func message(by string, entries ...*datav3.HTTPAccessLogEntry) *accesslogv3.Stre
 	return out
 }
 
+// came is a message as the server gets it, and who sent it.
+func came(t testing.TB, m *accesslogv3.StreamAccessLogsMessage) (*frame, *sender) {
+	t.Helper()
+	raw, err := proto.Marshal(m)
+	must(t, err)
+	f, err := frameOf(raw)
+	must(t, err)
+	return &f, &sender{}
+}
+
 // streaming serves streams until the test ends, and reads them.
 func streaming(t testing.TB, c *Collector) *grpc.ClientConn {
 	t.Helper()
 	running(t, c)
+	return listening(t, c)
+}
+
+// listening serves streams until the test ends, and reads none.
+func listening(t testing.TB, c *Collector) *grpc.ClientConn {
+	t.Helper()
 	listener, err := net.Listen("tcp4", "127.0.0.1:0")
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -227,18 +244,75 @@ func TestWhatIsStreamedAndDoesNotFitIsLost(t *testing.T) {
 	c, _ := newCollector(t, shop) // nobody reads
 	s := &streams{collector: c}
 	for range maxQueue {
-		s.take(message(cartNode, served()), accesslog.Writer{})
+		s.offer(came(t, message(cartNode, served())))
 	}
 	waiting := c.queued.Load()
 	if n, last := c.Lost(); n != 0 || !last.IsZero() {
 		t.Errorf("nothing is lost, and %d are said to be, the last at %s", n, last)
 	}
-	s.take(message(cartNode, served(), served()), accesslog.Writer{})
+	s.offer(came(t, message(cartNode, served(), served())))
 	if n, last := c.Lost(); n != 2 || !last.Equal(now) {
 		t.Errorf("%d are said to be lost, the last at %s", n, last)
 	}
 	if got := c.Seen(now); got.Lost != 2 || c.queued.Load() != waiting || c.counted(overflow) != 2 {
 		t.Errorf("%+v", got)
+	}
+}
+
+// TestMessagesThatWaitHaveNoMoreMemoryThanIsSaid holds the bound against what is really in
+// use: read, messages of that many bytes had seven times as many.
+func TestMessagesThatWaitHaveNoMoreMemoryThanIsSaid(t *testing.T) {
+	c, _ := newCollector(t, shop)
+	conn := listening(t, c) // nobody reads
+	var entries []*datav3.HTTPAccessLogEntry
+	for proto.Size(message("", entries...)) < 16<<10 {
+		entries = append(entries, served())
+	}
+	before := inUse()
+	stream := opened(t, conn)
+	must(t, stream.Send(message(cartNode, entries...)))
+	sent := len(entries)
+	for ; sent < 4*len(entries)*maxQueued/(16<<10); sent += len(entries) {
+		must(t, stream.Send(message("", entries...)))
+	}
+	if _, err := stream.CloseAndRecv(); err != nil {
+		t.Fatal(err)
+	}
+	if waiting, held := c.queued.Load(), inUse()-before; waiting < maxQueued/2 || waiting > maxQueued || held > 2*maxQueued {
+		t.Errorf("%d bytes are said to wait, and %d are in use", waiting, held)
+	}
+	// What is dropped is counted as well as what is read.
+	ended := make(chan struct{})
+	close(ended)
+	c.work(ended)
+	if read := c.counted("counted"); read == 0 || read+c.counted(overflow) != sent {
+		t.Errorf("of %d entries %d are read and %d lost", sent, read, c.counted(overflow))
+	}
+}
+
+func inUse() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+func TestNothingIsTakenBehindAnEntryThatCannotBeRead(t *testing.T) {
+	c, _ := newCollector(t, shop)
+	stream := opened(t, streaming(t, c), grpc.ForceCodec(raw{}))
+	// An entry with a text that is none, in a message that is well formed.
+	garbled := served()
+	garbled.Request.Path = "/PATH"
+	text, err := proto.Marshal(message(cartNode, garbled, served()))
+	must(t, err)
+	must(t, stream.SendMsg([]byte(strings.Replace(string(text), "/PATH", "/\xff\xff\xff\xff", 1))))
+	eventually(t, "it to be read", func() bool { return c.counted(malformed) == 1 && c.counted("counted") == 1 })
+	must(t, stream.SendMsg(message("", served())))
+	if err := stream.RecvMsg(&accesslogv3.StreamAccessLogsResponse{}); status.Code(err) != codes.Internal {
+		t.Errorf("it is answered with %v", err)
+	}
+	if got := c.Seen(now); got.Lost != 2 || c.counted("counted") != 1 {
+		t.Errorf("%d are lost, %d counted", got.Lost, c.counted("counted"))
 	}
 }
 
@@ -250,12 +324,12 @@ func FuzzStreamed(f *testing.F) {
 		f.Add(raw[:len(raw)/2])
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		m := &accesslogv3.StreamAccessLogsMessage{}
-		if proto.Unmarshal(raw, m) != nil {
+		m, err := frameOf(raw)
+		if err != nil {
 			return
 		}
 		c, _ := newCollector(t, shop)
-		one := streamed{m, accesslog.WriterOf(m.GetIdentifier().GetNode().GetId())}
+		one := streamed{&m, &sender{}}
 		c.read(batch{entries: one, at: now})
 		read := 0
 		for _, result := range []string{"counted", "elsewhere", "aside", "unreadable", "unplaced", overflow, malformed} {

@@ -145,24 +145,27 @@ func (m *hitMesh) stream(ctx context.Context, from writer, rate int, long time.D
 		return err
 	}
 	defer func() { _ = conn.Close() }()
-	stream, err := accesslogv3.NewAccessLogServiceClient(conn).StreamAccessLogs(ctx)
+	stream, err := accesslogv3.NewAccessLogServiceClient(conn).StreamAccessLogs(ctx, grpc.ForceCodec(packed{}))
 	if err != nil {
 		return err
 	}
-	if err := stream.Send(&accesslogv3.StreamAccessLogsMessage{Identifier: from.identifier}); err != nil {
+	if err := stream.SendMsg(&accesslogv3.StreamAccessLogsMessage{Identifier: from.identifier}); err != nil {
 		return err
 	}
 	next := time.NewTicker(10 * time.Millisecond)
 	defer next.Stop()
-	var message *accesslogv3.StreamAccessLogsMessage
-	made, began, own := time.Time{}, time.Now(), 0
+	var message []byte
+	made, began, own, n := time.Time{}, time.Now(), 0, 0
 	for now := began; now.Sub(began) < long; now = time.Now() {
 		if now.Sub(made) > 100*time.Millisecond {
-			message, made = from.message(now), now
+			next := from.message(now)
+			if message, err = proto.Marshal(next); err != nil {
+				return err
+			}
+			made, n = now, len(next.GetHttpLogs().GetLogEntry())
 		}
-		n := len(message.GetHttpLogs().GetLogEntry())
 		if own+n <= int(float64(rate)*now.Sub(began).Seconds()) {
-			if err := stream.Send(message); err != nil {
+			if err := stream.SendMsg(message); err != nil {
 				return err
 			}
 			own += n
@@ -181,6 +184,33 @@ func (m *hitMesh) stream(ctx context.Context, from writer, rate int, long time.D
 	}
 	return err
 }
+
+// packed sends bytes as they are: packing a message anew each time would take more time than
+// the server's work.
+type packed struct{}
+
+// Marshal implements encoding.Codec.
+func (packed) Marshal(message any) ([]byte, error) {
+	switch m := message.(type) {
+	case []byte:
+		return m, nil
+	case proto.Message:
+		return proto.Marshal(m)
+	}
+	return nil, fmt.Errorf("sending access logs: %T is none", message)
+}
+
+// Unmarshal implements encoding.Codec.
+func (packed) Unmarshal(raw []byte, into any) error {
+	m, ok := into.(proto.Message)
+	if !ok {
+		return fmt.Errorf("reading an answer: %T is none", into)
+	}
+	return proto.Unmarshal(raw, m)
+}
+
+// Name implements encoding.Codec.
+func (packed) Name() string { return "proto" }
 
 // writer is a proxy that sent entries.
 type writer struct {
