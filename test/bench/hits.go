@@ -17,6 +17,7 @@ import (
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 
+	"github.com/trellis-mesh/trellis/test/bench/program"
 	"github.com/trellis-mesh/trellis/test/docs"
 	"github.com/trellis-mesh/trellis/test/sink"
 	"github.com/trellis-mesh/trellis/test/stack"
@@ -29,10 +30,10 @@ const recorded = 20
 // access logs as docs/concepts/hits.md says.
 type hitMesh struct {
 	latencyMesh
-	operator  *process
+	operator  *program.Process
 	way       sink.Way
 	telemetry []byte
-	server    *process
+	server    *program.Process
 	// Where the server is.
 	admission, envoy, health, metrics string
 }
@@ -70,7 +71,7 @@ func newHitMesh(ctx context.Context) (*hitMesh, error) {
 	}
 	s, err := stack.Start(ctx, stack.Options{
 		Out: os.Stderr, MeshConfig: config, OwnAddresses: true,
-		IstiodEnvironment: []string{"DEBUG_ENDPOINT_AUTH_ALLOWED_NAMESPACES=" + operatorNamespace},
+		IstiodEnvironment: []string{"DEBUG_ENDPOINT_AUTH_ALLOWED_NAMESPACES=" + program.Namespace},
 	})
 	if err != nil {
 		return nil, err
@@ -96,7 +97,7 @@ func (m *hitMesh) begin(ctx context.Context) error {
 	if err := os.WriteFile(token, []byte("no test is asked for"), 0o600); err != nil {
 		return err
 	}
-	operator, err := startOperator(ctx, m.stack, []string{"istio-ingress"}, "--server-address=https://"+m.admission, "--server-token="+token)
+	operator, err := program.Operator(ctx, m.stack, []string{"istio-ingress"}, "--server-address=https://"+m.admission, "--server-token="+token)
 	if err != nil {
 		return err
 	}
@@ -105,7 +106,7 @@ func (m *hitMesh) begin(ctx context.Context) error {
 		return err
 	}
 	if _, err := m.stack.Application(ctx, stack.ApplicationOptions{
-		Namespace: operatorNamespace, Name: "trellis-server", NoSidecar: true,
+		Namespace: program.Namespace, Name: "trellis-server", NoSidecar: true,
 		Ports: []stack.Port{{Name: "grpc-als", Port: 4318, Protocol: "grpc", Conn: m.way.HandOn}},
 	}); err != nil {
 		return err
@@ -120,8 +121,8 @@ func (m *hitMesh) begin(ctx context.Context) error {
 }
 
 func (m *hitMesh) stop() {
-	m.server.stop()
-	m.operator.stop()
+	m.server.Stop()
+	m.operator.Stop()
 	m.stack.Stop()
 }
 
@@ -203,7 +204,7 @@ func (m *hitMesh) record(ctx context.Context) ([]*accesslogv3.StreamAccessLogsMe
 // startServer runs trellis-server until it knows the mesh.
 func (m *hitMesh) startServer(ctx context.Context) error {
 	var err error
-	m.server, err = startProgram(ctx, m.stack, "trellis-server", "--namespace", operatorNamespace,
+	m.server, err = program.Start(ctx, m.stack, "trellis-server", "--namespace", program.Namespace,
 		"--address", m.admission, "--api-address=", "--envoy-address", m.envoy, "--health-address", m.health, "--metrics-address", m.metrics,
 		"--hits-dir", filepath.Join(filepath.Dir(m.stack.Logs()), "hits"), "--log-level=warn")
 	if err != nil {

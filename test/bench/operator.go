@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/test/bench/program"
 	"github.com/trellis-mesh/trellis/test/fleet"
 	"github.com/trellis-mesh/trellis/test/stack"
 )
@@ -53,11 +54,11 @@ func operatorFigures(ctx context.Context) ([]figure, error) {
 type platform struct {
 	stack    *stack.Stack
 	client   client.WithWatch
-	operator *process
+	operator *program.Process
 }
 
 func newPlatform(ctx context.Context, gateways []string) (*platform, error) {
-	s, err := stack.Start(ctx, stack.Options{Out: os.Stderr, IstiodEnvironment: []string{"DEBUG_ENDPOINT_AUTH_ALLOWED_NAMESPACES=" + operatorNamespace}})
+	s, err := stack.Start(ctx, stack.Options{Out: os.Stderr, IstiodEnvironment: []string{"DEBUG_ENDPOINT_AUTH_ALLOWED_NAMESPACES=" + program.Namespace}})
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +71,7 @@ func newPlatform(ctx context.Context, gateways []string) (*platform, error) {
 	}
 	config := s.Config()
 	config.QPS = -1
-	if p.operator, err = startOperator(ctx, s, gateways); err != nil {
+	if p.operator, err = program.Operator(ctx, s, gateways); err != nil {
 		return p, err
 	}
 	p.client, err = client.NewWithWatch(config, client.Options{Scheme: scheme})
@@ -87,7 +88,7 @@ func (p *platform) stop(failed bool) {
 		fmt.Fprintln(os.Stderr, "bench: what was logged is in", p.stack.Logs())
 	}
 	if p.operator != nil {
-		p.operator.stop()
+		p.operator.Stop()
 	}
 	p.stack.Stop()
 }
@@ -216,7 +217,7 @@ func wideFigures(ctx context.Context) (figures []figure, err error) {
 		return nil, ctx.Err()
 	case <-time.After(calm):
 	}
-	now, peak, err := p.operator.resident()
+	now, peak, err := p.operator.Resident()
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,9 @@
 // Copyright The Trellis Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+// Package program runs what users run as processes of their own, as in production: their
+// memory and their time are their own.
+package program
 
 import (
 	"bytes"
@@ -22,18 +24,18 @@ import (
 	"github.com/trellis-mesh/trellis/test/stack"
 )
 
-const operatorNamespace = "trellis-system"
+// Namespace is that of the operator and of the server.
+const Namespace = "trellis-system"
 
-// process is a program of users as its own process, as in production: its memory is its
-// own.
-type process struct {
+// Process is a program that runs. Its methods are for one goroutine.
+type Process struct {
 	command *exec.Cmd
 	log     *os.File
 }
 
-// startOperator installs the definitions and runs the operator, with more flags. It has an
+// Operator installs the definitions and runs the operator, with more flags. It has an
 // administrator's rights here: rights are the demo's matter.
-func startOperator(ctx context.Context, s *stack.Stack, gateways []string, more ...string) (*process, error) {
+func Operator(ctx context.Context, s *stack.Stack, gateways []string, more ...string) (*Process, error) {
 	definitions, err := filepath.Glob("config/crd/*.yaml")
 	if err != nil {
 		return nil, err
@@ -54,26 +56,26 @@ func startOperator(ctx context.Context, s *stack.Stack, gateways []string, more 
 	if err != nil {
 		return nil, err
 	}
-	return startProgram(ctx, s, "trellis-operator", append([]string{
-		"--namespace", operatorNamespace, "--gateway-namespaces", strings.Join(gateways, ","),
+	return Start(ctx, s, "trellis-operator", append([]string{
+		"--namespace", Namespace, "--gateway-namespaces", strings.Join(gateways, ","),
 		"--istiod-token", token, "--health-address=", "--metrics-address=", "--webhook-address=", "--log-level=warn",
 	}, more...)...)
 }
 
-// startProgram builds a program of cmd and runs it.
-func startProgram(ctx context.Context, s *stack.Stack, name string, arguments ...string) (*process, error) {
+// Start builds a program of cmd and runs it.
+func Start(ctx context.Context, s *stack.Stack, name string, arguments ...string) (*Process, error) {
 	dir := filepath.Dir(s.Logs())
 	binary := filepath.Join(dir, name)
 	if out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, "./cmd/"+name).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("building %s, %w: %s", name, err, out)
 	}
-	p := &process{}
+	p := &Process{}
 	var err error
 	if p.log, err = os.Create(filepath.Join(s.Logs(), name+".log")); err != nil {
 		return nil, err
 	}
 	p.command = exec.Command(binary, arguments...)
-	p.command.Env = []string{"KUBECONFIG=" + s.Kubeconfig(), "POD_NAMESPACE=" + operatorNamespace, "HOME=" + dir}
+	p.command.Env = []string{"KUBECONFIG=" + s.Kubeconfig(), "POD_NAMESPACE=" + Namespace, "HOME=" + dir}
 	p.command.Stdout, p.command.Stderr = p.log, p.log
 	p.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := p.command.Start(); err != nil {
@@ -83,23 +85,23 @@ func startProgram(ctx context.Context, s *stack.Stack, name string, arguments ..
 }
 
 func istiodToken(ctx context.Context, s *stack.Stack, path string) (string, error) {
-	if err := s.Namespace(ctx, operatorNamespace, nil); err != nil {
+	if err := s.Namespace(ctx, Namespace, nil); err != nil {
 		return "", err
 	}
-	if _, err := s.ServiceAccountConfig(ctx, operatorNamespace, "trellis-operator"); err != nil {
+	if _, err := s.ServiceAccountConfig(ctx, Namespace, "trellis-operator"); err != nil {
 		return "", err
 	}
 	life := int64((24 * time.Hour).Seconds())
 	token := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: []string{"istio-ca"}, ExpirationSeconds: &life}}
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, Name: "trellis-operator"}}
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: "trellis-operator"}}
 	if err := s.Client().SubResource("token").Create(ctx, account, token); err != nil {
 		return "", fmt.Errorf("asking for a token for istiod, %w", err)
 	}
 	return path, os.WriteFile(path, []byte(token.Status.Token), 0o600)
 }
 
-// stop ends it.
-func (p *process) stop() {
+// Stop ends it; of nil there is nothing to end.
+func (p *Process) Stop() {
 	if p == nil {
 		return
 	}
@@ -108,8 +110,8 @@ func (p *process) stop() {
 	_ = p.log.Close()
 }
 
-// resident is its resident memory in MB: now, and at its highest.
-func (p *process) resident() (now, peak float64, err error) {
+// Resident is its resident memory in MB: now, and at its highest.
+func (p *Process) Resident() (now, peak float64, err error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.command.Process.Pid))
 	if err != nil {
 		return 0, 0, fmt.Errorf("reading the memory of a process, %w", err)
@@ -130,8 +132,8 @@ func (p *process) resident() (now, peak float64, err error) {
 	return now, peak, nil
 }
 
-// processor is how much time of a processor it has used.
-func (p *process) processor() (time.Duration, error) {
+// Processor is how much time of a processor it has used.
+func (p *Process) Processor() (time.Duration, error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.command.Process.Pid))
 	if err != nil {
 		return 0, fmt.Errorf("reading the time of a process, %w", err)
