@@ -37,7 +37,7 @@ const (
 	maxReceiving = 64
 	receiving    = 10 * time.Second
 	// maxQueue bounds what waits to be read, in exports and messages, and in bytes of memory.
-	maxQueue, maxQueued = 4096, 16 << 20
+	maxQueue, maxQueued = 2048, 16 << 20
 	// unpacked is how many bytes of memory an export has that is one of the wire.
 	unpacked = 8
 	// maxReaders is how many batches are read at once: of each there is one in memory.
