@@ -14,7 +14,7 @@ import { count, plural, words } from "../parts/format";
 import { Answered, Frame, Nothing, Notes, Redacted } from "../parts/Frame";
 import { toApplication, toCounts, toExplain, toStatement } from "../parts/links";
 
-const layers = [["goal", "Goals"], ["policy", "Policies"], ["application", "Applications"], ["route", "Routes"], ["rule", "Statements"]] as const;
+const layers = [["goal", "Goals"], ["policy", "Policies"], ["application", "Applications"], ["route", "Routes"], ["rule", "Statements"], ["exception", "Exceptions"]] as const;
 
 /** More rows than that are cut: the filters find the others. */
 const most = 200;
