@@ -399,3 +399,27 @@ func TestAProcessThatIsKilledHasLostNothingThatItHadAppended(t *testing.T) {
 		finish(t, s)
 	}
 }
+
+func TestExamplesThatCannotBeWrittenLeaveTheFormerOnes(t *testing.T) {
+	dir := t.TempDir()
+	store, err := embedded.Open(dir, embedded.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	former := hits.NewSample(hits.Key{Namespace: "shop", Place: hits.Gateway, Verdict: hits.Denied}, time.Unix(1, 0).UTC(), "GET", 403, "", "former")
+	if err := store.KeepSamples([]hits.Sample{former}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "samples.json.unfinished"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.KeepSamples(nil); err == nil {
+		t.Error("they are said to be kept")
+	}
+	if got, err := store.Samples(); err != nil || len(got) != 1 || got[0] != former {
+		t.Errorf("there are %+v, %v", got, err)
+	}
+	if err := store.Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -32,8 +32,7 @@ func (s *Store) KeepSamples(all []hits.Sample) error {
 	if err != nil {
 		return fmt.Errorf("keeping examples in %s: %w", s.dir, err)
 	}
-	path := filepath.Join(s.dir, samplesName)
-	if err := errors.Join(os.WriteFile(path+unfinished, raw, 0o600), os.Rename(path+unfinished, path)); err != nil {
+	if _, err := put(filepath.Join(s.dir, samplesName), raw); err != nil {
 		return fmt.Errorf("keeping examples in %s: %w", s.dir, err)
 	}
 	return nil

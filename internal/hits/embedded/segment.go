@@ -213,27 +213,38 @@ var errStuck = errors.New("what was written in part cannot be taken back")
 func replace(s *segment, r *record) (*segment, error) {
 	out := &segment{path: s.path, good: int64(len(header))}
 	content := framed(newWriting().encode(make([]byte, frame), r))
-	temporary := s.path + unfinished
-	file, err := os.OpenFile(temporary, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
+	there, err := put(s.path, []byte(header), content)
+	if !there {
 		return nil, err
 	}
-	_, err = file.WriteString(header)
-	if err == nil {
-		_, err = file.Write(content)
+	out.add(r.ran, int64(len(content)))
+	return out, err
+}
+
+// put writes a file in the place of what is there, all or nothing. It says whether it is
+// there, also with an error.
+func put(path string, parts ...[]byte) (there bool, err error) {
+	temporary := path + unfinished
+	file, err := os.OpenFile(temporary, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return false, err
+	}
+	for _, part := range parts {
+		if err == nil {
+			_, err = file.Write(part)
+		}
 	}
 	if err == nil {
 		err = file.Sync()
 	}
 	err = errors.Join(err, file.Close())
 	if err == nil {
-		err = os.Rename(temporary, s.path)
+		err = os.Rename(temporary, path)
 	}
 	if err != nil {
-		return nil, errors.Join(err, os.Remove(temporary))
+		return false, errors.Join(err, os.Remove(temporary))
 	}
-	out.add(r.ran, int64(len(content)))
-	return out, syncDir(filepath.Dir(s.path))
+	return true, syncDir(filepath.Dir(path))
 }
 
 func syncDir(dir string) error {
