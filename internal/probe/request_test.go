@@ -145,7 +145,10 @@ func TestTheServedCertificateMustBeTheOneOfTheSecret(t *testing.T) {
 }
 
 func TestAPodThatCannotBeAskedLeavesThingsUnknown(t *testing.T) {
-	g := newGateway(t, func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	// Not until the client has gone: what is written then may still be read.
+	over := make(chan struct{})
+	g := newGateway(t, func(http.ResponseWriter, *http.Request) { <-over })
+	t.Cleanup(func() { close(over) })
 	silent := newPods()
 	silent.timeout = 50 * time.Millisecond
 	if got := silent.ask(t.Context(), g.probe(), "key", "127.0.0.1"); got.status != metav1.ConditionUnknown || got.reason != ReasonUnreachable {

@@ -60,8 +60,8 @@ func (s *stage) differsFrom(d *dumps, q *ask, v *decide.Verdict, o *seen) string
 	case v.Outcome == decide.Allow:
 		end, ok := s.ends[v.Reached.Address]
 		switch {
-		case !ok && v.Reached.Host == "" && len(v.Steps) == 1 && o.reached == "":
-			// Past all proxies, to where nobody listens.
+		case !ok && v.Reached.Host == "" && pastAllProxies(v) && o.reached == "":
+			// To where nobody listens.
 			return ""
 		case !ok && v.Reached.Host == "":
 			return fmt.Sprintf("decided that it reaches %v, where nobody is; and it was %s", v.Reached.Address, o)
@@ -92,6 +92,16 @@ func (s *stage) differsFrom(d *dumps, q *ask, v *decide.Verdict, o *seen) string
 		return fmt.Sprintf("decided %s; and it was %s", decided, o)
 	}
 	return differsFromReply(v, o)
+}
+
+// pastAllProxies reports whether no proxy takes the connection: not the one behind it,
+// and not the client's own.
+func pastAllProxies(v *decide.Verdict) bool {
+	steps := v.Steps
+	if len(steps) > 0 && strings.HasSuffix(steps[0].Says, "this one goes past it") {
+		steps = steps[1:]
+	}
+	return len(steps) == 1
 }
 
 // unavailable reports whether a proxy answered that it could not reach somebody, to a
