@@ -75,10 +75,23 @@ type comparison struct {
 	sides [2]*World
 	// alike as in Diff; never nil.
 	alike func(xds.Node) bool
-	mu    sync.Mutex
-	out   *Changes
-	grid  *grid.Grid[Change]
-	ids   []string
+	// each is told of every class, one at a time; nil: differences alone are of interest,
+	// and most of what makes none is left out.
+	each      func(*Compared)
+	unchanged []xds.Node
+	mu        sync.Mutex
+	out       *Changes
+	grid      *grid.Grid[Change]
+	ids       []string
+}
+
+func newComparison(before, after *World, alike func(xds.Node) bool) *comparison {
+	if alike == nil {
+		alike = func(xds.Node) bool { return false }
+	}
+	c := &comparison{sides: [2]*World{before, after.sharing(before, alike)}, alike: alike, out: &Changes{Changes: []Change{}}, grid: grid.New[Change]()}
+	c.ids = mergeText(before.identities(), after.identities())
+	return c
 }
 
 // Diff finds all requests to which the change from one World to another makes a
@@ -87,11 +100,7 @@ type comparison struct {
 // sent: a sidecar takes the same connections on both sides, a gateway is sent the
 // same. Nil: of none.
 func Diff(before, after *World, alike func(xds.Node) bool) *Changes {
-	if alike == nil {
-		alike = func(xds.Node) bool { return false }
-	}
-	c := &comparison{sides: [2]*World{before, after.sharing(before, alike)}, alike: alike, out: &Changes{Changes: []Change{}}, grid: grid.New[Change]()}
-	c.ids = mergeText(before.identities(), after.identities())
+	c := newComparison(before, after, alike)
 	c.gateways()
 	c.workloads()
 	c.grid.Each(func(row Change, methods, paths []string) {
@@ -112,7 +121,7 @@ func (c *comparison) gateways() {
 	after, more := c.sides[1].gateways()
 	c.note(append(problems, more...))
 	for _, pair := range pairs(before, after) {
-		if c.spared(pair) {
+		if c.each == nil && c.spared(pair) {
 			continue
 		}
 		e := c.explorer(pair)
@@ -121,7 +130,7 @@ func (c *comparison) gateways() {
 			own := [2]*door{pair[0].clone(), pair[1].clone()}
 			e := c.explorer(own)
 			e.Within = hosts[i]
-			if e.Alike() {
+			if c.each == nil && e.Alike() {
 				return nil
 			}
 			return c.explore(e, own, false)
@@ -147,7 +156,7 @@ func (w *World) sharing(with *World, alike func(xds.Node) bool) *World {
 	}
 }
 
-// shared are servers of which some are taken from another World.
+// shared are proxies of which some are taken from others.
 type shared struct {
 	decide.Proxies
 	with  decide.Proxies
@@ -219,7 +228,7 @@ func pairs(before, after []*door) [][2]*door {
 }
 
 func (c *comparison) explorer(pair [2]*door) *space.Explorer {
-	e := &space.Explorer{Identities: c.ids, Same: c.alike, Passing: true}
+	e := &space.Explorer{Identities: c.ids, Same: c.alike, Passing: c.each == nil}
 	for i, w := range c.sides {
 		e.Sides = append(e.Sides, w.side(pair[i]))
 	}
@@ -251,8 +260,13 @@ func (c *comparison) explore(e *space.Explorer, pair [2]*door, inside bool) []di
 				at[i] = w.decide(pair[i], r)
 			}
 		}
-		if effect, differs := effectOf(at[0], at[1]); differs {
-			found = append(found, difference{outsideLeaf{named, p, named.Witness(p), at[1]}, effect, at, inside})
+		effect, differs := effectOf(at[0], at[1])
+		one := difference{outsideLeaf{named, p, named.Witness(p), at[1]}, effect, at, inside}
+		switch {
+		case c.each != nil:
+			c.tell(one)
+		case differs:
+			found = append(found, one)
 		}
 	})
 	c.note(notes)
@@ -340,7 +354,7 @@ func (c *comparison) workloads() {
 	all := c.proxies()
 	c.inOrder(len(all), func(i int) (found []difference) {
 		nodes := all[i]
-		if slices.ContainsFunc(nodes[:], func(n *xds.Node) bool { return n != nil && n.Type == xds.Router }) || c.unchanged(nodes) {
+		if slices.ContainsFunc(nodes[:], func(n *xds.Node) bool { return n != nil && n.Type == xds.Router }) || c.same(nodes) {
 			return nil
 		}
 		var doors [2][]*door
@@ -383,11 +397,19 @@ func (c *comparison) proxies() [][2]*xds.Node {
 
 func nameOf(n xds.Node) string { return fmt.Sprint(n.Type, n.Cluster, " ", n.Namespace, "/", n.Name) }
 
-// unchanged reports whether a workload takes connections on both sides alike.
-func (c *comparison) unchanged(nodes [2]*xds.Node) bool {
-	if nodes[0] == nil || nodes[1] == nil {
+// same reports whether a workload takes connections on both sides alike, and notes those
+// that do.
+func (c *comparison) same(nodes [2]*xds.Node) bool {
+	if nodes[0] == nil || nodes[1] == nil || !c.takesAlike(nodes) {
 		return false
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.unchanged = append(c.unchanged, *nodes[0])
+	return true
+}
+
+func (c *comparison) takesAlike(nodes [2]*xds.Node) bool {
 	if c.alike(*nodes[0]) && c.alike(*nodes[1]) {
 		return true
 	}

@@ -123,7 +123,7 @@ func (w *World) gateways() (doors []*door, problems []string) {
 			if !ok {
 				continue
 			}
-			for _, c := range chainsOf(l) {
+			for _, c := range xds.FilterChains(l) {
 				doors = append(doors, w.gatewayDoor(s, p, node, to, c))
 			}
 		}
@@ -136,13 +136,6 @@ func (w *World) gateways() (doors []*door, problems []string) {
 func (w *World) warm(kind xds.NodeType) {
 	nodes := slices.DeleteFunc(slices.Clone(w.Nodes), func(n xds.Node) bool { return n.Type != kind })
 	parallel.Each(len(nodes), workers, func(i int) { _, _ = w.servers().Config(nodes[i]) })
-}
-
-func chainsOf(l *listenerv3.Listener) []*listenerv3.FilterChain {
-	if last := l.GetDefaultFilterChain(); last != nil {
-		return append(slices.Clone(l.GetFilterChains()), last)
-	}
-	return l.GetFilterChains()
 }
 
 func (w *World) gatewayDoor(s *directory.Service, p directory.Port, node xds.Node, to netip.AddrPort, c *listenerv3.FilterChain) *door {
@@ -224,7 +217,7 @@ func (w *World) chainPorts(node xds.Node) []uint16 {
 		return nil
 	}
 	var out []uint16
-	for _, c := range chainsOf(l) {
+	for _, c := range xds.FilterChains(l) {
 		number := uint16(c.GetFilterChainMatch().GetDestinationPort().GetValue())
 		if number != 0 && number != inboundCapture && !slices.Contains(out, number) {
 			out = append(out, number)

@@ -120,7 +120,7 @@ func withoutSpare(leaves []outsideLeaf) []outsideLeaf {
 	}
 	return slices.DeleteFunc(leaves, func(l outsideLeaf) bool {
 		return len(l.extras()) > 0 && slices.ContainsFunc(plain[l.requestKey(true)], func(o outsideLeaf) bool {
-			return o.decided.outcome == l.decided.outcome && o.decided.place() == l.decided.place() && slices.Equal(tokenNeeds(o.point), tokenNeeds(l.point))
+			return o.decided.outcome == l.decided.outcome && o.decided.place() == l.decided.place() && slices.Equal(wording.Token(o.point), wording.Token(l.point))
 		})
 	})
 }
@@ -206,31 +206,11 @@ func demandsLess(a, b outsideLeaf) bool {
 
 // tokenLess compares what is settled of tokens: all of a's is b's too.
 func tokenLess(a, b *class.Point) bool {
-	has, wants := tokenNeeds(b), tokenNeeds(a)
+	has, wants := wording.Token(b), wording.Token(a)
 	if len(wants) >= len(has) {
 		return false
 	}
 	return !slices.ContainsFunc(wants, func(n string) bool { return !slices.Contains(has, n) })
-}
-
-// tokenNeeds are what is settled of a class's token, one text for each value.
-func tokenNeeds(p *class.Point) []string {
-	var out []string
-	p.Each(func(d class.Dimension, v class.Value) {
-		switch {
-		case v.Absent:
-		case d.Kind == class.Token:
-			out = append(out, "issuer "+wording.Value(v)[0])
-		case d.Kind == class.Claim:
-			if !slices.Contains(v.Signs, true) {
-				return
-			}
-			for _, t := range wording.Value(v) {
-				out = append(out, strings.ReplaceAll(d.Name, "\x00", ".")+" "+t)
-			}
-		}
-	})
-	return out
 }
 
 func exposureOf(l outsideLeaf) Exposure {

@@ -223,7 +223,7 @@ func (w *World) insideRow(d *door, p *class.Point, r witness.Request, verdict *d
 
 // needsOf is what of a token a class has.
 func needsOf(p *class.Point, r witness.Request, verdict *decided) (Needs, []string) {
-	needs := tokenNeeds(p)
+	needs := wording.Token(p)
 	switch {
 	case verdict.outcome == decide.Unknown:
 		return Undecided, nil
@@ -256,7 +256,7 @@ func (w *World) Reaches(ref WorkloadRef) (*Reached, error) {
 		return nil, err
 	}
 	key := node.Key()
-	proxies := mixed{w.servers(), w.Proxies, key}
+	proxies := shared{w.servers(), w.Proxies, func(n xds.Node) bool { return n.Key() == key }}
 	evaluator := decide.New(proxies)
 	out, rows := &Reached{Rows: []Reach{}}, newRows()
 	for _, s := range w.Directory.Services() {
@@ -282,21 +282,6 @@ func (w *World) Reaches(ref WorkloadRef) (*Reached, error) {
 	}
 	out.Rows = append(out.Rows, rows.list()...)
 	return out, nil
-}
-
-// mixed are servers, but one client with all that it has.
-type mixed struct {
-	decide.Proxies
-	whole  decide.Proxies
-	client xds.Key
-}
-
-// Config implements decide.Proxies.
-func (m mixed) Config(node xds.Node) (*xds.Config, error) {
-	if node.Key() == m.client {
-		return m.whole.Config(node)
-	}
-	return m.Proxies.Config(node)
 }
 
 // tcpProtocols are those of Services that are not HTTP.

@@ -9,9 +9,6 @@ import (
 	"net/url"
 	"strings"
 
-	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/types/known/structpb"
-
 	"github.com/trellis-mesh/trellis/internal/ask/witness"
 	"github.com/trellis-mesh/trellis/internal/decide/stream"
 	"github.com/trellis-mesh/trellis/internal/xds"
@@ -65,27 +62,8 @@ func (d *door) witness(from string, r witness.Request) Witness {
 	for _, h := range r.Headers {
 		out.Headers = append(out.Headers, h.Name+": "+h.Value)
 	}
-	out.Claims = claimsJSON(r.Claims)
+	out.Claims = r.ClaimsJSON()
 	return out
-}
-
-// claimsJSON is the same text each time: protojson varies its spaces.
-func claimsJSON(claims *structpb.Struct) json.RawMessage {
-	if claims == nil {
-		return nil
-	}
-	raw, err := protojson.Marshal(claims)
-	if err != nil {
-		return nil
-	}
-	var value any
-	if json.Unmarshal(raw, &value) != nil {
-		return nil
-	}
-	if raw, err = json.Marshal(value); err != nil {
-		return nil
-	}
-	return raw
 }
 
 func (d *door) url(r witness.Request) string {

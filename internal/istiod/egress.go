@@ -10,6 +10,8 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	networkingapi "istio.io/api/networking/v1alpha3"
+
+	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
 // Istio's names: of the listener for what no other one takes, of its last filter chain,
@@ -22,11 +24,7 @@ const (
 
 // readCatchAll notes where a proxy sends what it does not know.
 func (x *dumpIndex) readCatchAll(listener *listenerv3.Listener) error {
-	chains := listener.GetFilterChains()
-	if last := listener.GetDefaultFilterChain(); last != nil {
-		chains = append(chains[:len(chains):len(chains)], last)
-	}
-	for _, chain := range chains {
+	for _, chain := range xds.FilterChains(listener) {
 		if chain.GetName() != catchAllChain {
 			continue
 		}

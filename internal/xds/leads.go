@@ -16,7 +16,7 @@ func (c *Config) Leads(host string, port uint16) bool {
 	c.outbound.leads.Do(func() {
 		c.outbound.led = map[servicePort]bool{}
 		for _, l := range c.resources.Listeners {
-			for _, chain := range chainsOf(l) {
+			for _, chain := range FilterChains(l) {
 				for _, f := range chain.GetFilters() {
 					c.addEnds(f.GetTypedConfig())
 				}

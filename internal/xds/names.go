@@ -36,7 +36,7 @@ func ExtensionNames(r Resources) []string {
 				names[filter.GetName()] = true
 			}
 		}
-		for _, chain := range chainsOf(l) {
+		for _, chain := range FilterChains(l) {
 			for _, filter := range chain.GetFilters() {
 				if filter.GetConfigDiscovery() != nil {
 					names[filter.GetName()] = true
@@ -93,7 +93,8 @@ func namesOf[T any](resources []T, name func(T) string) map[string]bool {
 	return out
 }
 
-func chainsOf(l *listenerv3.Listener) []*listenerv3.FilterChain {
+// FilterChains are all of a listener, the one by default last.
+func FilterChains(l *listenerv3.Listener) []*listenerv3.FilterChain {
 	if last := l.GetDefaultFilterChain(); last != nil {
 		return append(slices.Clone(l.GetFilterChains()), last)
 	}
@@ -104,7 +105,7 @@ func chainsOf(l *listenerv3.Listener) []*listenerv3.FilterChain {
 // cannot is for the evaluator to stumble over.
 func eachManager(listeners []*listenerv3.Listener, do func(*hcmv3.HttpConnectionManager)) {
 	for _, l := range listeners {
-		for _, chain := range chainsOf(l) {
+		for _, chain := range FilterChains(l) {
 			for _, filter := range chain.GetFilters() {
 				if manager, err := Manager(filter.GetTypedConfig()); err == nil {
 					do(manager)

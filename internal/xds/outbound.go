@@ -84,7 +84,7 @@ func (c *Config) Routed(host string, port uint16) bool {
 }
 
 func (c *Config) addRoutes(l *listenerv3.Listener, port uint16) {
-	for _, chain := range chainsOf(l) {
+	for _, chain := range FilterChains(l) {
 		for _, f := range chain.GetFilters() {
 			c.addTunnel(f.GetTypedConfig())
 			manager, err := Manager(f.GetTypedConfig())

@@ -28,6 +28,7 @@ var pure = map[string][]string{
 	"internal/attribution": {"api/v1alpha1", "internal/model", "internal/policy", "internal/intent", "internal/compile", "internal/xds", "internal/decide", "internal/ask", "internal/mtls", "internal/once", "internal/parallel", "internal/hits"},
 	"internal/mtls":        {"internal/traffic", "api/v1alpha1", "internal/model", "internal/xds", "internal/decide", "internal/ask", "internal/once", "internal/parallel"},
 	"internal/hits":        {},
+	"internal/recount":     {"api/v1alpha1", "internal/model", "internal/policy", "internal/intent", "internal/compile", "internal/xds", "internal/decide", "internal/ask", "internal/mtls", "internal/once", "internal/parallel", "internal/hits", "internal/attribution"},
 	"internal/suggestion":  {"api/v1alpha1", "internal/model", "internal/policy", "internal/intent", "internal/compile", "internal/xds", "internal/decide", "internal/ask", "internal/mtls", "internal/once", "internal/parallel", "internal/hits", "internal/attribution"},
 }
 

@@ -5,11 +5,13 @@
 package witness
 
 import (
+	"encoding/json"
 	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
 
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/trellis-mesh/trellis/internal/ask/class"
@@ -72,6 +74,26 @@ func (r Request) Message() *hcm.Request {
 		out.Target += "?" + query
 	}
 	return out
+}
+
+// ClaimsJSON are the claims, in the same text each time: protojson varies its spaces. Nil: there
+// are none.
+func (r Request) ClaimsJSON() json.RawMessage {
+	if r.Claims == nil {
+		return nil
+	}
+	raw, err := protojson.Marshal(r.Claims)
+	if err != nil {
+		return nil
+	}
+	var value any
+	if json.Unmarshal(raw, &value) != nil {
+		return nil
+	}
+	if raw, err = json.Marshal(value); err != nil {
+		return nil
+	}
+	return raw
 }
 
 // Texts are what a request has in a dimension.

@@ -1,7 +1,7 @@
 // Copyright The Trellis Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package wording says in few characters which methods and paths a class of requests
+// Package wording says in few characters which methods, paths and token a class of requests
 // has: all of them, where an answer shows only one by its witness.
 package wording
 
@@ -88,6 +88,27 @@ func Value(v class.Value) []string {
 		}
 		out = append(out, said)
 	}
+	return out
+}
+
+// Token is what is settled of a class's token, one text for each value: "issuer
+// https://login.example.com", "scope admin".
+func Token(p *class.Point) []string {
+	var out []string
+	p.Each(func(d class.Dimension, v class.Value) {
+		switch {
+		case v.Absent:
+		case d.Kind == class.Token:
+			out = append(out, "issuer "+Value(v)[0])
+		case d.Kind == class.Claim:
+			if !slices.Contains(v.Signs, true) {
+				return
+			}
+			for _, t := range Value(v) {
+				out = append(out, strings.ReplaceAll(d.Name, "\x00", ".")+" "+t)
+			}
+		}
+	})
 	return out
 }
 

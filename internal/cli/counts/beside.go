@@ -39,12 +39,17 @@ type Options struct {
 // AddFlags registers the flags.
 func (o *Options) AddFlags(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&o.Logs, "log", nil, `access log whose counts are shown, as trellis hits reads it, or "-" for standard input; may be repeated`)
+	o.AddSinceFlags(cmd)
+}
+
+// AddSinceFlags registers those flags that are about trellis-server.
+func (o *Options) AddSinceFlags(cmd *cobra.Command) {
 	cmd.Flags().DurationVar(&o.Since, "since", 0, "with a running cluster: show what trellis-server counted since so long ago, such as 24h (default: it is not asked)")
 	o.Serving.AddFlags(cmd)
 }
 
-// check says which flags contradict each other.
-func (o *Options) check(of *live.Options) error {
+// Check says which flags contradict each other.
+func (o *Options) Check(of *live.Options) error {
 	switch {
 	case o.Since < 0:
 		return fmt.Errorf("reading --since: %s is no time back from now", o.Since)
@@ -89,7 +94,7 @@ func (b *Beside) Tell(w io.Writer) error {
 
 // Judge does what live.Options.Judge does, with the counts.
 func (o *Options) Judge(ctx context.Context, s *streams.Streams, of *live.Options) (*source.Compiled, *Beside, error) {
-	if err := o.check(of); err != nil {
+	if err := o.Check(of); err != nil {
 		return nil, nil, err
 	}
 	if len(o.Logs) == 0 {
@@ -97,7 +102,7 @@ func (o *Options) Judge(ctx context.Context, s *streams.Streams, of *live.Option
 		if err != nil {
 			return nil, nil, err
 		}
-		out, err := o.ask(ctx, s, of)
+		out, err := o.Ask(ctx, s, of)
 		return compiled, out, err
 	}
 	var out *Beside
@@ -110,7 +115,7 @@ func (o *Options) Judge(ctx context.Context, s *streams.Streams, of *live.Option
 
 // Open does what live.Options.Open does, with the counts. The caller closes the mesh.
 func (o *Options) Open(ctx context.Context, s *streams.Streams, of *live.Options, at time.Time) (*mesh.Mesh, *Beside, error) {
-	if err := o.check(of); err != nil {
+	if err := o.Check(of); err != nil {
 		return nil, nil, err
 	}
 	m, err := of.Open(ctx, s, at)
@@ -121,7 +126,7 @@ func (o *Options) Open(ctx context.Context, s *streams.Streams, of *live.Options
 	if len(o.Logs) > 0 {
 		out, err = o.read(s, m)
 	} else {
-		out, err = o.ask(ctx, s, of)
+		out, err = o.Ask(ctx, s, of)
 	}
 	if err != nil {
 		return nil, nil, errors.Join(err, m.Close())
@@ -138,8 +143,8 @@ func (o *Options) read(s *streams.Streams, m *mesh.Mesh) (*Beside, error) {
 	return &Beside{Totals: c.Totals(), Counted: c.Counted()}, nil
 }
 
-// ask asks trellis-server.
-func (o *Options) ask(ctx context.Context, s *streams.Streams, of *live.Options) (out *Beside, err error) {
+// Ask asks trellis-server for its counts; nil where Since is zero.
+func (o *Options) Ask(ctx context.Context, s *streams.Streams, of *live.Options) (out *Beside, err error) {
 	if o.Since == 0 {
 		return nil, nil
 	}

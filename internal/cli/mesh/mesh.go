@@ -62,11 +62,20 @@ type Mesh struct {
 // Diff finds all requests to which the change from one mesh to another makes a
 // difference.
 func Diff(before, after *Mesh) *ask.Changes {
-	var alike func(xds.Node) bool
-	if before.generated != nil && after.generated != nil {
-		alike = world.Alike(before.generated, after.generated)
+	return ask.Diff(before.World, after.World, alike(before, after))
+}
+
+// Compare decides every class of requests in one mesh and another (ask.Compare).
+func Compare(before, after *Mesh, each func(*ask.Compared)) (unchanged []xds.Node, notes []string) {
+	return ask.Compare(before.World, after.World, alike(before, after), each)
+}
+
+// alike tells of which proxies it is known that they do the same; nil: of none.
+func alike(before, after *Mesh) func(xds.Node) bool {
+	if before.generated == nil || after.generated == nil {
+		return nil
 	}
-	return ask.Diff(before.World, after.World, alike)
+	return world.Alike(before.generated, after.generated)
 }
 
 // Refused says which objects Istio would refuse, and what else could not be read, so

@@ -22,6 +22,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/ask"
 	"github.com/trellis-mesh/trellis/internal/ask/accesslog"
 	"github.com/trellis-mesh/trellis/internal/ask/replay"
+	"github.com/trellis-mesh/trellis/internal/cli/counts"
 	"github.com/trellis-mesh/trellis/internal/cli/exit"
 	"github.com/trellis-mesh/trellis/internal/cli/live"
 	"github.com/trellis-mesh/trellis/internal/cli/mesh"
@@ -38,13 +39,15 @@ type Options struct {
 	Claims  string
 	Output  string
 	Verbose bool
+	// Counts are those of trellis-server, where it is to be asked.
+	Counts counts.Options
 }
 
 // New is the command.
 func New(s *streams.Streams) *cobra.Command {
 	o := &Options{}
 	cmd := &cobra.Command{
-		Use:   "replay [LOG...]",
+		Use:   "replay [LOG...] | replay --context NAME -f DRAFT --since AGO",
 		Short: "Say which real requests a draft would let end in another way",
 		Long: `Decide the requests of access logs by the files, and say which of them would end in
 another way than they did: how many, a witness, and the statement that decides. Lines
@@ -63,6 +66,10 @@ depends on the one that it may have had: --claims says what to take for granted,
 is known. Lines that cannot be read are named and left out.
 
 With --context requests are decided by what runs there, or with -f by a draft over it.
+With --since nothing is read: what trellis-server counted since so long ago is decided by
+what runs there and by the draft over it. A count keeps neither path nor token, so that it
+may depend on them; then a request that changes and one that stays are shown. A request
+that passes a gateway and a workload is counted by both.
 
 Exit code 0: nothing changes, as far as it is known. 1: wrong usage, a file that
 cannot be opened, or a fault of Trellis. 2: requests would end in another way. 3:
@@ -71,22 +78,14 @@ none of those, and some cannot be told.`,
   trellis replay -f examples/bookinfo examples/access-logs/gateway.log
 
   # Taking for granted that those who need a token have a good one
-  trellis replay -f examples/bookinfo --claims '{"iss": "https://login.example.com", "sub": "x", "aud": "bookinfo"}' examples/access-logs/gateway.log -o json`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := output.CheckFormat(o.Output); err != nil {
-				return err
-			}
-			options, err := o.options()
-			if err != nil {
-				return err
-			}
-			if len(args) == 0 {
-				args = []string{document.Stdin}
-			}
-			return o.run(cmd.Context(), s, options, args)
-		},
+  trellis replay -f examples/bookinfo --claims '{"iss": "https://login.example.com", "sub": "x", "aud": "bookinfo"}' examples/access-logs/gateway.log -o json
+
+  # What of last week's requests would the draft let end in another way?
+  trellis replay --context prod -f examples/bookinfo/productpage --since 168h`,
+		RunE: func(cmd *cobra.Command, args []string) error { return o.start(cmd, s, args) },
 	}
 	o.AddFlags(cmd)
+	o.Counts.AddSinceFlags(cmd)
 	flags := cmd.Flags()
 	flags.StringArrayVar(&o.Before, "before", nil, "file or directory with the documents that were in force when the log was written; may be repeated")
 	flags.StringVar(&o.From, "from", "", "who sent the requests: NAMESPACE/NAME of a Service, pod or ServiceAccount (default: what the line says, or the internet)")
@@ -94,6 +93,27 @@ none of those, and some cannot be told.`,
 	output.AddFlag(cmd, &o.Output)
 	flags.BoolVarP(&o.Verbose, "verbose", "v", false, "show everything, and warnings about the files")
 	return cmd
+}
+
+// start tells logs and counts apart.
+func (o *Options) start(cmd *cobra.Command, s *streams.Streams, args []string) error {
+	if err := output.CheckFormat(o.Output); err != nil {
+		return err
+	}
+	if o.Counts.Since != 0 {
+		if err := o.checkCounted(args); err != nil {
+			return err
+		}
+		return o.recount(cmd.Context(), s)
+	}
+	options, err := o.options()
+	if err != nil {
+		return err
+	}
+	if len(args) == 0 {
+		args = []string{document.Stdin}
+	}
+	return o.run(cmd.Context(), s, options, args)
 }
 
 func (o *Options) options() (replay.Options, error) {

@@ -1,0 +1,237 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package replay_test
+
+import (
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/trellis-mesh/trellis/internal/ask"
+	"github.com/trellis-mesh/trellis/internal/ask/accesslog"
+	classes "github.com/trellis-mesh/trellis/internal/ask/replay"
+	"github.com/trellis-mesh/trellis/internal/cli/counts"
+	"github.com/trellis-mesh/trellis/internal/cli/mesh"
+	"github.com/trellis-mesh/trellis/internal/cli/replay"
+	"github.com/trellis-mesh/trellis/internal/cli/source"
+	"github.com/trellis-mesh/trellis/internal/decide"
+	"github.com/trellis-mesh/trellis/internal/hits"
+	"github.com/trellis-mesh/trellis/internal/recount"
+	"github.com/trellis-mesh/trellis/internal/xds"
+)
+
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// edit is a text in a file of the example, and what a draft has in its place.
+type edit struct{ file, was, is string }
+
+// drafted is the example with an edit.
+func drafted(t *testing.T, e edit) *mesh.Mesh {
+	t.Helper()
+	dir := t.TempDir()
+	must(t, os.CopyFS(dir, os.DirFS("../../../examples/bookinfo")))
+	if e.file != "" {
+		name := filepath.Join(dir, e.file)
+		text, err := os.ReadFile(name)
+		must(t, err)
+		if !strings.Contains(string(text), e.was) {
+			t.Fatalf("%s has no %q", e.file, e.was)
+		}
+		must(t, os.WriteFile(name, []byte(strings.Replace(string(text), e.was, e.is, 1)), 0o600))
+	}
+	m, err := mesh.Open(t.Context(), &source.Options{Files: []string{dir}}, nil, noon)
+	must(t, err)
+	t.Cleanup(func() { must(t, m.Close()) })
+	return m
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Drafts that change who may do what.
+var (
+	nothing       = edit{}
+	anotherCaller = edit{"details/application.yaml", "name: productpage, namespace: bookinfo", "name: reviews, namespace: bookinfo"}
+	shorterRoute  = edit{"details/application.yaml", "prefix: /details", "prefix: /details/1"}
+	login         = edit{"productpage/application.yaml", "authentication: {mode: None}", "authentication: {mode: Required}"}
+	noLogin       = edit{"productpage/application.yaml", "authentication: {mode: Required}\n", "authentication: {mode: None}\n"}
+	readOnly      = edit{"productpage/application.yaml", "methods: [GET, HEAD]", "methods: [GET]"}
+)
+
+// Keys that trellis-server has of the example.
+var (
+	pages     = hits.Key{Namespace: "bookinfo", Application: "productpage", Route: "pages", Place: hits.Gateway, Rule: -1, Verdict: hits.Allowed, Peer: hits.Internet}
+	noToken   = hits.Key{Namespace: "bookinfo", Application: "productpage", Route: "catalogue", Place: hits.Gateway, Rule: -1, Statement: "Application bookinfo/productpage", Field: "spec.routes[1].authentication", Verdict: hits.Denied, Peer: hits.Internet}
+	called    = hits.Key{Namespace: "bookinfo", Application: "details", Route: "details", Place: hits.Workload, Rule: -1, Statement: "Application bookinfo/details", Field: "spec.access.callers[0]", Verdict: hits.Allowed, Peer: "bookinfo/productpage"}
+	refused   = hits.Key{Namespace: "bookinfo", Application: "details", Route: "details", Place: hits.Workload, Rule: -1, Verdict: hits.Denied, Peer: "bookinfo/reviews"}
+	somebody  = hits.Key{Namespace: "bookinfo", Application: "details", Route: "details", Place: hits.Workload, Rule: -1, Verdict: hits.Denied, Peer: hits.Other}
+	elsewhere = hits.Key{Namespace: "bookinfo", Application: "ratings", Route: "ratings", Place: hits.Workload, Rule: -1, Verdict: hits.Allowed, Peer: "bookinfo/reviews"}
+	failed    = hits.Key{Namespace: "bookinfo", Application: "details", Place: hits.Workload, Rule: -1, Reason: "PlaintextToStrict", Verdict: hits.Failed, Peer: "none"}
+	tried     = hits.Key{Namespace: "bookinfo", Application: "details", Place: hits.Workload, Rule: -1, Verdict: hits.WouldDeny, Peer: "bookinfo/reviews"}
+)
+
+func TestCountsAreJudgedByWhatTheirRequestsWouldDo(t *testing.T) {
+	before := drafted(t, nothing)
+	for name, c := range map[string]struct {
+		draft edit
+		key   hits.Key
+		want  classes.Class
+		why   string
+	}{
+		"nothing changes":                                  {nothing, called, classes.Same, ""},
+		"a caller that is taken away":                      {anotherCaller, called, classes.Changed, "callers"},
+		"a caller that is let in by some methods":          {anotherCaller, refused, classes.Depends, "reaches the workload"},
+		"callers of whom some are let in":                  {anotherCaller, somebody, classes.Depends, ""},
+		"the draft is about another Application":           {anotherCaller, pages, classes.Same, ""},
+		"a route that has fewer paths":                     {shorterRoute, called, classes.Depends, ""},
+		"a login is asked for, and a count keeps no token": {login, pages, classes.Depends, "a token is needed"},
+		"a login is asked for no longer":                   {noLogin, noToken, classes.Changed, "reaches the workload"},
+		"one method of two is taken away":                  {readOnly, pages, classes.Depends, ""},
+		"nobody is there now who counted it":               {login, elsewhere, classes.Unknown, "no request ends so now"},
+		"it failed":                                        {anotherCaller, failed, classes.Unknown, "failed on its way"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			found := replay.Recounted(before, drafted(t, c.draft), []hits.Total{{Key: c.key, N: 7}, {Key: tried, N: 1}})
+			if len(found.Notes) > 0 {
+				t.Errorf("it is incomplete: %s", found.Notes)
+			}
+			if c.want == classes.Same {
+				if found.Same != 7 || len(found.Groups) > 0 {
+					t.Errorf("found %+v", found)
+				}
+				return
+			}
+			if len(found.Groups) != 1 || found.Groups[0].Class != c.want || found.Groups[0].N != 7 || !strings.Contains(found.Groups[0].Why, c.why) {
+				t.Fatalf("found %+v", found.Groups)
+			}
+			if g := found.Groups[0]; c.want == classes.Depends && (g.Changes == nil || g.Stays == nil) {
+				t.Errorf("it shows %v and %v", g.Changes, g.Stays)
+			}
+		})
+	}
+}
+
+// TestWhatIsSaidOfCountsHoldsForEachRequest decides requests, counts them as their proxies
+// would, and holds what is said of the counts to what becomes of each of them.
+func TestWhatIsSaidOfCountsHoldsForEachRequest(t *testing.T) {
+	before := drafted(t, nothing)
+	asked := requests(t, before)
+	seen := map[classes.Class]int{}
+	for _, e := range []edit{nothing, anotherCaller, shorterRoute, login, noLogin, readOnly} {
+		after := drafted(t, e)
+		report := replay.Recounted(before, after, totals(asked))
+		for _, r := range asked {
+			now, err := after.Can(r.request)
+			must(t, err)
+			said := classOf(report, r.key)
+			seen[said]++
+			if changes := now.Outcome != r.was; said == classes.Same && changes || said == classes.Changed && !changes || said == classes.Unknown {
+				t.Errorf("%+v: %s %s from %v was %s and is %s; of its count it is said %s", e, r.request.Method, r.request.URL, r.request.From, r.was, now.Outcome, said)
+			}
+		}
+	}
+	for _, class := range []classes.Class{classes.Same, classes.Changed, classes.Depends} {
+		if seen[class] < 5 {
+			t.Errorf("of only %d requests it is said %s", seen[class], class)
+		}
+	}
+}
+
+// counted is a request with how it ended and what it was counted by.
+type counted struct {
+	request *ask.Request
+	was     decide.Outcome
+	key     hits.Key
+}
+
+func totals(of []counted) []hits.Total {
+	var out []hits.Total
+	for _, r := range of {
+		at := slices.IndexFunc(out, func(t hits.Total) bool { return t.Key == r.key })
+		if at < 0 {
+			at = len(out)
+			out = append(out, hits.Total{Key: r.key})
+		}
+		out[at].N++
+	}
+	return out
+}
+
+func classOf(r *recount.Report, k hits.Key) classes.Class {
+	for i := range r.Groups {
+		if r.Groups[i].Key == k {
+			return r.Groups[i].Class
+		}
+	}
+	return classes.Same
+}
+
+func requests(t *testing.T, m *mesh.Mesh) []counted {
+	t.Helper()
+	index := counts.IndexOf(m)
+	claims, err := structpb.NewStruct(map[string]any{"iss": "https://login.example.com", "aud": "bookinfo", "sub": "x"})
+	must(t, err)
+	var out []counted
+	add := func(r *ask.Request, entry func(*ask.Answer) *accesslog.Entry) {
+		answer, err := m.Can(r)
+		must(t, err)
+		of := index.Of(entry(answer))
+		for key := range of.Counted {
+			out = append(out, counted{r, answer.Outcome, key})
+		}
+	}
+	for _, method := range []string{"GET", "HEAD", "POST"} {
+		for _, path := range []string{"/", "/productpage", "/static/a.css", "/api/v1/products", "/api/v1/products/0/reviews", "/elsewhere"} {
+			for _, token := range []*structpb.Struct{nil, claims} {
+				u := &url.URL{Scheme: "https", Host: "bookinfo.example.com", Path: path}
+				add(&ask.Request{Method: method, URL: u, Claims: token}, func(a *ask.Answer) *accesslog.Entry {
+					return entryOf(m, "istio-ingressgateway", a, accesslog.Entry{Method: method, Path: path, Authority: u.Host, Cluster: "outbound|"})
+				})
+			}
+		}
+		for _, path := range []string{"/details", "/details/0", "/details/1/x", "/", "/reviews"} {
+			for _, account := range []string{"productpage", "reviews"} {
+				u := &url.URL{Scheme: "http", Host: "details.bookinfo:9080", Path: path}
+				add(&ask.Request{Method: method, URL: u, From: &ask.WorkloadRef{Namespace: "bookinfo", Name: account}}, func(a *ask.Answer) *accesslog.Entry {
+					return entryOf(m, "details", a, accesslog.Entry{
+						Method: method, Path: path, Authority: u.Host, Cluster: "inbound|9080||", Peer: "spiffe://cluster.local/ns/bookinfo/sa/" + account,
+					})
+				})
+			}
+		}
+	}
+	return out
+}
+
+// entryOf completes what a proxy logs of an answer.
+func entryOf(m *mesh.Mesh, account string, a *ask.Answer, e accesslog.Entry) *accesslog.Entry {
+	node := m.Nodes[slices.IndexFunc(m.Nodes, func(n xds.Node) bool { return n.ServiceAccount == account })]
+	e.Writer = accesslog.Writer{Namespace: node.Namespace, Pod: node.Name}
+	e.Code, e.Details, e.Shows.Peer = 200, "via_upstream", true
+	for _, step := range a.Steps {
+		if step.Proxy != node.String() {
+			continue
+		}
+		if step.Stage == decide.StageRoute && e.Route == "" {
+			e.Route = step.Rule
+		}
+		if step.Stage == decide.StageFilter && decide.PolicyOf(step.Rule) != nil {
+			e.RBAC.Enforced = accesslog.Noted{Verdict: accesslog.NotedAllowed, Policy: step.Rule}
+		}
+	}
+	if a.Outcome != decide.Allow && a.Steps[len(a.Steps)-1].Proxy == node.String() {
+		e.Code, e.Details, e.RBAC = a.Reply.Code, strings.ReplaceAll(a.Reply.Details, " ", "_"), accesslog.RBAC{}
+	}
+	return &e
+}
