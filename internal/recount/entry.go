@@ -5,7 +5,6 @@ package recount
 
 import (
 	"fmt"
-	"net/http"
 	"strings"
 
 	"github.com/trellis-mesh/trellis/internal/ask"
@@ -14,8 +13,12 @@ import (
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
-// upstream is what Envoy says of an answer that was not its own.
-const upstream = "via_upstream"
+// upstream is what Envoy says of an answer that was not its own, and answered a code of
+// such answers: no count keeps which.
+const (
+	upstream = "via_upstream"
+	answered = 200
+)
 
 // entryOf is what the proxy that takes a class of requests would log of one of them; nil
 // where that is not known, or where it never comes to be a request.
@@ -28,7 +31,7 @@ func entryOf(c *ask.Compared) *accesslog.Entry {
 		e.Cluster = fmt.Sprintf("inbound|%d||", c.To.Port())
 	}
 	if c.HTTP {
-		e.Method, e.Path, e.Authority, e.Code = c.Request.Method, c.Request.Path, c.Request.Host, http.StatusOK
+		e.Method, e.Path, e.Authority, e.Code = c.Request.Method, c.Request.Path, c.Request.Host, answered
 	}
 	switch {
 	case c.Before.Outcome == decide.Unknown, c.Before.Outcome == decide.Fails:

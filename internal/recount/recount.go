@@ -162,7 +162,7 @@ func less(a, b *ask.Witness) bool {
 func (r *Recount) Unchanged(nodes []xds.Node) {
 	for _, node := range nodes {
 		of := r.index.Of(&accesslog.Entry{
-			Writer: accesslog.Writer{Namespace: node.Namespace, Pod: node.Name}, Method: "GET", Code: 200, Details: upstream, Cluster: "inbound|",
+			Writer: accesslog.Writer{Namespace: node.Namespace, Pod: node.Name}, Method: "GET", Code: answered, Details: upstream, Cluster: "inbound|",
 		})
 		r.workloads[ownerOf(of.Key)] = true
 		r.workloads[owner{place: of.Place, namespace: of.Namespace}] = true

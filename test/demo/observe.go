@@ -57,6 +57,9 @@ func (d *demo) observe(ctx context.Context) error {
 	if err := d.showCounts(ctx, api); err != nil {
 		return err
 	}
+	if err := d.showDraft(ctx, api); err != nil {
+		return err
+	}
 	return d.openConsole(ctx, api)
 }
 
@@ -136,7 +139,7 @@ func (t *traffic) stop() {
 	}
 }
 
-// trellis runs the CLI as the visitor, and returns what it printed.
+// trellis runs the CLI as the visitor, and returns what it printed, also beside an error.
 func (d *demo) trellis(ctx context.Context, api string, arguments ...string) ([]byte, error) {
 	command := exec.CommandContext(ctx, filepath.Join(d.repository, "bin", "trellis"), d.atServer(api, arguments...)...)
 	command.Dir, command.Env = d.repository, d.asVisitor()
@@ -144,7 +147,7 @@ func (d *demo) trellis(ctx context.Context, api string, arguments ...string) ([]
 	command.Stderr = &problem
 	output, err := command.Output()
 	if err != nil {
-		return nil, fmt.Errorf("running trellis %s: %w: %s%s", strings.Join(arguments, " "), err, output, problem.String())
+		return output, fmt.Errorf("running trellis %s: %w: %s%s", strings.Join(arguments, " "), err, output, problem.String())
 	}
 	return output, nil
 }
@@ -197,6 +200,40 @@ func (d *demo) showCounts(ctx context.Context, api string) error {
 			return err
 		}
 		d.view.block(string(text))
+	}
+	return nil
+}
+
+// foundSomething is the exit code of commands that found what somebody should know.
+const foundSomething = 2
+
+// showDraft asks which of the requests that were counted a draft would let end in another
+// way: one that takes away the only caller of an Application.
+func (d *demo) showDraft(ctx context.Context, api string) error {
+	const was, is = "name: productpage, namespace: bookinfo", "name: reviews, namespace: bookinfo"
+	text, err := d.example("details/application.yaml")
+	if err != nil {
+		return err
+	}
+	if text, err = replaced(text, was, is); err != nil {
+		return err
+	}
+	draft := filepath.Join(d.dir, "draft.yaml")
+	if err := os.WriteFile(draft, text, 0o600); err != nil {
+		return fmt.Errorf("writing a draft: %w", err)
+	}
+	d.view.line("Before a change is applied, the counts say whom it would break. A draft has other callers of details:")
+	d.view.difference(was, is)
+	arguments := []string{"replay", "-f", draft, "--since", "1h"}
+	d.view.command("trellis " + strings.Join(d.atServer(api, arguments...), " "))
+	output, err := d.trellis(ctx, api, arguments...)
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != foundSomething {
+		return fmt.Errorf("asking what a draft would break: %w: %s", err, output)
+	}
+	d.view.block(string(output))
+	if !strings.Contains(string(output), "changed: Allow -> Deny") {
+		return errors.New("asking what a draft would break: no request would be refused")
 	}
 	return nil
 }

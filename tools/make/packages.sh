@@ -34,7 +34,7 @@ printf '%s\n' "$tree" | awk -v want="$1" '
 	{
 		name = substr($1, 1, length($1) - 5)
 		kind = "unit"
-		if (name ~ /\/internal\/(model|policy|intent|compile|decide|traffic|attribution|suggestion)(\/|$)/) kind = "pure"
+		if (name ~ /\/internal\/(model|policy|intent|compile|decide|traffic|attribution|recount|suggestion)(\/|$)/) kind = "pure"
 		if ($0 ~ / istio\.io\/istio\//) kind = "istio"
 		if (name ~ /\/test\/(e2e|stack|demo|envoy|oracle\/(decide|listener|mesh|route|signature))(\/|$)/) kind = kind == "istio" ? "e2e-istio" : "e2e"
 		if (name ~ /\/test\/oracle\/xds(\/|$)/) kind = "e2e-istio"
