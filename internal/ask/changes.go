@@ -74,10 +74,8 @@ func (c *Changes) Has(effects ...Effect) bool {
 type comparison struct {
 	sides [2]*World
 	// alike as in Diff; never nil.
-	alike func(xds.Node) bool
-	// each is told of every class, one at a time; nil: differences alone are of interest,
-	// and most of what makes none is left out.
-	each      func(*Compared)
+	alike     func(xds.Node) bool
+	each      func(*Compared) // nil: differences alone are of interest
 	unchanged []xds.Node
 	mu        sync.Mutex
 	out       *Changes
@@ -354,7 +352,7 @@ func (c *comparison) workloads() {
 	all := c.proxies()
 	c.inOrder(len(all), func(i int) (found []difference) {
 		nodes := all[i]
-		if slices.ContainsFunc(nodes[:], func(n *xds.Node) bool { return n != nil && n.Type == xds.Router }) || c.same(nodes) {
+		if c.same(nodes) || slices.ContainsFunc(nodes[:], func(n *xds.Node) bool { return n != nil && n.Type == xds.Router }) {
 			return nil
 		}
 		var doors [2][]*door
@@ -397,8 +395,8 @@ func (c *comparison) proxies() [][2]*xds.Node {
 
 func nameOf(n xds.Node) string { return fmt.Sprint(n.Type, n.Cluster, " ", n.Namespace, "/", n.Name) }
 
-// same reports whether a workload takes connections on both sides alike, and notes those
-// that do.
+// same reports whether a proxy takes connections on both sides alike, and notes those that
+// do. A gateway has listeners of many names: it does where that is known beforehand.
 func (c *comparison) same(nodes [2]*xds.Node) bool {
 	if nodes[0] == nil || nodes[1] == nil || !c.takesAlike(nodes) {
 		return false
@@ -412,6 +410,9 @@ func (c *comparison) same(nodes [2]*xds.Node) bool {
 func (c *comparison) takesAlike(nodes [2]*xds.Node) bool {
 	if c.alike(*nodes[0]) && c.alike(*nodes[1]) {
 		return true
+	}
+	if nodes[0].Type == xds.Router {
+		return false
 	}
 	var configs [2]*xds.Config
 	for i, w := range c.sides {

@@ -40,8 +40,8 @@ type Ending struct {
 }
 
 // Compare decides every class of requests before and after a change, but at workloads whose
-// proxies take connections alike on both sides: those are unchanged, in no order. It tells
-// of one class at a time, in no order, of which each is told once by a door: where a
+// proxies take connections alike on both sides. Those are unchanged, in no order, and with
+// them are gateways that are sent the same. It tells of one class at a time, in no order, of which each is told once by a door: where a
 // request passes a gateway and a workload, each of them has a class of its own. Alike is as
 // for Diff. Notes say why something may be missing.
 func Compare(before, after *World, alike func(xds.Node) bool, each func(*Compared)) (unchanged []xds.Node, notes []string) {

@@ -12,6 +12,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/attribution"
 	"github.com/trellis-mesh/trellis/internal/decide"
 	"github.com/trellis-mesh/trellis/internal/hits"
+	"github.com/trellis-mesh/trellis/internal/mtls/signature"
 )
 
 // judge finds out what comes of the requests of one key.
@@ -21,7 +22,11 @@ func (r *Recount) judge(t *hits.Total, tell func(*ask.Request) (string, *ask.Ori
 		g.Why = "when it was counted nobody knew which proxy decided"
 		return g
 	}
-	if t.Verdict == hits.Failed {
+	if r.untouched(t.Key) {
+		g.Class = replay.Same
+		return g
+	}
+	if t.Verdict == hits.Failed && !signature.Cause(t.Reason).MutualTLS() {
 		g.Why = "it failed on its way: whether it would again is not decided by statements"
 		return g
 	}
@@ -33,7 +38,7 @@ func (r *Recount) judge(t *hits.Total, tell func(*ask.Request) (string, *ask.Ori
 	switch {
 	case len(found[replay.Changed]) == 0 && len(found[replay.Unknown]) == 0:
 		if g.Class = replay.Same; !stays {
-			g.Class, g.Why = replay.Unknown, "no request ends so now: what decided it has changed since it was counted"
+			g.Class, g.Why = replay.Unknown, "no kind of request is known that ends so now: what decided it has changed since, or hangs on what no count keeps"
 		}
 		return g
 	case len(found[replay.Changed]) == 0 && !stays:
@@ -66,7 +71,7 @@ func (g *Group) explain(changed *shown, tell func(*ask.Request) (string, *ask.Or
 		g.Decided = &changed.after.Because[0]
 	}
 	if g.Why == "" {
-		g.Why = "it ends as " + string(changed.after.Outcome)
+		g.Why = strings.TrimSpace("it ends as " + string(changed.after.Outcome) + " " + changed.after.Details)
 	}
 }
 
@@ -81,30 +86,40 @@ func (r *Recount) of(k hits.Key) []seen {
 			}
 		}
 	}
-	if k.Application != "" {
-		add(r.applications[ownerOf(k)])
-		return out
-	}
-	for of, all := range r.applications {
-		if of.place == k.Place && (k.Namespace == "" || of.namespace == k.Namespace) {
-			add(all)
+	switch {
+	case k.Application == "":
+		for of, all := range r.applications {
+			if of.place == k.Place && (k.Namespace == "" || of.namespace == k.Namespace) {
+				add(all)
+			}
 		}
+	case k.Place == hits.Gateway:
+		// What is refused before there is a route is nobody's where it is decided.
+		add(r.applications[owner{place: k.Place}])
+		add(r.applications[ownerOf(k)])
+	default:
+		add(r.applications[ownerOf(k)])
 	}
 	return out
 }
 
-// covers reports whether what is counted by a full key may be counted by another one.
+// covers reports whether what is counted by a full key may be counted by another one. Of
+// what somebody stated the statement decides: objects are made anew, and a rule that was
+// added gives the others other numbers.
 func covers(k, full hits.Key) bool {
-	if k.Place != full.Place || k.Verdict != full.Verdict || k.Rule >= 0 && k.Rule != full.Rule {
+	alike := func(a, b string) bool { return a == "" || a == b }
+	switch {
+	case k.Place != full.Place || k.Verdict != full.Verdict:
 		return false
+	case k.Verdict == hits.Failed:
+		return true
+	case !alike(k.Route, full.Route) && !(full.Route == "" && k.Place == hits.Gateway):
+		// A gateway that refuses before it looks for a route names none where it is decided.
+		return false
+	case k.Statement != "":
+		return k.Statement == full.Statement && k.Field == full.Field
 	}
-	theirs := []string{full.Route, full.Object, full.Statement, full.Field}
-	for i, text := range []string{k.Route, k.Object, k.Statement, k.Field} {
-		if text != "" && text != theirs[i] {
-			return false
-		}
-	}
-	return true
+	return alike(k.Object, full.Object) && (k.Rule < 0 || k.Rule == full.Rule)
 }
 
 // calls reports whether a peer may be among the clients of a class.
@@ -142,10 +157,16 @@ func (r *Recount) spiffe(peer string) string {
 
 // unchanged reports whether a workload that the change leaves alone may have counted so.
 func (r *Recount) unchanged(k hits.Key) bool {
-	if k.Place != hits.Workload {
-		return false
+	return k.Place == hits.Workload && r.unchangedOf[ownerOf(k)]
+}
+
+// untouched reports whether it was decided by proxies alone that the change leaves alone.
+func (r *Recount) untouched(k hits.Key) bool {
+	if k.Place == hits.Gateway {
+		// What it let through is decided by workloads, too.
+		return k.Verdict != hits.Allowed && !r.gateways
 	}
-	return r.workloads[ownerOf(k)]
+	return r.unchangedOf[ownerOf(k)] && !r.changedOf[ownerOf(k)]
 }
 
 // first is the one whose request needs the least.

@@ -58,8 +58,11 @@ type Recount struct {
 	trustDomain  string
 	served       map[owner][]sample
 	seen         map[seen]*shown
-	workloads    map[owner]bool
 	applications map[owner][]seen
+	// unchangedOf are the owners of workloads that the change leaves alone, changedOf those of
+	// others, and gateways that there is one which it does not.
+	unchangedOf, changedOf map[owner]bool
+	gateways               bool
 }
 
 // owner is whose requests they are.
@@ -92,12 +95,18 @@ type shown struct {
 func New(index *attribution.Index, applications []*v1alpha1.Application, trustDomain string) *Recount {
 	return &Recount{
 		index: index, trustDomain: cmp.Or(trustDomain, "cluster.local"), served: servedBy(applications),
-		seen: map[seen]*shown{}, workloads: map[owner]bool{}, applications: map[owner][]seen{},
+		seen: map[seen]*shown{}, applications: map[owner][]seen{}, unchangedOf: map[owner]bool{}, changedOf: map[owner]bool{},
 	}
 }
 
 // Add takes a class of requests. It may be given to ask.Compare.
 func (r *Recount) Add(c *ask.Compared) {
+	if c.Before.Outcome == decide.Fails && c.Inside {
+		key := r.keyOf(c.Node)
+		key.Verdict = hits.Failed
+		r.note(c, key)
+		return
+	}
 	entry := entryOf(c)
 	if entry == nil {
 		return
@@ -119,24 +128,27 @@ func (r *Recount) Add(c *ask.Compared) {
 
 // count notes what the requests of a class are counted by.
 func (r *Recount) count(c *ask.Compared, of *attribution.Attribution) {
-	identity, named := c.Point.Value(class.Dimension{Kind: class.Identity})
 	for key := range of.Counted {
-		if key.Verdict == hits.WouldDeny {
-			continue
+		if key.Verdict != hits.WouldDeny {
+			r.note(c, key)
 		}
-		key.Peer, key.Reason = "", ""
-		at := seen{key: key, mutual: c.Mutual, class: classOf(c), was: c.Before.Outcome, now: c.After.Outcome}
-		if named {
-			at.clients = fmt.Sprint(identity.Texts, identity.Patterns, identity.Signs)
-		}
-		known := r.seen[at]
-		if known == nil {
-			r.applications[ownerOf(key)] = append(r.applications[ownerOf(key)], at)
-		} else if less(&known.witness, &c.Witness) {
-			continue
-		}
-		r.seen[at] = &shown{identity, named, c.Witness, c.After}
 	}
+}
+
+func (r *Recount) note(c *ask.Compared, key hits.Key) {
+	key.Peer, key.Reason = "", ""
+	at := seen{key: key, mutual: c.Mutual, class: classOf(c), was: c.Before.Outcome, now: c.After.Outcome}
+	identity, named := c.Point.Value(class.Dimension{Kind: class.Identity})
+	if named {
+		at.clients = fmt.Sprint(identity.Texts, identity.Patterns, identity.Signs)
+	}
+	known := r.seen[at]
+	if known == nil {
+		r.applications[ownerOf(key)] = append(r.applications[ownerOf(key)], at)
+	} else if less(&known.witness, &c.Witness) {
+		return
+	}
+	r.seen[at] = &shown{identity, named, c.Witness, c.After}
 }
 
 func classOf(c *ask.Compared) replay.Class {
@@ -158,15 +170,33 @@ func less(a, b *ask.Witness) bool {
 	) <= 0
 }
 
-// Unchanged notes workloads whose proxies take connections alike before and after.
-func (r *Recount) Unchanged(nodes []xds.Node) {
-	for _, node := range nodes {
-		of := r.index.Of(&accesslog.Entry{
-			Writer: accesslog.Writer{Namespace: node.Namespace, Pod: node.Name}, Method: "GET", Code: answered, Details: upstream, Cluster: "inbound|",
-		})
-		r.workloads[ownerOf(of.Key)] = true
-		r.workloads[owner{place: of.Place, namespace: of.Namespace}] = true
+// Unchanged notes which of all proxies take connections alike before and after.
+func (r *Recount) Unchanged(unchanged, all []xds.Node) {
+	same := map[xds.Key]bool{}
+	for _, node := range unchanged {
+		same[node.Key()] = true
 	}
+	for _, node := range all {
+		if node.Type == xds.Router {
+			r.gateways = r.gateways || !same[node.Key()]
+			continue
+		}
+		of := r.changedOf
+		if same[node.Key()] {
+			of = r.unchangedOf
+		}
+		own := r.keyOf(node)
+		of[ownerOf(own)] = true
+		of[owner{place: own.Place, namespace: own.Namespace}] = true
+	}
+}
+
+// keyOf is what is known of all requests to a workload.
+func (r *Recount) keyOf(node xds.Node) hits.Key {
+	of := r.index.Of(&accesslog.Entry{
+		Writer: accesslog.Writer{Namespace: node.Namespace, Pod: node.Name}, Method: "GET", Code: answered, Details: upstream, Cluster: "inbound|",
+	})
+	return hits.Key{Namespace: of.Namespace, Application: of.Application, Place: of.Place, Rule: -1}
 }
 
 // Report judges counts. Tell gives a sentence about a request as it ends after the change,

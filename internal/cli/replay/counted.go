@@ -5,6 +5,7 @@ package replay
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -73,7 +74,7 @@ func (o *Options) recount(ctx context.Context, s *streams.Streams) (err error) {
 func Recounted(before, after *mesh.Mesh, totals []hits.Total) *recount.Report {
 	r := recount.New(counts.IndexOf(before), before.Applications, before.About.TrustDomain)
 	unchanged, notes := mesh.Compare(before, after, r.Add)
-	r.Unchanged(unchanged)
+	r.Unchanged(unchanged, before.Nodes)
 	out := r.Report(totals, func(request *ask.Request) (string, *ask.Origin) {
 		answered, err := after.Can(request)
 		if err != nil {
@@ -119,9 +120,17 @@ type CountedGroup struct {
 	Last  *time.Time `json:"last,omitempty"`
 	Why   string     `json:"why"`
 	// Changes is a request that ends in another way, and Stays one that does not.
-	Changes *answer.Request   `json:"changes,omitempty"`
-	Stays   *answer.Request   `json:"stays,omitempty"`
+	Changes *Example          `json:"changes,omitempty"`
+	Stays   *Example          `json:"stays,omitempty"`
 	Decided *answer.Statement `json:"decided,omitempty"`
+}
+
+// Example is a request that is counted so.
+type Example struct {
+	answer.Request
+	// Headers are "name: value", and Claims those of its token; none: it has no token.
+	Headers []string        `json:"headers,omitempty"`
+	Claims  json.RawMessage `json:"claims,omitempty"`
 }
 
 func countedOf(r *recount.Report, of *answer.Counted) *Counted {
@@ -136,11 +145,11 @@ func countedOf(r *recount.Report, of *answer.Counted) *Counted {
 	return out
 }
 
-func shown(w *ask.Witness) *answer.Request {
+func shown(w *ask.Witness) *Example {
 	if w == nil {
 		return nil
 	}
-	return &answer.Request{From: w.From, Method: w.Method, URL: w.URL}
+	return &Example{Request: answer.Request{From: w.From, Method: w.Method, URL: w.URL}, Headers: w.Headers, Claims: w.Claims}
 }
 
 func (v *Counted) text(w io.Writer, colour, verbose bool) error {
@@ -177,8 +186,8 @@ func (g *CountedGroup) write(b *strings.Builder, colour bool) {
 	}
 	line("counted:", g.counted())
 	line("why:", g.Why)
-	line("such as:", requestOf(g.Changes))
-	line("but not:", requestOf(g.Stays))
+	line("such as:", g.Changes.words(g.Stays))
+	line("but not:", g.Stays.words(g.Changes))
 	if g.Decided != nil {
 		line("by:", g.Decided.String())
 	}
@@ -208,9 +217,20 @@ func (g *CountedGroup) counted() string {
 	return strings.Join(words, ", ")
 }
 
-func requestOf(r *answer.Request) string {
-	if r == nil {
+// words say what tells it from another one.
+func (e *Example) words(other *Example) string {
+	if e == nil {
 		return ""
 	}
-	return strings.TrimSpace(fmt.Sprintf("%s %s from %s", r.Method, r.URL, r.From))
+	out := strings.TrimSpace(fmt.Sprintf("%s %s from %s", e.Method, e.URL, e.From))
+	if len(e.Headers) > 0 {
+		out += " with " + strings.Join(e.Headers, ", ")
+	}
+	switch {
+	case len(e.Claims) > 0:
+		out += " with a token of " + string(e.Claims)
+	case other != nil && len(other.Claims) > 0:
+		out += " without a token"
+	}
+	return out
 }

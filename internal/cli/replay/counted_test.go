@@ -66,6 +66,7 @@ var (
 	shorterRoute  = edit{"details/application.yaml", "prefix: /details", "prefix: /details/1"}
 	login         = edit{"productpage/application.yaml", "authentication: {mode: None}", "authentication: {mode: Required}"}
 	noLogin       = edit{"productpage/application.yaml", "authentication: {mode: Required}\n", "authentication: {mode: None}\n"}
+	permissive    = edit{"details/application.yaml", "mutualTLS: Strict", "mutualTLS: Permissive"}
 	readOnly      = edit{"productpage/application.yaml", "methods: [GET, HEAD]", "methods: [GET]"}
 )
 
@@ -77,7 +78,10 @@ var (
 	refused   = hits.Key{Namespace: "bookinfo", Application: "details", Route: "details", Place: hits.Workload, Rule: -1, Verdict: hits.Denied, Peer: "bookinfo/reviews"}
 	somebody  = hits.Key{Namespace: "bookinfo", Application: "details", Route: "details", Place: hits.Workload, Rule: -1, Verdict: hits.Denied, Peer: hits.Other}
 	elsewhere = hits.Key{Namespace: "bookinfo", Application: "ratings", Route: "ratings", Place: hits.Workload, Rule: -1, Verdict: hits.Allowed, Peer: "bookinfo/reviews"}
-	failed    = hits.Key{Namespace: "bookinfo", Application: "details", Place: hits.Workload, Rule: -1, Reason: "PlaintextToStrict", Verdict: hits.Failed, Peer: "none"}
+	failed    = hits.Key{Namespace: "bookinfo", Application: "details", Place: hits.Workload, Rule: -1, Reason: "ConnectionRefused", Verdict: hits.Failed, Peer: "bookinfo/reviews"}
+	plaintext = hits.Key{Namespace: "bookinfo", Application: "details", Place: hits.Workload, Rule: -1, Statement: "Application bookinfo/details", Field: "spec.access.mutualTLS", Reason: "PlaintextToStrict", Verdict: hits.Failed, Peer: "none"}
+	badToken  = hits.Key{Namespace: "bookinfo", Application: "productpage", Route: "pages", Place: hits.Gateway, Rule: -1, Statement: "SecureIngress istio-ingress/public", Field: "spec.identityProviders[0]", Reason: "TokenRefused", Verdict: hits.Denied, Peer: hits.Internet}
+	notServed = hits.Key{Place: hits.Gateway, Rule: -1, Reason: "HostNotServed", Verdict: hits.Failed, Peer: hits.Internet}
 	tried     = hits.Key{Namespace: "bookinfo", Application: "details", Place: hits.Workload, Rule: -1, Verdict: hits.WouldDeny, Peer: "bookinfo/reviews"}
 )
 
@@ -98,8 +102,15 @@ func TestCountsAreJudgedByWhatTheirRequestsWouldDo(t *testing.T) {
 		"a login is asked for, and a count keeps no token": {login, pages, classes.Depends, "a token is needed"},
 		"a login is asked for no longer":                   {noLogin, noToken, classes.Changed, "reaches the workload"},
 		"one method of two is taken away":                  {readOnly, pages, classes.Depends, ""},
-		"nobody is there now who counted it":               {login, elsewhere, classes.Unknown, "no request ends so now"},
-		"it failed":                                        {anotherCaller, failed, classes.Unknown, "failed on its way"},
+		"nobody is there now who counted it":               {login, elsewhere, classes.Unknown, "no kind of request is known"},
+		"it failed at a workload that changes":             {anotherCaller, failed, classes.Unknown, "failed on its way"},
+		"it failed at a workload that does not":            {login, failed, classes.Same, ""},
+		"plaintext goes on being refused":                  {anotherCaller, plaintext, classes.Same, ""},
+		"plaintext is taken, and refused by a rule":        {permissive, plaintext, classes.Changed, "rbac_access_denied"},
+		"a token was refused by a gateway that changes":    {login, badToken, classes.Same, ""},
+		"a token was refused by a gateway that does not":   {anotherCaller, badToken, classes.Same, ""},
+		"a host that no gateway has":                       {anotherCaller, notServed, classes.Same, ""},
+		"a host that a gateway may have now":               {login, notServed, classes.Unknown, "failed on its way"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			found := replay.Recounted(before, drafted(t, c.draft), []hits.Total{{Key: c.key, N: 7}, {Key: tried, N: 1}})
