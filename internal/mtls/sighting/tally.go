@@ -82,6 +82,13 @@ func NewTally(limits Limits, now time.Time) *Tally {
 	return &Tally{limits: limits, began: now, open: map[uint32]int{}, index: map[key]uint32{}}
 }
 
+// Begin says that nobody looked before a time. What was counted stays.
+func (t *Tally) Begin(at time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.began = later(t.began, at)
+}
+
 // Add counts a Sighting as one of a time. False: there was no room for it, and it is lost.
 func (t *Tally) Add(s *Sighting, at time.Time) bool {
 	t.mu.Lock()
