@@ -52,7 +52,8 @@ type Config struct {
 	// Address is where OTLP is answered by gRPC, HOST:PORT, and EnvoyAddress where Envoy's
 	// access log service is; empty: nowhere.
 	Address, EnvoyAddress string
-	// Who knows the mesh at this moment; nil: nothing is known yet, and what comes is lost.
+	// Who knows the mesh at this moment; nil: nothing is known yet. What comes until then is
+	// not counted, and nobody has looked until then.
 	Who    func() sighting.Who
 	Limits sighting.Limits
 	// Each is called with each entry that was read and when it came, by one goroutine at a
@@ -304,6 +305,11 @@ func (c *Collector) unread() time.Time {
 // nodes differ, and what is a little late may hold a rollout up, and hide nothing.
 func (c *Collector) read(b batch) {
 	who := c.config.Who()
+	if who == nil {
+		// Whoever called, it is as if this had begun later: lost would hold rollouts up for
+		// a whole window after each restart.
+		c.tally.Begin(b.at.Add(time.Nanosecond))
+	}
 	results := map[string]int{}
 	lost := 0
 	_, streams := b.entries.(streamed)
@@ -327,7 +333,7 @@ func (c *Collector) read(b batch) {
 			return // the tally has counted it as lost
 		}
 		results[string(outcome)]++
-		if outcome.Lost() {
+		if who != nil && outcome.Lost() {
 			lost++
 		}
 	})

@@ -251,6 +251,7 @@ func anotherServer(t *testing.T, m *mesh) {
 	m.stays("inn", v1alpha1.RolloutWaiting, window/2)
 	ended := time.Now()
 	m.stop()
+	m.stays("inn", v1alpha1.RolloutWaiting, 4*time.Second)
 	m.serve(t.Context())
 	status := m.becomes("inn", v1alpha1.RolloutWatching, 2*time.Minute)
 	made := status.Stages[0].MadeAt.Time
