@@ -94,7 +94,7 @@ func parse(arguments []string, environment func(string) string, out io.Writer) (
 	f.StringVar(&o.Address, "address", ":9444", "where admission requests and the operator are answered")
 	f.StringVar(&o.CollectorAddress, "collector-address", "", "where the mesh's proxies send access logs by OTLP (gRPC); empty: nowhere")
 	f.StringVar(&o.EnvoyAddress, "envoy-address", "", "where the mesh's proxies send access logs by Envoy's access log service (gRPC); empty: nowhere")
-	f.StringVar(&o.Hits.Dir, "hits-dir", "", "directory of this process alone in which counts of what proxies decided are kept")
+	f.StringVar(&o.Hits.Dir, "hits-dir", "", "directory of this process alone in which counts of what proxies decided are kept, and what was seen for rollouts")
 	f.DurationVar(&o.Hits.Keep, "hits-keep", 0, "for how long counts stay in --hits-dir; 0: 30 days")
 	f.Int64Var(&o.Hits.Bytes, "hits-bytes", 0, "how many bytes counts in --hits-dir may have, the oldest go first; 0: 256 MiB")
 	f.StringVar(&o.Hits.RemoteURL, "hits-remote-url", "", "server with Prometheus's API in which counts are kept in place of --hits-dir; the part before /api/v1")

@@ -30,12 +30,15 @@ func (c *Collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // Seen is what was seen since a time, as far as it has been read.
-func (c *Collector) Seen(from time.Time) traffic.Seen {
+func (c *Collector) Seen(from time.Time) traffic.Seen { return c.tally.Seen(from, c.readUntil()) }
+
+// readUntil is up to when all that came has been read.
+func (c *Collector) readUntil() time.Time {
 	now := c.config.Clock.Now()
 	if c.queued.Load() > 0 {
 		if read := c.unread(); read.Before(now) {
 			now = read
 		}
 	}
-	return c.tally.Seen(from, now)
+	return now
 }

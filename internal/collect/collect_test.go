@@ -169,11 +169,25 @@ trellis_collector_entries_total{result="unreadable"} 1
 	}
 }
 
-func TestBeforeTheMeshIsKnownEverythingIsLost(t *testing.T) {
+func TestUntilTheMeshIsKnownNobodyHasLooked(t *testing.T) {
 	c, _ := newCollector(t, nil)
 	c.config.Who = func() sighting.Who { return nil }
-	c.read(batch{entries: export{export1(plaintext())}, at: now})
-	if got := c.Seen(now); got.Lost != 1 || len(got.Edges) != 0 {
+	clock, ok := c.config.Clock.(*testclock.FakeClock)
+	if !ok {
+		t.Fatal("the clock is real")
+	}
+	read := func() {
+		clock.Step(5 * time.Second)
+		c.read(batch{entries: export{export1(plaintext())}, at: clock.Now()})
+	}
+	read()
+	if got := c.Seen(now); !got.From.After(now.Add(5*time.Second)) || got.From.After(now.Add(6*time.Second)) || got.Lost != 0 || len(got.Edges) != 0 {
+		t.Errorf("%+v", got)
+	}
+	since := c.Seen(now).From
+	c.config.Who = func() sighting.Who { return shop }
+	read()
+	if got := c.Seen(now); !got.From.Equal(since) || got.Lost != 0 || len(got.Edges) != 1 {
 		t.Errorf("%+v", got)
 	}
 }

@@ -46,18 +46,23 @@ const (
 	ending = time.Second
 )
 
-// Config is what a Collector works with. All of it is required but the addresses and Each.
+// Config is what a Collector works with. All of it is required but the addresses, Each and
+// Dir.
 type Config struct {
 	// Address is where OTLP is answered by gRPC, HOST:PORT, and EnvoyAddress where Envoy's
 	// access log service is; empty: nowhere.
 	Address, EnvoyAddress string
-	// Who knows the mesh at this moment; nil: nothing is known yet, and what comes is lost.
+	// Who knows the mesh at this moment; nil: nothing is known yet. What comes until then is
+	// not counted, and nobody has looked until then.
 	Who    func() sighting.Who
 	Limits sighting.Limits
 	// Each is called with each entry that was read and when it came, by one goroutine at a
 	// time. It may not keep the reader waiting. With an EnvoyAddress those of OTLP are left
 	// out: a mesh that sends its entries to both is to be counted once.
-	Each   func(entry *accesslog.Entry, at time.Time)
+	Each func(entry *accesslog.Entry, at time.Time)
+	// Dir is where what was seen is kept, which no other process uses; empty: in memory alone,
+	// so that it goes with the process.
+	Dir    string
 	Meters *Meters
 	Clock  clock.Clock
 	Log    *slog.Logger
@@ -85,10 +90,11 @@ type Collector struct {
 	lost, lostAt atomic.Int64
 }
 
-// New makes a Collector that has seen nothing: from now on nothing is missed.
+// New makes a Collector that has seen what is kept in the directory: that was watched before,
+// and from now on nothing is missed. What cannot be read there is set aside, and logged.
 func New(config Config) *Collector {
 	return &Collector{
-		config: config, tally: sighting.NewTally(config.Limits, config.Clock.Now()), queue: make(chan batch, maxQueue),
+		config: config, tally: remembered(config), queue: make(chan batch, maxQueue),
 		readers: make([]atomic.Int64, min(runtime.GOMAXPROCS(0), maxReaders)),
 	}
 }
@@ -97,7 +103,7 @@ func New(config Config) *Collector {
 func (*Collector) NeedLeaderElection() bool { return false }
 
 // Start answers until ctx ends, at the addresses that are configured. What came until then
-// is read before it returns.
+// is read, and kept in the directory, before it returns.
 func (c *Collector) Start(ctx context.Context) error {
 	var listeners [2]net.Listener
 	for i, address := range []string{c.config.Address, c.config.EnvoyAddress} {
@@ -133,19 +139,24 @@ func (c *Collector) both(ctx context.Context, otlp, envoy net.Listener) error {
 			stop()
 		})
 	}
-	read := make(chan struct{})
+	var work sync.WaitGroup
 	ended := make(chan struct{})
-	go func() {
-		defer close(read)
-		c.work(ended)
-	}()
+	c.tally.Begin(c.config.Clock.Now())
+	work.Go(func() { c.work(ended) })
+	if c.config.Dir != "" {
+		work.Go(func() { c.keep(ended) })
+	}
 	serve(otlp, c.serve)
 	serve(envoy, c.ServeEnvoy)
 	c.listening.Store(true)
+	<-ctx.Done()
+	// From here on proxies are turned away.
+	until := c.config.Clock.Now()
 	serving.Wait()
 	c.listening.Store(false)
 	close(ended)
-	<-read
+	work.Wait()
+	c.save(until)
 	close(served)
 	var errs []error
 	for err := range served {
@@ -294,6 +305,11 @@ func (c *Collector) unread() time.Time {
 // nodes differ, and what is a little late may hold a rollout up, and hide nothing.
 func (c *Collector) read(b batch) {
 	who := c.config.Who()
+	if who == nil {
+		// Whoever called, it is as if this had begun later: lost would hold rollouts up for
+		// a whole window after each restart.
+		c.tally.Begin(b.at.Add(time.Nanosecond))
+	}
 	results := map[string]int{}
 	lost := 0
 	_, streams := b.entries.(streamed)
@@ -317,7 +333,7 @@ func (c *Collector) read(b batch) {
 			return // the tally has counted it as lost
 		}
 		results[string(outcome)]++
-		if outcome.Lost() {
+		if who != nil && outcome.Lost() {
 			lost++
 		}
 	})

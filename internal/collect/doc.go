@@ -4,7 +4,8 @@
 // Package collect takes access logs of the mesh's proxies by OTLP, as a collector of
 // OpenTelemetry does, and by Envoy's own access log service, and says what was seen in
 // them. Of an entry it keeps who called
-// whom, how that was secured, and a cause of failure of mutual TLS.
+// whom, how that was secured, and a cause of failure of mutual TLS. In a directory that goes
+// on after a restart.
 //
 // Nobody proves who sends: entries are what the network lets through. They open nothing.
 // With forged ones a rollout can be held up, or made to step back; what others send cannot

@@ -27,8 +27,9 @@ import (
 // Hits say where counts of what proxies decided are kept: in a directory, at a server, or
 // nowhere (the zero value).
 type Hits struct {
-	// Dir is a directory that no other process uses. Keep is for how long counts stay, and
-	// Bytes how many they have at most; zero is as in embedded.Options.
+	// Dir is a directory that no other process uses. What was seen for rollouts is kept in
+	// it, too. Keep is for how long counts stay, and Bytes how many they have at most; zero
+	// is as in embedded.Options.
 	Dir   string
 	Keep  time.Duration
 	Bytes int64
@@ -87,8 +88,9 @@ func collects(m ctrl.Manager, observer *observe.Observer, o Options) (*collect.C
 	if err != nil {
 		return nil, nil, err
 	}
+	// The store has the directory to itself by now.
 	config := collect.Config{
-		Address: o.CollectorAddress, EnvoyAddress: o.EnvoyAddress, Who: func() sighting.Who { return observer.Who(o.Clock.Now()) },
+		Dir: o.Hits.Dir, Address: o.CollectorAddress, EnvoyAddress: o.EnvoyAddress, Who: func() sighting.Who { return observer.Who(o.Clock.Now()) },
 		Limits: sighting.DefaultLimits, Meters: meters, Clock: o.Clock, Log: o.Log.With("part", "collector"),
 	}
 	if counts != nil {

@@ -29,11 +29,51 @@ type Seen struct {
 	// looking began later, and earlier by as much as counts are kept together.
 	From time.Time `json:"from"`
 	To   time.Time `json:"to"`
+	// Before are times before From in which nothing was missed either, in order, since what
+	// was asked for: whoever looks was started anew since. Lost and Edges are of all the
+	// time since then.
+	Before []Interval `json:"before,omitempty"`
 	// Lost counts what came and could not be kept, or not be read. A client may be
 	// among it that is nowhere else.
 	Lost uint64 `json:"lost,omitempty"`
 	// Edges are in order (Order), one for each client, service and port.
 	Edges []Edge `json:"edges"`
+}
+
+// Interval is a time in which nothing was missed.
+type Interval struct {
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+}
+
+// Watched are all times in which nothing was missed, in order: the last is From to To.
+func (s *Seen) Watched() []Interval {
+	return append(slices.Clone(s.Before), Interval{s.From, s.To})
+}
+
+// Missed is how much of the time from a moment to To nobody looked.
+func (s *Seen) Missed(from time.Time) time.Duration {
+	var out time.Duration
+	for _, w := range s.Watched() {
+		out += max(0, w.From.Sub(from))
+		if w.To.After(from) {
+			from = w.To
+		}
+	}
+	return out
+}
+
+// InOrder reports whether the times that are said to be watched can be: they come one after
+// the other, and none is empty but the last, which may be.
+func (s *Seen) InOrder() bool {
+	end := time.Time{}
+	for _, w := range s.Before {
+		if w.From.Before(end) || !w.From.Before(w.To) {
+			return false
+		}
+		end = w.To
+	}
+	return !s.From.Before(end)
 }
 
 // Edge is a client and a service that it called.
@@ -87,7 +127,8 @@ func Order(a, b Edge) int {
 }
 
 // Merge is what several saw together, each of which saw a part: replicas among which
-// streams are distributed. It knows of a time only what all of them know.
+// streams are distributed. It knows of a time only what all of them know: a time is
+// watched only if all of them watched it.
 func Merge(parts ...Seen) Seen {
 	var out Seen
 	edges := map[string]*Edge{}
@@ -108,11 +149,50 @@ func Merge(parts ...Seen) Seen {
 			edges[key] = &e
 		}
 	}
+	out.Before = before(parts, out.From)
 	out.Edges = make([]Edge, 0, len(edges))
 	for _, e := range edges {
 		out.Edges = append(out.Edges, *e)
 	}
 	slices.SortFunc(out.Edges, Order)
+	return out
+}
+
+// before are the times before a moment that all watched. The moment is when the last of
+// them began to look.
+func before(parts []Seen, moment time.Time) []Interval {
+	var out []Interval
+	for i, part := range parts {
+		if i == 0 {
+			out = part.Watched()
+			continue
+		}
+		out = both(out, part.Watched())
+	}
+	out = slices.DeleteFunc(out, func(w Interval) bool { return !w.From.Before(moment) })
+	if len(out) == 0 {
+		return nil
+	}
+	return out
+}
+
+// both are the times that are in two lists, each of them in order.
+func both(a, b []Interval) []Interval {
+	var out []Interval
+	for len(a) > 0 && len(b) > 0 {
+		w := a[0]
+		if b[0].From.After(w.From) {
+			w.From = b[0].From
+		}
+		if a[0].To.Before(b[0].To) {
+			a = a[1:]
+		} else {
+			w.To, b = b[0].To, b[1:]
+		}
+		if w.From.Before(w.To) {
+			out = append(out, w)
+		}
+	}
 	return out
 }
 

@@ -91,5 +91,8 @@ func (c *TrafficClient) ask(ctx context.Context, r Replica, from time.Time, into
 	if into.From.IsZero() || into.To.IsZero() {
 		return errors.New("reading what trellis-server has seen: it does not say of what time")
 	}
+	if !into.InOrder() {
+		return errors.New("reading what trellis-server has seen: the times that it says it has watched contradict each other")
+	}
 	return nil
 }

@@ -67,6 +67,8 @@ func TestAReplicaThatDoesNotAnswerIsAnErrorThatNamesIt(t *testing.T) {
 	without, _, _ := replica(t, http.StatusNotFound, nil)
 	refusing, _, _ := replica(t, http.StatusForbidden, "somebody may not ask")
 	empty, _, _ := replica(t, http.StatusOK, map[string]string{})
+	at := time.Now()
+	twisted, _, _ := replica(t, http.StatusOK, traffic.Seen{Before: []traffic.Interval{{From: at, To: at.Add(time.Hour)}}, From: at, To: at.Add(time.Hour)})
 	odd, _, _ := replica(t, http.StatusOK, []string{})
 	for name, c := range map[string]struct {
 		replica Replica
@@ -76,6 +78,7 @@ func TestAReplicaThatDoesNotAnswerIsAnErrorThatNamesIt(t *testing.T) {
 		"without a collector": {without, "server.collector.enabled"},
 		"refusing":            {refusing, "somebody may not ask"},
 		"saying nothing":      {empty, "does not say of what time"},
+		"contradicting":       {twisted, "contradict each other"},
 		"saying else":         {odd, "reading what trellis-server has seen"},
 		"without an address":  {Replica{Name: "trellis-server-x"}, "reading its address"},
 	} {

@@ -111,12 +111,15 @@ func (n *round) observe() {
 	if n.was.ObservedGeneration != n.Rollout.Generation {
 		o = nil
 	}
+	gap := bearable(n.window())
 	if n.Window != nil {
-		o = extended(o, n.Window, bearable(n.window()))
+		o = extended(o, n.Window.Watched(), gap)
 	}
-	// What was asked of a shorter time says nothing of an interruption before it.
-	if n.Since != nil && (o == nil || !n.Since.From.After(o.To.Time)) {
-		o = extended(o, n.Since, bearable(n.window()))
+	if n.Since != nil {
+		// What was asked of a shorter time says nothing of an interruption before it.
+		if watched := n.Since.Watched(); o == nil || !watched[0].From.After(o.To.Time) {
+			o = extended(o, watched, gap)
+		}
 	}
 	if o != nil {
 		o.Problem = n.Unseen
@@ -124,15 +127,40 @@ func (n *round) observe() {
 	n.status.Observation = o
 }
 
-// extended is an observation with one more answer.
-func extended(was *v1alpha1.ObservationStatus, seen *traffic.Seen, gap time.Duration) *v1alpha1.ObservationStatus {
-	is := &v1alpha1.ObservationStatus{From: roundedUp(seen.From), To: stamp(seen.To)}
-	if was == nil || seen.From.Sub(was.To.Time) > gap {
+// extended is an observation with one more answer, whose times are in order. Of what the
+// observation knows already the answer may know more, as it may have begun earlier, and
+// the interruptions in it are not forgotten when the same is answered again.
+func extended(was *v1alpha1.ObservationStatus, watched []traffic.Interval, gap time.Duration) *v1alpha1.ObservationStatus {
+	var alone *v1alpha1.ObservationStatus
+	on := was
+	for _, w := range watched {
+		alone = joined(alone, w, gap)
+		if was != nil && w.To.After(was.To.Time) {
+			on = joined(on, w, gap)
+		}
+	}
+	if on == nil {
+		return alone
+	}
+	out := &v1alpha1.ObservationStatus{From: alone.From, To: alone.To}
+	if on.From.Before(&out.From) {
+		out.From = on.From
+	}
+	if out.To.Before(&on.To) {
+		out.To = on.To
+	}
+	return out
+}
+
+// joined is an observation that goes on with a time that was watched.
+func joined(was *v1alpha1.ObservationStatus, w traffic.Interval, gap time.Duration) *v1alpha1.ObservationStatus {
+	is := &v1alpha1.ObservationStatus{From: roundedUp(w.From), To: stamp(w.To)}
+	if was == nil || w.From.Sub(was.To.Time) > gap {
 		return is
 	}
 	// An interruption does not count as looked at: many short ones are a long one.
 	from := was.From
-	if missed := seen.From.Sub(was.To.Time); missed > 0 {
+	if missed := w.From.Sub(was.To.Time); missed > 0 {
 		from = roundedUp(from.Add(missed))
 	}
 	if from.Before(&is.From) {

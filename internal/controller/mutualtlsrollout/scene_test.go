@@ -16,6 +16,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	rollout "github.com/trellis-mesh/trellis/internal/controller/mutualtlsrollout"
+	"github.com/trellis-mesh/trellis/internal/mtls/sighting"
 	"github.com/trellis-mesh/trellis/internal/traffic"
 	"github.com/trellis-mesh/trellis/internal/verdict"
 )
@@ -37,6 +38,8 @@ type scene struct {
 	forecast *verdict.Forecast
 	// seen is what was seen, of all time; nil: nobody looks.
 	seen *traffic.Seen
+	// tally is a server that sees instead, where there is one.
+	tally *sighting.Tally
 	// foreign are names of PeerAuthentications that somebody else has.
 	foreign map[string]string
 	objects map[string]rollout.Object
@@ -109,6 +112,10 @@ func (s *scene) fails(client, service string) {
 func (s *scene) answer(from time.Time) *traffic.Seen {
 	if from.IsZero() || s.seen == nil {
 		return nil
+	}
+	if s.tally != nil {
+		out := s.tally.Seen(from, s.now)
+		return &out
 	}
 	out := &traffic.Seen{From: s.seen.From, To: s.now, Lost: s.seen.Lost}
 	if !s.seen.To.IsZero() {

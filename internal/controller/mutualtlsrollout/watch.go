@@ -70,7 +70,7 @@ func (n *round) soaked(s *v1alpha1.RolloutStage) bool {
 		return false
 	}
 	begin := later(s.MadeAt.Time, n.Since.To.Add(-n.soak()))
-	return !n.Since.From.After(begin.Add(bearable(n.soak())))
+	return n.Since.Missed(begin) <= bearable(n.soak())
 }
 
 // stepBack takes a stage back.

@@ -28,6 +28,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	rollout "github.com/trellis-mesh/trellis/internal/controller/mutualtlsrollout"
+	"github.com/trellis-mesh/trellis/internal/mtls/sighting"
 	"github.com/trellis-mesh/trellis/internal/traffic"
 	"github.com/trellis-mesh/trellis/internal/verdict"
 	"github.com/trellis-mesh/trellis/test/stack"
@@ -70,6 +71,8 @@ type world struct {
 	edges  []traffic.Edge
 	looks  time.Time
 	unseen error
+	// tally is a server that sees instead, where there is one.
+	tally *sighting.Tally
 	// writes counts those of the controller. At the one with the number kill it is
 	// ended: before it, or after where late is set.
 	writes, kill int
@@ -117,6 +120,9 @@ func newWorld(t *testing.T) *world {
 
 // Seen is what was seen of traffic.
 func (w *world) Seen(_ context.Context, from time.Time) (traffic.Seen, error) {
+	if w.tally != nil && w.unseen == nil {
+		return w.tally.Seen(from, w.clock.Now()), nil
+	}
 	out := traffic.Seen{From: w.looks, To: w.clock.Now()}
 	if from.After(out.From) {
 		out.From = from

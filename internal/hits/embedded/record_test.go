@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/trellis-mesh/trellis/internal/durable"
 	"github.com/trellis-mesh/trellis/internal/hits"
 )
 
@@ -113,7 +114,7 @@ func TestAFileIsReplacedWholeOrNotAtAll(t *testing.T) {
 	if err := os.WriteFile(path, []byte("before"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Mkdir(path+unfinished, 0o700); err != nil {
+	if err := os.Mkdir(path+durable.Unfinished, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := replace(&segment{path: path}, sample(2, "a")); err == nil || got != nil {
@@ -122,7 +123,7 @@ func TestAFileIsReplacedWholeOrNotAtAll(t *testing.T) {
 	if content, err := os.ReadFile(path); err != nil || string(content) != "before" {
 		t.Errorf("the file is %q, %v", content, err)
 	}
-	if err := os.Remove(path + unfinished); err != nil {
+	if err := os.Remove(path + durable.Unfinished); err != nil {
 		t.Fatal(err)
 	}
 	got, err := replace(&segment{path: path}, sample(2, "a"))

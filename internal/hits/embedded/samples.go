@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/trellis-mesh/trellis/internal/durable"
 	"github.com/trellis-mesh/trellis/internal/hits"
 )
 
@@ -32,7 +33,7 @@ func (s *Store) KeepSamples(all []hits.Sample) error {
 	if err != nil {
 		return fmt.Errorf("keeping examples in %s: %w", s.dir, err)
 	}
-	if _, err := put(filepath.Join(s.dir, samplesName), raw); err != nil {
+	if _, err := durable.Put(filepath.Join(s.dir, samplesName), raw); err != nil {
 		return fmt.Errorf("keeping examples in %s: %w", s.dir, err)
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/trellis-mesh/trellis/internal/durable"
 	"github.com/trellis-mesh/trellis/internal/hits"
 )
 
@@ -24,8 +25,6 @@ const header = "Trellis counts of hits, form 1\n"
 
 const (
 	suffix = ".hits"
-	// unfinished is what a file is called until all of it is written.
-	unfinished = ".unfinished"
 	// frame is what comes before a record: its length and its checksum, four bytes each.
 	frame = 8
 )
@@ -179,7 +178,7 @@ func create(dir string, from time.Time, hour int64) (*open, error) {
 		return nil, err
 	}
 	if _, err = file.WriteString(header); err == nil {
-		err = syncDir(dir)
+		err = durable.SyncDir(dir)
 	}
 	if err != nil {
 		return nil, errors.Join(err, file.Close(), os.Remove(path))
@@ -213,46 +212,12 @@ var errStuck = errors.New("what was written in part cannot be taken back")
 func replace(s *segment, r *record) (*segment, error) {
 	out := &segment{path: s.path, good: int64(len(header))}
 	content := framed(newWriting().encode(make([]byte, frame), r))
-	there, err := put(s.path, []byte(header), content)
+	there, err := durable.Put(s.path, []byte(header), content)
 	if !there {
 		return nil, err
 	}
 	out.add(r.ran, int64(len(content)))
 	return out, err
-}
-
-// put writes a file in the place of what is there, all or nothing. It says whether it is
-// there, also with an error.
-func put(path string, parts ...[]byte) (there bool, err error) {
-	temporary := path + unfinished
-	file, err := os.OpenFile(temporary, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return false, err
-	}
-	for _, part := range parts {
-		if err == nil {
-			_, err = file.Write(part)
-		}
-	}
-	if err == nil {
-		err = file.Sync()
-	}
-	err = errors.Join(err, file.Close())
-	if err == nil {
-		err = os.Rename(temporary, path)
-	}
-	if err != nil {
-		return false, errors.Join(err, os.Remove(temporary))
-	}
-	return true, syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	file, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(file.Sync(), file.Close())
 }
 
 // whole reads a segment into one record.

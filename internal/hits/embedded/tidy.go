@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/trellis-mesh/trellis/internal/durable"
 	"github.com/trellis-mesh/trellis/internal/hits"
 )
 
@@ -26,7 +27,7 @@ func (s *Store) load() error {
 	for _, entry := range entries {
 		path := filepath.Join(s.dir, entry.Name())
 		switch {
-		case strings.HasSuffix(entry.Name(), unfinished):
+		case strings.HasSuffix(entry.Name(), durable.Unfinished):
 			// What it was to replace is still there.
 			if err := os.Remove(path); err != nil {
 				return err

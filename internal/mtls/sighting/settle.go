@@ -85,9 +85,8 @@ func (t *Tally) merge(to *piece, p piece) {
 
 // forget drops what a piece has, and edges of which nothing else is known.
 func (t *Tally) forget(p piece) {
-	if end := time.Unix(p.start+p.width, 0); end.After(t.began) {
-		t.began = end
-	}
+	end := time.Unix(p.start+p.width, 0)
+	t.began, t.earlier = later(t.began, end), after(t.earlier, end)
 	for _, c := range p.cells {
 		t.cells--
 		e := &t.edges[c.edge]

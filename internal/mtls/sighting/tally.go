@@ -35,8 +35,10 @@ type Tally struct {
 	limits Limits
 
 	mu sync.Mutex
-	// began is since when nothing is missing.
-	began time.Time
+	// began is since when nothing is missing, and earlier are times before that in which
+	// nothing was missed, in order.
+	began   time.Time
+	earlier []traffic.Interval
 	// pieces are in order of time, and do not overlap. Only of the last one the cells are not
 	// in order: open says where that of an edge is.
 	pieces []piece
@@ -78,6 +80,13 @@ type edge struct {
 // NewTally begins to count.
 func NewTally(limits Limits, now time.Time) *Tally {
 	return &Tally{limits: limits, began: now, open: map[uint32]int{}, index: map[key]uint32{}}
+}
+
+// Begin says that nobody looked before a time. What was counted stays.
+func (t *Tally) Begin(at time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.began = later(t.began, at)
 }
 
 // Add counts a Sighting as one of a time. False: there was no room for it, and it is lost.
@@ -203,7 +212,7 @@ func (t *Tally) piece(at time.Time) (*piece, bool) {
 // close puts the cells of the last piece in order.
 func (t *Tally) close() {
 	if last := len(t.pieces) - 1; last >= 0 {
-		slices.SortFunc(t.pieces[last].cells, func(a, b cell) int { return int(a.edge) - int(b.edge) })
+		slices.SortFunc(t.pieces[last].cells, inOrder)
 		t.pieces[last].cells = append(make([]cell, 0, len(t.pieces[last].cells)), t.pieces[last].cells...)
 	}
 	clear(t.open)
@@ -257,6 +266,9 @@ func (t *Tally) seen(from, now time.Time) traffic.Seen {
 		}
 	}
 	if out.From.Before(t.began) {
+		for _, w := range after(t.earlier, out.From) {
+			out.Before = append(out.Before, traffic.Interval{From: w.From.UTC(), To: w.To.UTC()})
+		}
 		out.From = t.began.UTC()
 	}
 	for i, s := range sums {

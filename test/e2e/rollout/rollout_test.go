@@ -116,7 +116,11 @@ func TestAMeshComesToTakeMutualTLSOnly(t *testing.T) {
 	t.Run("ten applications under load lose no request", func(t *testing.T) { tenApplications(t, m) })
 	t.Run("a plaintext client stops it and is named", func(t *testing.T) { plaintextClient(t, m, job) })
 	t.Run("a client that appears in between makes it step back", func(t *testing.T) { laterClient(t, m, job) })
+	t.Run("a server that is started anew does not begin a window anew", func(t *testing.T) { anotherServer(t, m) })
 }
+
+// short is a window in which nobody has to wait long.
+const short = 5 * time.Second
 
 // tenApplications call each other in a row, the first one all of them.
 func tenApplications(t *testing.T, m *mesh) {
@@ -130,7 +134,7 @@ func tenApplications(t *testing.T, m *mesh) {
 	}
 	loads = append(loads, m.between(all[9], all[0], 200*time.Millisecond))
 	began := time.Now()
-	m.rollout("shop", 3*time.Second)
+	m.rollout("shop", short, 3*time.Second)
 	status := m.becomes("shop", v1alpha1.RolloutComplete, 5*time.Minute)
 	took := time.Since(began)
 	total := 0
@@ -161,7 +165,7 @@ func plaintextClient(t *testing.T, m *mesh, job *stack.Application) {
 	books, audit := m.application("ledger", "books"), m.application("ledger", "audit")
 	steady, legacy := m.between(audit, books, 200*time.Millisecond), m.past(job, books, 500*time.Millisecond)
 	back := m.between(books, audit, 200*time.Millisecond)
-	m.rollout("ledger", 3*time.Second)
+	m.rollout("ledger", short, 3*time.Second)
 	m.until("one of two stages to be done, and the other blocked", 2*time.Minute, func(context.Context) error {
 		if s := m.status("ledger"); s.Phase != v1alpha1.RolloutBlocked || s.Done != "1/2" {
 			return fmt.Errorf("it is %s", told(s))
@@ -191,7 +195,7 @@ func laterClient(t *testing.T, m *mesh, job *stack.Application) {
 	const interval, bar = 200 * time.Millisecond, 30 * time.Second
 	vault, teller := m.application("bank", "vault"), m.application("front", "teller")
 	steady := m.between(teller, vault, interval)
-	m.rollout("bank", time.Hour)
+	m.rollout("bank", short, time.Hour)
 	m.until("the vault to be watched", 2*time.Minute, func(context.Context) error {
 		if s := m.status("bank"); s.Phase != v1alpha1.RolloutWatching || m.mode("bank", "trellis-rollout-vault") != "STRICT" {
 			return fmt.Errorf("it is %s", told(s))
@@ -233,5 +237,31 @@ func laterClient(t *testing.T, m *mesh, job *stack.Application) {
 	steady.stop()
 	if sent, failed, failures := steady.so(); failed > 0 {
 		t.Errorf("%d of %d requests with mutual TLS failed: %q", failed, sent, failures)
+	}
+}
+
+// anotherServer: in the middle of the window trellis-server ends, and another one begins.
+func anotherServer(t *testing.T, m *mesh) {
+	const window = 40 * time.Second
+	keeper, guest := m.application("inn", "keeper"), m.application("road", "guest")
+	steady := m.between(guest, keeper, 200*time.Millisecond)
+	began := time.Now().Truncate(time.Second)
+	m.rollout("inn", window, 3*time.Second)
+	m.becomes("inn", v1alpha1.RolloutWaiting, 10*time.Second)
+	m.stays("inn", v1alpha1.RolloutWaiting, window/2)
+	ended := time.Now()
+	m.stop()
+	m.stays("inn", v1alpha1.RolloutWaiting, 4*time.Second)
+	m.serve(t.Context())
+	status := m.becomes("inn", v1alpha1.RolloutWatching, 2*time.Minute)
+	made := status.Stages[0].MadeAt.Time
+	t.Logf("the server was away after %s, and the stage was made after %s", ended.Sub(began).Round(time.Second), made.Sub(began))
+	if made.Before(began.Add(window)) || !made.Before(ended.Add(window)) {
+		t.Errorf("it began at %s, and the server ended at %s: %s", began, ended, told(status))
+	}
+	m.becomes("inn", v1alpha1.RolloutComplete, time.Minute)
+	steady.stop()
+	if sent, failed, failures := steady.so(); failed > 0 {
+		t.Errorf("%d of %d requests failed: %q", failed, sent, failures)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -49,8 +50,10 @@ type mesh struct {
 	*stack.Stack
 	t      *testing.T
 	client client.Client
-	// server is where trellis-server answers, and collector where it takes logs.
-	server, collector string
+	// server is where trellis-server answers, collector where it takes logs, and kept where
+	// it keeps what it has seen. Stop ends it.
+	server, collector, kept string
+	stop                    func()
 }
 
 func begin(t *testing.T) *mesh {
@@ -58,7 +61,7 @@ func begin(t *testing.T) *mesh {
 	log.SetLogger(logr.Discard())
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
-	m := &mesh{t: t, server: loopback.Unused(t), collector: loopback.Unused(t)}
+	m := &mesh{t: t, server: loopback.Unused(t), collector: loopback.Unused(t), kept: t.TempDir()}
 	config, err := docs.MeshConfig(docs.Rollouts)
 	must(t, err)
 	m.Stack, err = stack.Start(ctx, stack.Options{OwnAddresses: true, MeshConfig: config})
@@ -131,11 +134,11 @@ func (m *mesh) log(part string) *slog.Logger {
 func (m *mesh) serve(ctx context.Context) {
 	config, err := m.ServiceAccountConfig(ctx, system, "trellis-server")
 	must(m.t, err)
-	m.run(func(ctx context.Context) error {
+	m.stop = m.run(func(ctx context.Context) error {
 		return server.Run(ctx, config, server.Options{
 			Namespace: system, OperatorAccount: "trellis-operator", Mesh: model.DefaultMesh(),
 			IstiodNamespace: "istio-system", MeshConfigMap: "istio", Address: m.server, CollectorAddress: m.collector,
-			Log: m.log("server"),
+			Hits: server.Hits{Dir: m.kept}, Log: m.log("server"),
 		})
 	})
 }
@@ -162,15 +165,17 @@ func (m *mesh) operate(ctx context.Context) {
 	})
 }
 
-// run runs a program until the test ends.
-func (m *mesh) run(program func(context.Context) error) {
-	ctx, stop := context.WithCancel(context.Background())
+// run runs a program until it is stopped, or the test ends.
+func (m *mesh) run(program func(context.Context) error) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- program(ctx) }()
-	m.t.Cleanup(func() {
-		stop()
+	stop = sync.OnceFunc(func() {
+		cancel()
 		must(m.t, <-done)
 	})
+	m.t.Cleanup(stop)
+	return stop
 }
 
 // application runs a workload; one of namespace legacy has no proxy.
@@ -193,13 +198,13 @@ func (m *mesh) until(what string, patience time.Duration, check func(context.Con
 }
 
 // rollout begins one over a namespace.
-func (m *mesh) rollout(namespace string, soak time.Duration) {
+func (m *mesh) rollout(namespace string, window, soak time.Duration) {
 	m.t.Helper()
 	r := &v1alpha1.MutualTLSRollout{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
 	r.Spec.Namespaces.Names = []string{namespace}
 	r.Spec.Observation = v1alpha1.RolloutObservation{
 		Source: v1alpha1.ObservationSource{AccessLogs: &v1alpha1.AccessLogSource{}},
-		Window: metav1.Duration{Duration: 5 * time.Second}, Soak: metav1.Duration{Duration: soak},
+		Window: metav1.Duration{Duration: window}, Soak: metav1.Duration{Duration: soak},
 	}
 	must(m.t, m.client.Create(m.t.Context(), r))
 }
