@@ -40,7 +40,9 @@ const (
 	maxQueue, maxQueued = 2048, 16 << 20
 	// unpacked is how many bytes of memory an export has that is one of the wire.
 	unpacked = 8
-	// maxReaders is how many batches are read at once: of each there is one in memory.
+	// maxReaders is how many batches are read at once: of each there is one in memory. There are
+	// fewer than processors, where there is more than one: while all of them read, nobody takes
+	// what comes (Go asks the network every 10 ms then), and it is proxies that wait.
 	maxReaders = 4
 	// ending is how long exports that are under way have when the server ends.
 	ending = time.Second
@@ -95,7 +97,7 @@ type Collector struct {
 func New(config Config) *Collector {
 	return &Collector{
 		config: config, tally: remembered(config), queue: make(chan batch, maxQueue),
-		readers: make([]atomic.Int64, min(runtime.GOMAXPROCS(0), maxReaders)),
+		readers: make([]atomic.Int64, max(1, min(runtime.GOMAXPROCS(0)-1, maxReaders))),
 	}
 }
 
