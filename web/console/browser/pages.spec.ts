@@ -1,7 +1,7 @@
 // Copyright The Trellis Authors
 // SPDX-License-Identifier: Apache-2.0
 
-import { accessible, expect, fits, settled, test } from "./visitor";
+import { accessible, expect, fits, pictured, settled, test } from "./visitor";
 
 const pages = {
   layers: "/layers?layer=rule", applications: "/applications", application: "/applications/bookinfo/productpage", doors: "/doors", graph: "/graph",
@@ -17,11 +17,9 @@ for (const [name, path] of Object.entries(pages)) {
       await settled(page);
       await accessible(page);
       await fits(page);
-      // The documentation shows what the tests have seen.
-      const shown = width === 1280 ? scheme === "light" : scheme === "dark" && name === "applications";
-      if (process.env["TRELLIS_SCREENSHOTS"] !== undefined && shown) {
-        await page.screenshot({ path: `${process.env["TRELLIS_SCREENSHOTS"]}/${name}${width === 360 ? "-narrow" : ""}.png` });
-      }
+      // Of a change there is a picture where there is something to see.
+      if (width === 1280 && scheme === "light" && name !== "change") await pictured(page, name);
+      if (width === 360 && scheme === "dark" && name === "applications") await pictured(page, `${name}-narrow`);
     });
   }
 }

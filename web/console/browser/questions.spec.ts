@@ -1,7 +1,7 @@
 // Copyright The Trellis Authors
 // SPDX-License-Identifier: Apache-2.0
 
-import { expect, settled, test } from "./visitor";
+import { accessible, expect, fits, pictured, settled, test } from "./visitor";
 
 test("a pasted address is explained down to the statement", async ({ enter, page }) => {
   await enter("security", "/explain");
@@ -33,6 +33,10 @@ test("a draft that opens something is shown as newly allowed before it is applie
   await page.locator("textarea").fill(opened);
   await page.getByRole("button", { name: "Compare with the cluster" }).click();
   await expect(page.getByText("newly allowed").first()).toBeVisible({ timeout: 40_000 });
+  await settled(page);
+  await accessible(page);
+  await fits(page);
+  await pictured(page, "change");
 });
 
 test("a draft that is no YAML is refused", async ({ enter, page }) => {

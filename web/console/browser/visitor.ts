@@ -36,6 +36,12 @@ export async function settled(page: Page): Promise<void> {
   await expect(page.locator("[aria-busy=true], .pf-v6-c-spinner")).toHaveCount(0);
 }
 
+/** The documentation shows what the tests have seen. */
+export async function pictured(page: Page, name: string): Promise<void> {
+  const folder = process.env["TRELLIS_SCREENSHOTS"];
+  if (folder !== undefined) await page.screenshot({ path: `${folder}/${name}.png` });
+}
+
 /** Fails with every serious finding of axe. */
 export async function accessible(page: Page): Promise<void> {
   const { violations } = await new AxeBuilder({ page }).analyze();

@@ -89,8 +89,8 @@ function Compared({ changes }: { changes: Changes }) {
       {list.length === 0
         ? <Alert isInline component="h2" variant={listOf(changes.notes).length > 0 ? "info" : "success"} title="No request ends in another way">{count(changes.compared)} kinds of requests were decided on both sides.</Alert>
         : (
-          <Table variant="compact" role="table" aria-label="What would be different">
-            <Thead><Tr><Th modifier="fitContent">Effect</Th><Th>Who</Th><Th>May do</Th><Th>Before</Th><Th>After</Th><Th>Stated in</Th></Tr></Thead>
+          <Table variant="compact" className="compared" role="table" aria-label="What would be different">
+            <Thead><Tr><Th modifier="fitContent">Effect</Th><Th width={20}>Who</Th><Th width={30}>May do</Th><Th>Before</Th><Th>After</Th><Th width={25}>Stated in</Th></Tr></Thead>
             <Tbody>{list.slice(0, listed).map((one, i) => <Line key={i} of={one} />)}</Tbody>
           </Table>
         )}

@@ -63,6 +63,8 @@ export function CountsPage() {
 
 function Rows({ hits, name }: { hits: Hits; name: string }) {
   const rows = listOf(hits.rows).filter((row) => name === "" || row.name === name);
+  // A line that is new was not hit for as long as others.
+  const aged = rows.some((row) => row.since !== undefined);
   return (
     <>
       <GapsOf hits={hits} />
@@ -70,8 +72,8 @@ function Rows({ hits, name }: { hits: Hits; name: string }) {
       <Notes notes={hits.notes} />
       {rows.length === 0 ? <Nothing title="There is no line to count">Nothing of this layer is stated, or you may not read it. Choose another layer above.</Nothing> : (
         <Table variant="compact" role="table" aria-label="Counts">
-          <Thead><Tr><Th className="number" modifier="fitContent">Number</Th><Th>Line</Th><CountHeads /></Tr></Thead>
-          <Tbody>{rows.slice(0, most).map((row) => <Line key={`${row.num} ${row.name ?? ""}${row.application ?? ""}${row.route ?? ""}${row.statement ?? ""}${row.field ?? ""}${row.reason ?? ""}`} row={row} />)}</Tbody>
+          <Thead><Tr><Th className="number" modifier="fitContent">Number</Th><Th>Line</Th><CountHeads />{aged && <Th modifier="fitContent">In force since</Th>}</Tr></Thead>
+          <Tbody>{rows.slice(0, most).map((row) => <Line aged={aged} key={`${row.num} ${row.name ?? ""}${row.application ?? ""}${row.route ?? ""}${row.statement ?? ""}${row.field ?? ""}${row.reason ?? ""}`} row={row} />)}</Tbody>
         </Table>
       )}
       <p className="quiet">
@@ -83,7 +85,7 @@ function Rows({ hits, name }: { hits: Hits; name: string }) {
   );
 }
 
-function Line({ row }: { row: HitRow }) {
+function Line({ row, aged }: { row: HitRow; aged: boolean }) {
   return (
     <Tr>
       <Td dataLabel="Number" className="number">{row.num > 0 ? row.num : ""}</Td>
@@ -92,6 +94,7 @@ function Line({ row }: { row: HitRow }) {
       <Td dataLabel="Denied" className="number">{count(row.denied)}</Td>
       <Td dataLabel="Would deny" className="number">{count(row.wouldDeny)}</Td>
       <Td dataLabel="Last" modifier="nowrap">{row.last === undefined ? <span className="quiet">never</span> : <Moment at={row.last} />}</Td>
+      {aged && <Td dataLabel="In force since" modifier="nowrap">{row.since !== undefined && <Moment at={row.since} />}</Td>}
     </Tr>
   );
 }

@@ -68,6 +68,7 @@ export function Gaps({ since }: { since: string }) {
       <Alert isInline isPlain variant="info" component="h2" title="Requests are not counted: trellis-server takes no access logs. The values server.collector.enabled and server.hits.enabled of the chart turn it on." />
     );
   }
+  if (asked.waiting) return <div aria-busy="true" />;
   return asked.answer === null ? null : <><GapsOf hits={asked.answer} />{listOf(asked.answer.ran).length > 0 && <Notes notes={asked.answer.notes} />}</>;
 }
 

@@ -101,7 +101,7 @@ function ThemeChoice() {
   const [chosen, choose] = useState<Theme>(theme());
   return (
     <FormSelect
-      aria-label="Theme" value={chosen}
+      aria-label="Theme" value={chosen} className="narrow"
       onChange={(_, value) => {
         const next = value as Theme;
         choose(next);
