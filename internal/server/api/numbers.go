@@ -220,7 +220,7 @@ func (a *API) tree(ctx context.Context, c *call) (any, error) {
 	if goal := c.r.URL.Query().Get("goal"); goal != "" {
 		goals = []string{goal}
 		if c.picture.Posture().Goal(goal) == nil {
-			return nil, problem(404, "there is no Goal "+goal, Prefix+"tree without one lists all")
+			return nil, noGoal(goal)
 		}
 	}
 	nodes, err := answer.Grow(c.picture.Posture(), c.picture.Outcome, goals...)
@@ -234,5 +234,9 @@ func (a *API) tree(ctx context.Context, c *call) (any, error) {
 	if sums.known() {
 		answer.Count(nodes, c.sight.Totals(sums.totals), c.picture.Bound())
 	}
-	return c.sight.Tree(nodes), nil
+	seen := c.sight.Tree(nodes)
+	if len(goals) > 0 && len(seen) == 0 {
+		return nil, noGoal(goals[0])
+	}
+	return seen, nil
 }
