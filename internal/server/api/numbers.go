@@ -6,6 +6,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -19,7 +20,7 @@ const (
 	// fresh is for how long sums are taken again: several pages ask for the same.
 	fresh = time.Second
 	// maxSums bounds how many windows are kept.
-	maxSums = 16
+	maxSums = 8
 )
 
 // counted is what was counted in a window.
@@ -35,6 +36,16 @@ type counted struct {
 type numbers struct {
 	mu   sync.Mutex
 	kept map[time.Duration]counted
+}
+
+// keep keeps sums, and lets those go that are too old to be taken again: of 20,000 keys they
+// are megabytes.
+func (n *numbers) keep(back time.Duration, sums counted) {
+	maps.DeleteFunc(n.kept, func(_ time.Duration, old counted) bool { return sums.to.Sub(old.to) >= fresh })
+	if n.kept == nil || len(n.kept) >= maxSums {
+		n.kept = map[time.Duration]counted{}
+	}
+	n.kept[back] = sums
 }
 
 // collects reports whether somebody counts.
@@ -76,10 +87,7 @@ func (a *API) sums(ctx context.Context, c *call) (*counted, error) {
 		return nil, Busy("what was counted cannot be read now", 5*time.Second)
 	}
 	out.notes = a.lost(out.from)
-	if a.numbers.kept == nil || len(a.numbers.kept) >= maxSums {
-		a.numbers.kept = map[time.Duration]counted{}
-	}
-	a.numbers.kept[back] = out
+	a.numbers.keep(back, out)
 	return &out, nil
 }
 
