@@ -169,15 +169,29 @@ func (r *Recount) Unchanged(nodes []xds.Node) {
 	}
 }
 
+// Left is what becomes of calls at their callers' own proxies, which no count is of.
+type Left struct {
+	// All: none of the calls that may have been counted leaves as it did.
+	All bool
+	// Was, Now, Why and Decided are as in Group, and Changes and Stays calls of both kinds;
+	// Stays is nil where there is none.
+	Was, Now, Why  string
+	Decided        *ask.Origin
+	Changes, Stays *ask.Witness
+}
+
 // Report judges counts. Tell gives a sentence about a request as it ends after the change,
-// and the statement behind it.
-func (r *Recount) Report(totals []hits.Total, tell func(*ask.Request) (string, *ask.Origin)) *Report {
+// and the statement behind it; left what callers' proxies make different, or nil.
+func (r *Recount) Report(totals []hits.Total, tell func(*ask.Request) (string, *ask.Origin), left func(hits.Key) *Left) *Report {
 	out := &Report{}
 	for i := range totals {
 		if totals[i].Verdict == hits.WouldDeny {
 			continue
 		}
 		g := r.judge(&totals[i], tell)
+		if g.Class == replay.Same {
+			g.leave(left(g.Key))
+		}
 		switch g.Class {
 		case replay.Same:
 			out.Same += g.N

@@ -81,7 +81,7 @@ func Recounted(before, after *mesh.Mesh, totals []hits.Total) *recount.Report {
 		}
 		told := tell.Tell(after.World, request, answered)
 		return told.Why, told.Decided
-	})
+	}, (&calls{before, after, map[call][2]way{}}).left)
 	out.Notes = append(out.Notes, notes...)
 	return out
 }
@@ -134,13 +134,6 @@ func countedOf(r *recount.Report, of *answer.Counted) *Counted {
 		})
 	}
 	return out
-}
-
-func shown(w *ask.Witness) *answer.Request {
-	if w == nil {
-		return nil
-	}
-	return &answer.Request{From: w.From, Method: w.Method, URL: w.URL}
 }
 
 func (v *Counted) text(w io.Writer, colour, verbose bool) error {

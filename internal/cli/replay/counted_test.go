@@ -29,7 +29,8 @@ import (
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// edit is a text in a file of the example, and what a draft has in its place.
+// edit is a text in a file of the example, and what a draft has in its place; without a text
+// the draft has not the file.
 type edit struct{ file, was, is string }
 
 // drafted is the example with an edit.
@@ -37,7 +38,9 @@ func drafted(t *testing.T, e edit) *mesh.Mesh {
 	t.Helper()
 	dir := t.TempDir()
 	must(t, os.CopyFS(dir, os.DirFS("../../../examples/bookinfo")))
-	if e.file != "" {
+	if e.file != "" && e.was == "" {
+		must(t, os.Remove(filepath.Join(dir, e.file)))
+	} else if e.file != "" {
 		name := filepath.Join(dir, e.file)
 		text, err := os.ReadFile(name)
 		must(t, err)
@@ -66,6 +69,13 @@ var (
 	shorterRoute  = edit{"details/application.yaml", "prefix: /details", "prefix: /details/1"}
 	login         = edit{"productpage/application.yaml", "authentication: {mode: None}", "authentication: {mode: Required}"}
 	noLogin       = edit{"productpage/application.yaml", "authentication: {mode: Required}\n", "authentication: {mode: None}\n"}
+	fewerCalls    = edit{"productpage/application.yaml", "    mutualTLS: Strict\n", "    mutualTLS: Strict\n    calls: [{name: reviews, peer: {application: {name: reviews, namespace: bookinfo}}}]\n"}
+	noStatement   = edit{file: "details/application.yaml"}
+	noPages       = edit{file: "productpage/application.yaml"}
+	noIngress     = edit{file: "platform/secure-ingress.yaml"}
+	noGateway     = edit{file: "platform/gateway.yaml"}
+	anotherHost   = edit{"productpage/application.yaml", "hostnames: [bookinfo]", "hostnames: [books]"}
+	twoHosts      = edit{"productpage/application.yaml", "hostnames: [bookinfo]", "hostnames: [bookinfo, books]"}
 	readOnly      = edit{"productpage/application.yaml", "methods: [GET, HEAD]", "methods: [GET]"}
 )
 
@@ -94,6 +104,7 @@ func TestCountsAreJudgedByWhatTheirRequestsWouldDo(t *testing.T) {
 		"a caller that is let in by some methods":          {anotherCaller, refused, classes.Depends, "reaches the workload"},
 		"callers of whom some are let in":                  {anotherCaller, somebody, classes.Depends, ""},
 		"the draft is about another Application":           {anotherCaller, pages, classes.Same, ""},
+		"a call that its own proxy lets out no more":       {fewerCalls, called, classes.Changed, "own proxy lets it reach"},
 		"a route that has fewer paths":                     {shorterRoute, called, classes.Depends, ""},
 		"a login is asked for, and a count keeps no token": {login, pages, classes.Depends, "a token is needed"},
 		"a login is asked for no longer":                   {noLogin, noToken, classes.Changed, "reaches the workload"},
@@ -122,22 +133,44 @@ func TestCountsAreJudgedByWhatTheirRequestsWouldDo(t *testing.T) {
 	}
 }
 
+// TestCallsThatWereNotLetOutDependOnWhereTheyWent: they are counted at the caller, and no count
+// says who was called.
+func TestCallsThatWereNotLetOutDependOnWhereTheyWent(t *testing.T) {
+	before, after := drafted(t, fewerCalls), drafted(t, nothing)
+	node := before.Nodes[slices.IndexFunc(before.Nodes, func(n xds.Node) bool { return n.ServiceAccount == "productpage" })]
+	of := counts.IndexOf(before).Of(&accesslog.Entry{
+		Writer: accesslog.Writer{Namespace: node.Namespace, Pod: node.Name}, Method: "GET", Authority: "details", Path: "/", Cluster: "BlackHoleCluster", Route: "block_all", Code: 502, Details: "direct_response",
+	})
+	if of.Verdict != hits.Denied || of.Statement == "" {
+		t.Fatalf("it is counted as %+v", of)
+	}
+	totals := []hits.Total{{Key: of.Key, N: 3}}
+	if found := replay.Recounted(before, after, totals); found.Depends != 3 || found.Groups[0].Changes == nil || found.Groups[0].Now == "Deny" {
+		t.Errorf("what is let out now is %+v", found)
+	}
+	if found := replay.Recounted(before, before, totals); found.Same != 3 {
+		t.Errorf("what is not is %+v", found)
+	}
+}
+
 // TestWhatIsSaidOfCountsHoldsForEachRequest decides requests, counts them as their proxies
 // would, and holds what is said of the counts to what becomes of each of them.
 func TestWhatIsSaidOfCountsHoldsForEachRequest(t *testing.T) {
 	before := drafted(t, nothing)
 	asked := requests(t, before)
 	seen := map[classes.Class]int{}
-	for _, e := range []edit{nothing, anotherCaller, shorterRoute, login, noLogin, readOnly} {
+	for _, e := range []edit{nothing, anotherCaller, shorterRoute, login, noLogin, readOnly, fewerCalls, noStatement, noPages, noIngress, noGateway, anotherHost, twoHosts} {
 		after := drafted(t, e)
 		report := replay.Recounted(before, after, totals(asked))
 		for _, r := range asked {
 			now, err := after.Can(r.request)
-			must(t, err)
+			if err != nil { // nobody is there any more to ask
+				now = &ask.Answer{Verdict: decide.Verdict{Outcome: decide.NoRoute}}
+			}
 			said := classOf(report, r.key)
 			seen[said]++
 			if changes := now.Outcome != r.was; said == classes.Same && changes || said == classes.Changed && !changes || said == classes.Unknown {
-				t.Errorf("%+v: %s %s from %v was %s and is %s; of its count it is said %s", e, r.request.Method, r.request.URL, r.request.From, r.was, now.Outcome, said)
+				t.Errorf("%+v: %s %s from %v was %s and is %s; of its count it is said %s", e.file+": "+e.is, r.request.Method, r.request.URL, r.request.From, r.was, now.Outcome, said)
 			}
 		}
 	}
