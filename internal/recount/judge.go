@@ -157,6 +157,9 @@ func (r *Recount) unchanged(k hits.Key) bool {
 	if k.Place != hits.Workload {
 		return false
 	}
+	if k.Namespace == "" {
+		return len(r.workloads) > 0
+	}
 	return r.workloads[ownerOf(k)]
 }
 

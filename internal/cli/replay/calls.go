@@ -93,10 +93,10 @@ func (c *calls) left(k hits.Key) *recount.Left {
 	return out
 }
 
-// kept reports whether a key is of calls that the caller's own proxy did not let out. To whom
-// they were it does not say.
+// kept reports whether a key may be of calls that the caller's own proxy did not let out. To
+// whom they were it does not say.
 func kept(k hits.Key) bool {
-	return k.Verdict == hits.Denied && (strings.HasPrefix(k.Field, "spec.access.calls") || strings.HasPrefix(k.Object, "Sidecar "))
+	return k.Verdict == hits.Denied && (strings.HasPrefix(k.Field, "spec.access.calls") || strings.HasPrefix(k.Object, "Sidecar ") || k.Statement == "" && k.Object == "")
 }
 
 // callers are workloads that a peer may be, one of those that are configured alike.
