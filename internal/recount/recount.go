@@ -6,6 +6,7 @@ package recount
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -60,6 +61,8 @@ type Recount struct {
 	seen         map[seen]*shown
 	workloads    map[owner]bool
 	applications map[owner][]seen
+	// doubts are why it is not known how requests end that may end otherwise.
+	doubts map[string]bool
 }
 
 // owner is whose requests they are.
@@ -92,12 +95,16 @@ type shown struct {
 func New(index *attribution.Index, applications []*v1alpha1.Application, trustDomain string) *Recount {
 	return &Recount{
 		index: index, trustDomain: cmp.Or(trustDomain, "cluster.local"), served: servedBy(applications),
-		seen: map[seen]*shown{}, workloads: map[owner]bool{}, applications: map[owner][]seen{},
+		seen: map[seen]*shown{}, workloads: map[owner]bool{}, applications: map[owner][]seen{}, doubts: map[string]bool{},
 	}
 }
 
 // Add takes a class of requests. It may be given to ask.Compare.
 func (r *Recount) Add(c *ask.Compared) {
+	if c.Before.Outcome == decide.Unknown && (c.After.Outcome != decide.Unknown || c.After.Why != c.Before.Why) {
+		// They may have been counted by any key, also by one of which all that is known stays.
+		r.doubts[c.Before.Why] = true
+	}
 	entry := entryOf(c)
 	if entry == nil {
 		return
@@ -204,6 +211,9 @@ func (r *Recount) Report(totals []hits.Total, tell func(*ask.Request) (string, *
 			out.Unknown += g.N
 		}
 		out.Groups = append(out.Groups, g)
+	}
+	for _, why := range slices.Sorted(maps.Keys(r.doubts)) {
+		out.Notes = append(out.Notes, "how some requests end that may end in another way is not known: "+why)
 	}
 	order := map[replay.Class]int{replay.Changed: 0, replay.Depends: 1, replay.Unknown: 2}
 	slices.SortStableFunc(out.Groups, func(a, b Group) int {
