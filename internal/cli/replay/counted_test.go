@@ -29,19 +29,27 @@ import (
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// edit is a text in a file of the example, and what a draft has in its place; without a text
-// the draft has not the file.
+// edit is a text in a file of the example, and what a draft has in its place: without a text
+// it is the whole file, and with neither there is no file.
 type edit struct{ file, was, is string }
 
-// drafted is the example with an edit.
-func drafted(t *testing.T, e edit) *mesh.Mesh {
+// drafted is the example with edits.
+func drafted(t *testing.T, edits ...edit) *mesh.Mesh {
 	t.Helper()
 	dir := t.TempDir()
 	must(t, os.CopyFS(dir, os.DirFS("../../../examples/bookinfo")))
-	if e.file != "" && e.was == "" {
-		must(t, os.Remove(filepath.Join(dir, e.file)))
-	} else if e.file != "" {
+	for _, e := range edits {
 		name := filepath.Join(dir, e.file)
+		switch {
+		case e.file == "":
+			continue
+		case e.was == "" && e.is == "":
+			must(t, os.Remove(name))
+			continue
+		case e.was == "":
+			must(t, os.WriteFile(name, []byte(e.is), 0o600))
+			continue
+		}
 		text, err := os.ReadFile(name)
 		must(t, err)
 		if !strings.Contains(string(text), e.was) {
@@ -162,23 +170,28 @@ func TestWhatIsSaidOfCountsHoldsForEachRequest(t *testing.T) {
 	asked := requests(t, before)
 	seen := map[classes.Class]int{}
 	for _, e := range []edit{nothing, anotherCaller, shorterRoute, login, noLogin, readOnly, fewerCalls, noStatement, noPages, noIngress, noGateway, anotherHost, twoHosts} {
-		after := drafted(t, e)
-		report := replay.Recounted(before, after, totals(asked))
-		for _, r := range asked {
-			now, err := after.Can(r.request)
-			if err != nil { // nobody is there any more to ask
-				now = &ask.Answer{Verdict: decide.Verdict{Outcome: decide.NoRoute}}
-			}
-			said := classOf(report, r.key)
-			seen[said]++
-			if changes := now.Outcome != r.was; said == classes.Same && changes || said == classes.Changed && !changes || said == classes.Unknown {
-				t.Errorf("%+v: %s %s from %v was %s and is %s; of its count it is said %s", e.file+": "+e.is, r.request.Method, r.request.URL, r.request.From, r.was, now.Outcome, said)
-			}
-		}
+		hold(t, before, drafted(t, e), asked, e.file+": "+e.is, seen)
 	}
 	for _, class := range []classes.Class{classes.Same, classes.Changed, classes.Depends} {
 		if seen[class] < 5 {
 			t.Errorf("of only %d requests it is said %s", seen[class], class)
+		}
+	}
+}
+
+// hold holds what is said of requests to what becomes of them.
+func hold(t *testing.T, before, after *mesh.Mesh, asked []counted, name string, seen map[classes.Class]int) {
+	t.Helper()
+	report := replay.Recounted(before, after, totals(asked))
+	for _, r := range asked {
+		now, err := after.Can(r.request)
+		if err != nil { // nobody is there any more to ask
+			now = &ask.Answer{Verdict: decide.Verdict{Outcome: decide.NoRoute}}
+		}
+		said := classOf(report, r.key)
+		seen[said]++
+		if changes := now.Outcome != r.was; said == classes.Same && changes || said == classes.Changed && !changes || said == classes.Unknown {
+			t.Errorf("%s: %s %s from %v was %s and is %s; of its count (%+v) it is said %s", name, r.request.Method, r.request.URL, r.request.From, r.was, now.Outcome, r.key, said)
 		}
 	}
 }
