@@ -59,6 +59,9 @@ func newContent(raw []byte) *content {
 		if value, ok := valueOf(raw, nodes().root); ok {
 			return value, nil
 		}
+		if err := fits(raw, nodes().root); err != nil {
+			return nil, err
+		}
 		return convert(raw)
 	})}
 }

@@ -136,7 +136,8 @@ func (s *Set) object(t *text, node *yaml.Node, item int, kind schema.GroupVersio
 		s.notAnObject(t, node, model.SeverityError, "the "+kind.Kind+" has no metadata.name")
 		return
 	}
-	if _, err := o.Value(); err != nil {
+	value, err := o.Value()
+	if err != nil {
 		s.syntax(t, err)
 		return
 	}
@@ -154,6 +155,14 @@ func (s *Set) object(t *text, node *yaml.Node, item int, kind schema.GroupVersio
 			Owner:   owner, Fix: "remove those that are listed and check again",
 		})
 	}
+	if field := astray(value, &o); field != "" && !o.Refused {
+		o.Refused = true
+		s.add(model.Finding{
+			Severity: model.SeverityError, Object: o.Ref, Field: field, Position: o.Position, Reason: ReasonDuplicateKey,
+			Message: "the key is there twice, once by an alias: it is not known which object it is",
+			Owner:   owner, Fix: "write the key out, once",
+		})
+	}
 	if seen {
 		s.add(model.Finding{
 			Severity: model.SeverityError, Object: o.Ref, Position: o.Position, Reason: ReasonDuplicateObject,
@@ -162,6 +171,28 @@ func (s *Set) object(t *text, node *yaml.Node, item int, kind schema.GroupVersio
 		})
 	}
 	s.Objects = append(s.Objects, o)
+}
+
+// astray is the field by which an object that is read is another one than its reference says:
+// who may give which object is decided by references. A key may be an alias, which only
+// whatever converts the document follows.
+func astray(value map[string]any, o *Object) string {
+	metadata, _ := value["metadata"].(map[string]any)
+	for _, one := range []struct {
+		field string
+		is    any
+		said  string
+	}{
+		{"apiVersion", value["apiVersion"], o.Kind.GroupVersion().String()}, {"kind", value["kind"], o.Kind.Kind},
+		{"metadata.name", metadata["name"], o.Ref.Name}, {"metadata.namespace", metadata["namespace"], o.Ref.Namespace},
+	} {
+		// What is no text is refused by its schema, and a kind without namespaces may name one.
+		text, ok := one.is.(string)
+		if ok && text != one.said && (one.field != "metadata.namespace" || one.said != "") {
+			return one.field
+		}
+	}
+	return ""
 }
 
 // duplicateKeys reports every repeated key below a node, and whether there was

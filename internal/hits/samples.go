@@ -16,8 +16,8 @@ const (
 	SamplesPerKey = 3
 	// MostSampled is of how many keys there are examples; those that were hit last.
 	MostSampled = 5_000
-	// longestID and longestDetails are how many bytes a text of a Sample may have.
-	longestID, longestDetails = 64, 200
+	// longestDetails is how many bytes those of a Sample may have.
+	longestDetails = 200
 )
 
 // Sample is one request that was counted for a Key. Nothing in it identifies a person.
@@ -29,14 +29,15 @@ type Sample struct {
 	Code   int
 	// Details are Envoy's response code details, or those of a connection that ended.
 	Details string
-	// ID is X-Request-Id, by which somebody finds the line in a log of their own. It is
-	// random, but for what a client made up; one that is not as proxies make them is left out.
+	// ID is X-Request-Id, by which somebody finds the line in a log of their own. Clients
+	// inside of a mesh may send one, such as a name or a number of a customer: one that is
+	// not as proxies make them, 32 hexadecimal digits or a UUID, is left out.
 	ID string
 }
 
 // NewSample leaves out what no proxy writes, and cuts what is too long.
 func NewSample(key Key, at time.Time, method string, code int, details, id string) Sample {
-	out := Sample{Key: key, At: at, Method: plain(method, 16), Code: code, Details: details, ID: plain(id, longestID)}
+	out := Sample{Key: key, At: at, Method: plain(method, 16), Code: code, Details: details, ID: random(id)}
 	if len(details) > longestDetails || !printable(details) {
 		out.Details = ""
 	}
@@ -52,6 +53,24 @@ func plain(text string, longest int) string {
 		if (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && r != '-' {
 			return ""
 		}
+	}
+	return text
+}
+
+// random is a text of 32 hexadecimal digits, with dashes or without, and else empty.
+func random(text string) string {
+	digits := 0
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c == '-' && len(text) == 36 && (i == 8 || i == 13 || i == 18 || i == 23):
+		case c >= '0' && c <= '9', c >= 'a' && c <= 'f', c >= 'A' && c <= 'F':
+			digits++
+		default:
+			return ""
+		}
+	}
+	if digits != 32 {
+		return ""
 	}
 	return text
 }

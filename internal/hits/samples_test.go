@@ -18,9 +18,9 @@ func TestTheNewestRequestsOfEachKeyAreExamples(t *testing.T) {
 	web := hits.Key{Namespace: "shop", Application: "web", Place: hits.Workload, Verdict: hits.Denied}
 	cart := hits.Key{Namespace: "shop", Application: "cart", Place: hits.Workload, Verdict: hits.Allowed}
 	for i := range 5 {
-		s.Add([]hits.Sample{hits.NewSample(web, at.Add(time.Duration(i)*time.Second), "GET", 403, "", fmt.Sprint(i))})
+		s.Add([]hits.Sample{{Key: web, At: at.Add(time.Duration(i) * time.Second), ID: fmt.Sprint(i)}})
 	}
-	s.Add([]hits.Sample{hits.NewSample(cart, at.Add(time.Second), "GET", 200, "", "cart")})
+	s.Add([]hits.Sample{{Key: cart, At: at.Add(time.Second), ID: "cart"}})
 	ids := func(of hits.Filter, from, to time.Time) string {
 		var out []string
 		for _, one := range s.All(of, from, to) {
@@ -59,13 +59,19 @@ func TestOfTooManyKeysThoseThatWereHitLastHaveExamples(t *testing.T) {
 }
 
 func TestAnExampleHasNothingThatAClientMadeUp(t *testing.T) {
+	const id = "7b5d3f81-6fec-4c5f-8a1b-2c3d40000001"
 	for name, test := range map[string]struct{ method, details, id, want string }{
-		"as proxies make them":    {"GET", "rbac_access_denied_matched_policy[none]", "7b5d-11", "GET rbac_access_denied_matched_policy[none] 7b5d-11"},
-		"markup in the id":        {"GET", "via_upstream", "<script>", "GET via_upstream "},
-		"a long id":               {"GET", "via_upstream", strings.Repeat("a", 65), "GET via_upstream "},
-		"an odd method":           {"GET /secret", "via_upstream", "7b5d", " via_upstream 7b5d"},
-		"details with a line end": {"GET", "via\nupstream", "7b5d", "GET  7b5d"},
-		"long details":            {"GET", strings.Repeat("a", 201), "7b5d", "GET  7b5d"},
+		"as proxies make them":       {"GET", "rbac_access_denied_matched_policy[none]", id, "GET rbac_access_denied_matched_policy[none] " + id},
+		"as others make them":        {"GET", "via_upstream", strings.ReplaceAll(id, "-", ""), "GET via_upstream " + strings.ReplaceAll(id, "-", "")},
+		"a customer's number":        {"GET", "via_upstream", "DE89370400440532013000", "GET via_upstream "},
+		"a number of a phone":        {"GET", "via_upstream", "49-1711234567", "GET via_upstream "},
+		"a name":                     {"GET", "via_upstream", "ann-smith-1980", "GET via_upstream "},
+		"an id with something else":  {"GET", "via_upstream", id + "-ann", "GET via_upstream "},
+		"dashes where none are made": {"GET", "via_upstream", "7b5d-3f816fec-4c5f-8a1b-2c3d40000001", "GET via_upstream "},
+		"markup in the id":           {"GET", "via_upstream", "<script>", "GET via_upstream "},
+		"an odd method":              {"GET /secret", "via_upstream", id, " via_upstream " + id},
+		"details with a line end":    {"GET", "via\nupstream", id, "GET  " + id},
+		"long details":               {"GET", strings.Repeat("a", 201), id, "GET  " + id},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := hits.NewSample(hits.Key{}, time.Time{}, test.method, 200, test.details, test.id)

@@ -59,6 +59,18 @@ func (r *Recount) judge(t *hits.Total, tell func(*ask.Request) (string, *ask.Ori
 	return g
 }
 
+// leave takes into account what becomes of calls before they arrive; nil: what became of
+// them.
+func (g *Group) leave(l *Left) {
+	if l == nil {
+		return
+	}
+	if g.Class = replay.Depends; l.All {
+		g.Class = replay.Changed
+	}
+	g.Was, g.Now, g.Why, g.Decided, g.Changes, g.Stays = l.Was, l.Now, l.Why, l.Decided, l.Changes, l.Stays
+}
+
 // explain says why a request ends as it does after the change.
 func (g *Group) explain(changed *shown, tell func(*ask.Request) (string, *ask.Origin)) {
 	if request, err := changed.witness.Request(); err == nil {
@@ -157,7 +169,10 @@ func (r *Recount) spiffe(peer string) string {
 
 // unchanged reports whether a workload that the change leaves alone may have counted so.
 func (r *Recount) unchanged(k hits.Key) bool {
-	return k.Place == hits.Workload && r.unchangedOf[ownerOf(k)]
+	if k.Place == hits.Workload && k.Namespace == "" {
+		return len(r.unchangedOf) > 0
+	}
+	return r.unchangedOf[ownerOf(k)]
 }
 
 // untouched reports whether it was decided by proxies alone that the change leaves alone.

@@ -6,6 +6,7 @@ package recount
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -63,6 +64,8 @@ type Recount struct {
 	// others, and gateways that there is one which it does not.
 	unchangedOf, changedOf map[owner]bool
 	gateways               bool
+	// doubts are why it is not known how requests end that may end otherwise.
+	doubts map[string]bool
 }
 
 // owner is whose requests they are.
@@ -95,12 +98,16 @@ type shown struct {
 func New(index *attribution.Index, applications []*v1alpha1.Application, trustDomain string) *Recount {
 	return &Recount{
 		index: index, trustDomain: cmp.Or(trustDomain, "cluster.local"), served: servedBy(applications),
-		seen: map[seen]*shown{}, applications: map[owner][]seen{}, unchangedOf: map[owner]bool{}, changedOf: map[owner]bool{},
+		seen: map[seen]*shown{}, applications: map[owner][]seen{}, unchangedOf: map[owner]bool{}, changedOf: map[owner]bool{}, doubts: map[string]bool{},
 	}
 }
 
 // Add takes a class of requests. It may be given to ask.Compare.
 func (r *Recount) Add(c *ask.Compared) {
+	if c.Before.Outcome == decide.Unknown && (c.After.Outcome != decide.Unknown || c.After.Why != c.Before.Why) {
+		// They may have been counted by any key, also by one of which all that is known stays.
+		r.doubts[c.Before.Why] = true
+	}
 	if c.Before.Outcome == decide.Fails && c.Inside {
 		key := r.keyOf(c.Node)
 		key.Verdict = hits.Failed
@@ -199,15 +206,29 @@ func (r *Recount) keyOf(node xds.Node) hits.Key {
 	return hits.Key{Namespace: of.Namespace, Application: of.Application, Place: of.Place, Rule: -1}
 }
 
+// Left is what becomes of calls at their callers' own proxies, which no count is of.
+type Left struct {
+	// All: none of the calls that may have been counted leaves as it did.
+	All bool
+	// Was, Now, Why and Decided are as in Group, and Changes and Stays calls of both kinds;
+	// Stays is nil where there is none.
+	Was, Now, Why  string
+	Decided        *ask.Origin
+	Changes, Stays *ask.Witness
+}
+
 // Report judges counts. Tell gives a sentence about a request as it ends after the change,
-// and the statement behind it.
-func (r *Recount) Report(totals []hits.Total, tell func(*ask.Request) (string, *ask.Origin)) *Report {
+// and the statement behind it; left what callers' proxies make different, or nil.
+func (r *Recount) Report(totals []hits.Total, tell func(*ask.Request) (string, *ask.Origin), left func(hits.Key) *Left) *Report {
 	out := &Report{}
 	for i := range totals {
 		if totals[i].Verdict == hits.WouldDeny {
 			continue
 		}
 		g := r.judge(&totals[i], tell)
+		if g.Class == replay.Same {
+			g.leave(left(g.Key))
+		}
 		switch g.Class {
 		case replay.Same:
 			out.Same += g.N
@@ -220,6 +241,9 @@ func (r *Recount) Report(totals []hits.Total, tell func(*ask.Request) (string, *
 			out.Unknown += g.N
 		}
 		out.Groups = append(out.Groups, g)
+	}
+	for _, why := range slices.Sorted(maps.Keys(r.doubts)) {
+		out.Notes = append(out.Notes, "how some requests end that may end in another way is not known: "+why)
 	}
 	order := map[replay.Class]int{replay.Changed: 0, replay.Depends: 1, replay.Unknown: 2}
 	slices.SortStableFunc(out.Groups, func(a, b Group) int {

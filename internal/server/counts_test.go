@@ -116,7 +116,7 @@ func TestExamplesAreOfWhatTheViewerMaySee(t *testing.T) {
 	at := time.Now().Add(-time.Minute)
 	for namespace, verdict := range map[string]hits.Verdict{"cart": hits.Allowed, "till": hits.Denied, "": hits.Denied} {
 		key := hits.Key{Namespace: namespace, Application: namespace, Place: hits.Workload, Verdict: verdict, Statement: "Application till/till", Field: "spec.access"}
-		samples.Add([]hits.Sample{hits.NewSample(key, at, "GET", 200, "via_upstream", "id-"+namespace)})
+		samples.Add([]hits.Sample{{Key: key, At: at, Method: "GET", Code: 200, Details: "via_upstream", ID: "id-" + namespace}})
 	}
 	a := ask(t, town(t), func(c *api.Config) { c.Samples = &samples })
 	for question, want := range map[string]map[string]string{

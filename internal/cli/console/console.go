@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -45,7 +46,8 @@ port that is forwarded through the API server, and adds the token of your kubeco
 what your browser asks: you see there what you may read. It works until it is ended.
 
 The address is for your browser alone: it has a key, which is good for this run, and
-without it nothing is answered to others on this machine.
+without it nothing is answered to others on this machine. On Linux other users are
+refused with it, too: the key can be seen in the list of processes.
 
 You need the rights to list pods and to create pods/portforward in the namespace of
 trellis-server, and a kubeconfig with a token: a client certificate is for the API
@@ -96,7 +98,12 @@ func (o *Options) run(ctx context.Context, s *streams.Streams) (err error) {
 			return err
 		}
 	}
-	return serve(ctx, listener, door)
+	var once sync.Once
+	return serve(ctx, newOwn(listener, func(user int) {
+		once.Do(func() {
+			fmt.Fprintf(s.Err, "note: another user of this machine, %d, came to the address and is refused\n", user)
+		})
+	}), door)
 }
 
 // serve answers until ctx ends.

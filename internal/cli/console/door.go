@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"strings"
 )
 
 // cookie keeps the key in the browser.
@@ -55,7 +56,8 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// The key does not stay in the address, nor in what is copied from there.
 		query := r.URL.Query()
 		query.Del("key")
-		to := url.URL{Path: r.URL.Path, RawQuery: query.Encode()}
+		// Two slashes would begin the name of another host.
+		to := url.URL{Path: "/" + strings.TrimLeft(r.URL.Path, "/\\"), RawQuery: query.Encode()}
 		w.Header().Set("Referrer-Policy", "no-referrer")
 		http.Redirect(w, r, to.String(), http.StatusSeeOther)
 		return

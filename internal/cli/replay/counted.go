@@ -82,7 +82,7 @@ func Recounted(before, after *mesh.Mesh, totals []hits.Total) *recount.Report {
 		}
 		told := tell.Tell(after.World, request, answered)
 		return told.Why, told.Decided
-	})
+	}, (&calls{before, after, map[call][2]way{}}).left)
 	out.Notes = append(out.Notes, notes...)
 	return out
 }

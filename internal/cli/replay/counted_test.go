@@ -29,16 +29,27 @@ import (
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// edit is a text in a file of the example, and what a draft has in its place.
+// edit is a text in a file of the example, and what a draft has in its place: without a text
+// it is the whole file, and with neither there is no file.
 type edit struct{ file, was, is string }
 
-// drafted is the example with an edit.
-func drafted(t *testing.T, e edit) *mesh.Mesh {
+// drafted is the example with edits.
+func drafted(t *testing.T, edits ...edit) *mesh.Mesh {
 	t.Helper()
 	dir := t.TempDir()
 	must(t, os.CopyFS(dir, os.DirFS("../../../examples/bookinfo")))
-	if e.file != "" {
+	for _, e := range edits {
 		name := filepath.Join(dir, e.file)
+		switch {
+		case e.file == "":
+			continue
+		case e.was == "" && e.is == "":
+			must(t, os.Remove(name))
+			continue
+		case e.was == "":
+			must(t, os.WriteFile(name, []byte(e.is), 0o600))
+			continue
+		}
 		text, err := os.ReadFile(name)
 		must(t, err)
 		if !strings.Contains(string(text), e.was) {
@@ -67,6 +78,13 @@ var (
 	login         = edit{"productpage/application.yaml", "authentication: {mode: None}", "authentication: {mode: Required}"}
 	noLogin       = edit{"productpage/application.yaml", "authentication: {mode: Required}\n", "authentication: {mode: None}\n"}
 	permissive    = edit{"details/application.yaml", "mutualTLS: Strict", "mutualTLS: Permissive"}
+	fewerCalls    = edit{"productpage/application.yaml", "    mutualTLS: Strict\n", "    mutualTLS: Strict\n    calls: [{name: reviews, peer: {application: {name: reviews, namespace: bookinfo}}}]\n"}
+	noStatement   = edit{file: "details/application.yaml"}
+	noPages       = edit{file: "productpage/application.yaml"}
+	noIngress     = edit{file: "platform/secure-ingress.yaml"}
+	noGateway     = edit{file: "platform/gateway.yaml"}
+	anotherHost   = edit{"productpage/application.yaml", "hostnames: [bookinfo]", "hostnames: [books]"}
+	twoHosts      = edit{"productpage/application.yaml", "hostnames: [bookinfo]", "hostnames: [bookinfo, books]"}
 	readOnly      = edit{"productpage/application.yaml", "methods: [GET, HEAD]", "methods: [GET]"}
 )
 
@@ -82,6 +100,7 @@ var (
 	plaintext = hits.Key{Namespace: "bookinfo", Application: "details", Place: hits.Workload, Rule: -1, Statement: "Application bookinfo/details", Field: "spec.access.mutualTLS", Reason: "PlaintextToStrict", Verdict: hits.Failed, Peer: "none"}
 	badToken  = hits.Key{Namespace: "bookinfo", Application: "productpage", Route: "pages", Place: hits.Gateway, Rule: -1, Statement: "SecureIngress istio-ingress/public", Field: "spec.identityProviders[0]", Reason: "TokenRefused", Verdict: hits.Denied, Peer: hits.Internet}
 	notServed = hits.Key{Place: hits.Gateway, Rule: -1, Reason: "HostNotServed", Verdict: hits.Failed, Peer: hits.Internet}
+	dropped   = hits.Key{Place: hits.Workload, Rule: -1, Reason: hits.Dropped, Verdict: hits.Denied}
 	tried     = hits.Key{Namespace: "bookinfo", Application: "details", Place: hits.Workload, Rule: -1, Verdict: hits.WouldDeny, Peer: "bookinfo/reviews"}
 )
 
@@ -98,6 +117,8 @@ func TestCountsAreJudgedByWhatTheirRequestsWouldDo(t *testing.T) {
 		"a caller that is let in by some methods":          {anotherCaller, refused, classes.Depends, "reaches the workload"},
 		"callers of whom some are let in":                  {anotherCaller, somebody, classes.Depends, ""},
 		"the draft is about another Application":           {anotherCaller, pages, classes.Same, ""},
+		"a call that its own proxy lets out no more":       {fewerCalls, called, classes.Changed, "own proxy lets it reach"},
+		"all but place and verdict was given up":           {anotherCaller, dropped, classes.Depends, ""},
 		"a route that has fewer paths":                     {shorterRoute, called, classes.Depends, ""},
 		"a login is asked for, and a count keeps no token": {login, pages, classes.Depends, "a token is needed"},
 		"a login is asked for no longer":                   {noLogin, noToken, classes.Changed, "reaches the workload"},
@@ -126,10 +147,30 @@ func TestCountsAreJudgedByWhatTheirRequestsWouldDo(t *testing.T) {
 			if len(found.Groups) != 1 || found.Groups[0].Class != c.want || found.Groups[0].N != 7 || !strings.Contains(found.Groups[0].Why, c.why) {
 				t.Fatalf("found %+v", found.Groups)
 			}
-			if g := found.Groups[0]; c.want == classes.Depends && (g.Changes == nil || g.Stays == nil) {
+			if g := found.Groups[0]; c.want == classes.Depends && (g.Changes == nil || g.Stays == nil) && c.key != dropped {
 				t.Errorf("it shows %v and %v", g.Changes, g.Stays)
 			}
 		})
+	}
+}
+
+// TestCallsThatWereNotLetOutDependOnWhereTheyWent: they are counted at the caller, and no count
+// says who was called.
+func TestCallsThatWereNotLetOutDependOnWhereTheyWent(t *testing.T) {
+	before, after := drafted(t, fewerCalls), drafted(t, nothing)
+	node := before.Nodes[slices.IndexFunc(before.Nodes, func(n xds.Node) bool { return n.ServiceAccount == "productpage" })]
+	of := counts.IndexOf(before).Of(&accesslog.Entry{
+		Writer: accesslog.Writer{Namespace: node.Namespace, Pod: node.Name}, Method: "GET", Authority: "details", Path: "/", Cluster: "BlackHoleCluster", Route: "block_all", Code: 502, Details: "direct_response",
+	})
+	if of.Verdict != hits.Denied || of.Statement == "" {
+		t.Fatalf("it is counted as %+v", of)
+	}
+	totals := []hits.Total{{Key: of.Key, N: 3}}
+	if found := replay.Recounted(before, after, totals); found.Depends != 3 || found.Groups[0].Changes == nil || found.Groups[0].Now == "Deny" {
+		t.Errorf("what is let out now is %+v", found)
+	}
+	if found := replay.Recounted(before, before, totals); found.Same != 3 {
+		t.Errorf("what is not is %+v", found)
 	}
 }
 
@@ -139,22 +180,32 @@ func TestWhatIsSaidOfCountsHoldsForEachRequest(t *testing.T) {
 	before := drafted(t, nothing)
 	asked := requests(t, before)
 	seen := map[classes.Class]int{}
-	for _, e := range []edit{nothing, anotherCaller, shorterRoute, login, noLogin, readOnly} {
-		after := drafted(t, e)
-		report := replay.Recounted(before, after, totals(asked))
-		for _, r := range asked {
-			now, err := after.Can(r.request)
-			must(t, err)
-			said := classOf(report, r.key)
-			seen[said]++
-			if changes := now.Outcome != r.was; said == classes.Same && changes || said == classes.Changed && !changes || said == classes.Unknown {
-				t.Errorf("%+v: %s %s from %v was %s and is %s; of its count it is said %s", e, r.request.Method, r.request.URL, r.request.From, r.was, now.Outcome, said)
-			}
-		}
+	for _, e := range []edit{nothing, anotherCaller, shorterRoute, login, noLogin, readOnly, fewerCalls, noStatement, noPages, noIngress, noGateway, anotherHost, twoHosts} {
+		hold(t, before, drafted(t, e), asked, e.file+": "+e.is, seen)
 	}
 	for _, class := range []classes.Class{classes.Same, classes.Changed, classes.Depends} {
 		if seen[class] < 5 {
 			t.Errorf("of only %d requests it is said %s", seen[class], class)
+		}
+	}
+}
+
+// hold holds what is said of requests to what becomes of them.
+func hold(t *testing.T, before, after *mesh.Mesh, asked []counted, name string, seen map[classes.Class]int) {
+	t.Helper()
+	report := replay.Recounted(before, after, totals(asked))
+	for _, r := range asked {
+		now, err := after.Can(r.request)
+		if err != nil { // nobody is there any more to ask
+			now = &ask.Answer{Verdict: decide.Verdict{Outcome: decide.NoRoute}}
+		}
+		said := classOf(report, r.key)
+		seen[said]++
+		// Of a host that is there no more it is not told apart whether the gateway refuses the
+		// handshake or, by the name of another host, the request.
+		changes := now.Outcome != r.was && !(r.was == decide.Deny && now.Outcome == decide.Fails)
+		if said == classes.Same && changes || said == classes.Changed && !changes || said == classes.Unknown {
+			t.Errorf("%s: %s %s from %v was %s and is %s; of its count (%+v) it is said %s", name, r.request.Method, r.request.URL, r.request.From, r.was, now.Outcome, r.key, said)
 		}
 	}
 }
@@ -188,7 +239,7 @@ func classOf(r *recount.Report, k hits.Key) classes.Class {
 	return classes.Same
 }
 
-func requests(t *testing.T, m *mesh.Mesh) []counted {
+func requests(t *testing.T, m *mesh.Mesh, hosts ...string) []counted {
 	t.Helper()
 	index := counts.IndexOf(m)
 	claims, err := structpb.NewStruct(map[string]any{"iss": "https://login.example.com", "aud": "bookinfo", "sub": "x"})
@@ -203,17 +254,21 @@ func requests(t *testing.T, m *mesh.Mesh) []counted {
 		}
 	}
 	for _, method := range []string{"GET", "HEAD", "POST"} {
-		for _, path := range []string{"/", "/productpage", "/static/a.css", "/api/v1/products", "/api/v1/products/0/reviews", "/elsewhere"} {
+		for _, path := range []string{"/", "/productpage", "/static/a.css", "/api/v1/products", "/api/v1/products/0/reviews", "/elsewhere", "//productpage", "/productpage/../api/v1/products", "/productpage%2f..", "/Productpage", "/static;x"} {
 			for _, token := range []*structpb.Struct{nil, claims} {
-				u := &url.URL{Scheme: "https", Host: "bookinfo.example.com", Path: path}
-				add(&ask.Request{Method: method, URL: u, Claims: token}, func(a *ask.Answer) *accesslog.Entry {
-					return entryOf(m, "istio-ingressgateway", a, accesslog.Entry{Method: method, Path: path, Authority: u.Host, Cluster: "outbound|"})
-				})
+				for _, host := range append([]string{"bookinfo.example.com"}, hosts...) {
+					u, err := url.Parse("https://" + host + path)
+					must(t, err)
+					add(&ask.Request{Method: method, URL: u, Claims: token}, func(a *ask.Answer) *accesslog.Entry {
+						return entryOf(m, "istio-ingressgateway", a, accesslog.Entry{Method: method, Path: path, Authority: u.Host, Cluster: "outbound|"})
+					})
+				}
 			}
 		}
-		for _, path := range []string{"/details", "/details/0", "/details/1/x", "/", "/reviews"} {
+		for _, path := range []string{"/details", "/details/0", "/details/1/x", "/", "/reviews", "//details/1", "/details/./1", "/details/1/../2", "/details%2f1", "/details;1", "/DETAILS"} {
 			for _, account := range []string{"productpage", "reviews"} {
-				u := &url.URL{Scheme: "http", Host: "details.bookinfo:9080", Path: path}
+				u, err := url.Parse("http://details.bookinfo:9080" + path)
+				must(t, err)
 				add(&ask.Request{Method: method, URL: u, From: &ask.WorkloadRef{Namespace: "bookinfo", Name: account}}, func(a *ask.Answer) *accesslog.Entry {
 					return entryOf(m, "details", a, accesslog.Entry{
 						Method: method, Path: path, Authority: u.Host, Cluster: "inbound|9080||", Peer: "spiffe://cluster.local/ns/bookinfo/sa/" + account,

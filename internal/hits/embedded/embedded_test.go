@@ -406,7 +406,7 @@ func TestExamplesThatCannotBeWrittenLeaveTheFormerOnes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	former := hits.NewSample(hits.Key{Namespace: "shop", Place: hits.Gateway, Verdict: hits.Denied}, time.Unix(1, 0).UTC(), "GET", 403, "", "former")
+	former := hits.NewSample(hits.Key{Namespace: "shop", Place: hits.Gateway, Verdict: hits.Denied}, time.Unix(1, 0).UTC(), "GET", 403, "", strings.Repeat("f", 32))
 	if err := store.KeepSamples([]hits.Sample{former}); err != nil {
 		t.Fatal(err)
 	}

@@ -202,11 +202,12 @@ func (s *Store) Sum(ctx context.Context, of hits.Filter, from, to time.Time) ([]
 	// The times are asked for after the numbers, so that each number has its own.
 	for _, part := range []struct {
 		query string
-		set   func(t *hits.Total, value model.SampleValue)
+		set   func(t *hits.Total, value float64)
+		most  float64
 	}{
-		{"sum without (collector) (sum_over_time(" + selector(hitsMetric, of) + over + "))", func(t *hits.Total, v model.SampleValue) { t.N = uint64(v) }},
-		{"min without (collector) (min_over_time(" + selector(lastMetric, of) + over + "))", func(t *hits.Total, v model.SampleValue) { t.First = moment(v) }},
-		{"max without (collector) (max_over_time(" + selector(lastMetric, of) + over + "))", func(t *hits.Total, v model.SampleValue) { t.Last = moment(v) }},
+		{"sum without (collector) (sum_over_time(" + selector(hitsMetric, of) + over + "))", func(t *hits.Total, v float64) { t.N = uint64(v) }, 1 << 63},
+		{"min without (collector) (min_over_time(" + selector(lastMetric, of) + over + "))", func(t *hits.Total, v float64) { t.First = moment(v) }, latestSecond},
+		{"max without (collector) (max_over_time(" + selector(lastMetric, of) + over + "))", func(t *hits.Total, v float64) { t.Last = moment(v) }, latestSecond},
 	} {
 		vector, err := s.source.Values(ctx, part.query, to)
 		if err != nil {
@@ -220,7 +221,11 @@ func (s *Store) Sum(ctx context.Context, of hits.Filter, from, to time.Time) ([]
 			if sums[k] == nil {
 				sums[k] = &hits.Total{Key: k}
 			}
-			part.set(sums[k], sample.Value)
+			v, err := s.number(sample.Value, part.most)
+			if err != nil {
+				return nil, err
+			}
+			part.set(sums[k], v)
 		}
 	}
 	return s.totals(sums)
@@ -265,7 +270,11 @@ func (s *Store) Ran(ctx context.Context, from, to time.Time) ([]hits.Interval, e
 		for _, series := range matrix {
 			for _, sample := range series.Values {
 				stop := sample.Timestamp.Time().UTC()
-				length := time.Duration(float64(sample.Value)*1000+0.5) * time.Millisecond
+				value, err := s.number(sample.Value, hits.LongestInterval.Seconds())
+				if err != nil {
+					return nil, err
+				}
+				length := time.Duration(value*1000+0.5) * time.Millisecond
 				out = append(out, hits.Interval{From: stop.Add(-length), To: stop})
 			}
 		}
@@ -283,6 +292,16 @@ func latest(a, b time.Time) time.Time {
 func window(d time.Duration) string { return fmt.Sprintf("[%dms]", d.Milliseconds()) }
 
 // moment is a time that is written in seconds.
-func moment(v model.SampleValue) time.Time {
-	return time.UnixMilli(int64(float64(v)*1000 + 0.5)).UTC()
+func moment(v float64) time.Time { return time.UnixMilli(int64(v*1000 + 0.5)).UTC() }
+
+// latestSecond is the end of the year 9999, in seconds since 1970.
+const latestSecond = 253_402_300_799
+
+// number refuses what nobody has written here: others may write to the same server, and what
+// is no number has no meaning as an integer.
+func (s *Store) number(v model.SampleValue, most float64) (float64, error) {
+	if n := float64(v); n >= 0 && n <= most {
+		return n, nil
+	}
+	return 0, fmt.Errorf("reading the store of counts at %s: it has the value %v, which no collector writes; see who else writes trellis_hits there", s.options.URL, v)
 }

@@ -5,6 +5,7 @@ package remote_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -164,6 +165,30 @@ func TestWhatIsRefusedIsLostAndAGapAndItGoesOn(t *testing.T) {
 	refuse = false
 	if err := s.Append(t.Context(), span(10, 20), []hits.Count{count("a/b", 1, 15)}); err != nil {
 		t.Errorf("after what was refused: %v", err)
+	}
+}
+
+// TestValuesThatNobodyCountedAreNoNumbers: the server is anybody's who may write to it.
+func TestValuesThatNobodyCountedAreNoNumbers(t *testing.T) {
+	for _, value := range []string{"NaN", "-1", "+Inf", "1e300"} {
+		t.Run(value, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				kind, field := "vector", `"value":[1,"`+value+`"]`
+				if strings.HasPrefix(r.FormValue("query"), "trellis_hits_ran") {
+					kind, field = "matrix", `"values":[[1,"`+value+`"]]`
+				}
+				w.Header().Set("Content-Type", "application/json")
+				_, _ = fmt.Fprintf(w, `{"status":"success","data":{"resultType":%q,"result":[{"metric":{"place":"Gateway","verdict":"Allowed"},%s}]}}`, kind, field)
+			}))
+			t.Cleanup(server.Close)
+			s := store(t, remote.Options{URL: server.URL, Collector: "server-0"})
+			if totals, err := s.Sum(t.Context(), hits.Filter{}, second(0), second(60)); err == nil || !strings.Contains(err.Error(), "no collector writes") {
+				t.Errorf("totals are %+v, %v", totals, err)
+			}
+			if ran, err := s.Ran(t.Context(), second(0), second(60)); err == nil || !strings.Contains(err.Error(), "no collector writes") {
+				t.Errorf("they ran in %v, %v", ran, err)
+			}
+		})
 	}
 }
 

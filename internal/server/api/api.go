@@ -11,6 +11,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -40,6 +41,9 @@ const (
 	// patience is how long a question may take. What it has begun ends by itself, and holds
 	// its place until then.
 	patience = 20 * time.Second
+	// maxAsked and maxAskedOwn bound how many questions are open at the same time, each with
+	// its body: of all viewers, and of one.
+	maxAsked, maxAskedOwn = 128, 32
 )
 
 // Mesh is what is asked where it matters what proxies are sent.
@@ -102,13 +106,14 @@ type API struct {
 	config  Config
 	mux     *http.ServeMux
 	spec    []byte
-	streams streams
+	streams seats
+	asked   seats
 	numbers numbers
 }
 
 // New makes an API. An error is a fault of the program.
 func New(config Config) (*API, error) {
-	a := &API{config: config, mux: http.NewServeMux()}
+	a := &API{config: config, mux: http.NewServeMux(), streams: seats{most: maxStreams, own: maxOwn}, asked: seats{most: maxAsked, own: maxAskedOwn}}
 	spec, err := describe(a.endpoints(), config.Version)
 	if err != nil {
 		return nil, err
@@ -173,7 +178,9 @@ func (a *API) whose(r *http.Request) (*viewer.Viewer, error) {
 	if !strings.EqualFold(scheme, "Bearer") || token == "" {
 		return nil, problem(http.StatusUnauthorized, "a token of the cluster is needed, as Authorization: Bearer TOKEN", "use trellis console, which adds yours, or kubectl create token")
 	}
-	v, err := a.config.Gate.Whose(r.Context(), token)
+	ctx, cancel := context.WithTimeout(r.Context(), patience)
+	defer cancel()
+	v, err := a.config.Gate.Whose(ctx, token)
 	if err != nil {
 		a.config.Log.Warn("a token cannot be reviewed", "error", err)
 		return nil, Busy("the API server does not say whose the token is", 2*time.Second)
@@ -214,6 +221,10 @@ func (a *API) answer(c *call, e *endpoint) error {
 	if err := e.known(c.r.URL.Query()); err != nil {
 		return err
 	}
+	if !a.asked.enter(c.viewer.Name) {
+		return Busy(fmt.Sprintf("more than %d questions of yours, or %d of all, are open already", maxAskedOwn, maxAsked), 2*time.Second)
+	}
+	defer a.asked.leave(c.viewer.Name)
 	if !e.free {
 		if err := a.look(ctx, c, e.judged); err != nil {
 			return err

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"sync"
 	"time"
 )
 
@@ -23,36 +22,6 @@ const (
 	// slow is how long a reader may take to take one event.
 	slow = 5 * time.Second
 )
-
-// streams counts who follows.
-type streams struct {
-	mu  sync.Mutex
-	all int
-	own map[string]int
-}
-
-func (s *streams) enter(who string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.all >= maxStreams || s.own[who] >= maxOwn {
-		return false
-	}
-	if s.own == nil {
-		s.own = map[string]int{}
-	}
-	s.all++
-	s.own[who]++
-	return true
-}
-
-func (s *streams) leave(who string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.all--
-	if s.own[who]--; s.own[who] == 0 {
-		delete(s.own, who)
-	}
-}
 
 // stream is one that is sent.
 type stream struct {

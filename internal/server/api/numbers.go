@@ -6,6 +6,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -19,7 +20,7 @@ const (
 	// fresh is for how long sums are taken again: several pages ask for the same.
 	fresh = time.Second
 	// maxSums bounds how many windows are kept.
-	maxSums = 16
+	maxSums = 8
 )
 
 // counted is what was counted in a window.
@@ -35,6 +36,16 @@ type counted struct {
 type numbers struct {
 	mu   sync.Mutex
 	kept map[time.Duration]counted
+}
+
+// keep keeps sums, and lets those go that are too old to be taken again: of 20,000 keys they
+// are megabytes.
+func (n *numbers) keep(back time.Duration, sums counted) {
+	maps.DeleteFunc(n.kept, func(_ time.Duration, old counted) bool { return sums.to.Sub(old.to) >= fresh })
+	if n.kept == nil || len(n.kept) >= maxSums {
+		n.kept = map[time.Duration]counted{}
+	}
+	n.kept[back] = sums
 }
 
 // collects reports whether somebody counts.
@@ -76,10 +87,7 @@ func (a *API) sums(ctx context.Context, c *call) (*counted, error) {
 		return nil, Busy("what was counted cannot be read now", 5*time.Second)
 	}
 	out.notes = a.lost(out.from)
-	if a.numbers.kept == nil || len(a.numbers.kept) >= maxSums {
-		a.numbers.kept = map[time.Duration]counted{}
-	}
-	a.numbers.kept[back] = out
+	a.numbers.keep(back, out)
 	return &out, nil
 }
 
@@ -220,7 +228,7 @@ func (a *API) tree(ctx context.Context, c *call) (any, error) {
 	if goal := c.r.URL.Query().Get("goal"); goal != "" {
 		goals = []string{goal}
 		if c.picture.Posture().Goal(goal) == nil {
-			return nil, problem(404, "there is no Goal "+goal, Prefix+"tree without one lists all")
+			return nil, noGoal(goal)
 		}
 	}
 	nodes, err := answer.Grow(c.picture.Posture(), c.picture.Outcome, goals...)
@@ -234,5 +242,9 @@ func (a *API) tree(ctx context.Context, c *call) (any, error) {
 	if sums.known() {
 		answer.Count(nodes, c.sight.Totals(sums.totals), c.picture.Bound())
 	}
-	return c.sight.Tree(nodes), nil
+	seen := c.sight.Tree(nodes)
+	if len(goals) > 0 && len(seen) == 0 {
+		return nil, noGoal(goals[0])
+	}
+	return seen, nil
 }

@@ -50,9 +50,14 @@ func (c *call) from(text string) (*ask.WorkloadRef, netip.Addr, error) {
 		return nil, netip.Addr{}, Invalid(fmt.Errorf("from: %.80q is neither internet, nor an IP address, nor NAMESPACE/NAME", text), "name a Service, a pod or a ServiceAccount")
 	}
 	if !c.sight.Namespace(namespace) {
-		return nil, netip.Addr{}, problem(http.StatusForbidden, "what the workloads of namespace "+namespace+" may call is for whoever may read its Applications", "ask about your own, or whoever keeps that namespace")
+		return nil, netip.Addr{}, others(namespace)
 	}
 	return &ask.WorkloadRef{Namespace: namespace, Name: name}, netip.Addr{}, nil
+}
+
+// others refuses to answer for workloads of others.
+func others(namespace string) error {
+	return problem(http.StatusForbidden, "what the workloads of namespace "+namespace+" may call is for whoever may read its Applications", "ask about your own, or whoever keeps that namespace")
 }
 
 // can answers what becomes of one request.
@@ -127,6 +132,10 @@ func (a *API) explain(ctx context.Context, c *call) (any, error) {
 		}
 		out = answer.ExplanationOf(m.World, found)
 		out.Source = m.From
+		// A line of a log says who called, and anybody can write one.
+		if r := found.Request; r != nil && r.From != nil && !c.sight.Namespace(r.From.Namespace) && !c.sight.Ends(out.Now) {
+			return others(r.From.Namespace)
+		}
 		if sums.known() {
 			of := sums.counted()
 			out.Counted = &of
@@ -224,7 +233,7 @@ func (a *API) report(ctx context.Context, c *call) (any, error) {
 	standing := c.picture.Posture()
 	if goal := c.r.URL.Query().Get("goal"); goal != "" {
 		if standing = standing.Only(goal); standing == nil {
-			return nil, problem(http.StatusNotFound, "there is no Goal "+goal, Prefix+"tree lists all")
+			return nil, noGoal(goal)
 		}
 	}
 	sums, err := a.sums(ctx, c)
@@ -237,5 +246,15 @@ func (a *API) report(ctx context.Context, c *call) (any, error) {
 		out.Counted = &of
 		out.Count(c.sight.Totals(sums.totals), c.picture.Bound())
 	}
-	return c.sight.Assessment(out), nil
+	seen := c.sight.Assessment(out)
+	if goal := c.r.URL.Query().Get("goal"); goal != "" && len(seen.Goals) == 0 {
+		return nil, noGoal(goal)
+	}
+	return seen, nil
+}
+
+// noGoal is for a goal that is not there, or of which nothing may be seen: that there is one
+// is not told by guessing its name.
+func noGoal(name string) error {
+	return problem(http.StatusNotFound, "there is no Goal "+name+" that you may see", Prefix+"tree without one lists all")
 }

@@ -53,6 +53,29 @@ func (s *Sight) Answer(of *answer.Answer) *answer.Answer {
 	return &out
 }
 
+// Ends reports whether a request ends at workloads of the viewer's own: who calls these is
+// the viewer's to know.
+func (s *Sight) Ends(of *answer.Answer) bool {
+	for _, b := range of.Branches {
+		if !s.ends(b.Reached, b.Steps) {
+			return false
+		}
+	}
+	return s.ends(of.Reached, of.Steps)
+}
+
+func (s *Sight) ends(reached *answer.Reached, steps []answer.Step) bool {
+	if reached != nil {
+		return reached.Workload != "" && s.workload(reached.Workload)
+	}
+	for i := len(steps) - 1; i >= 0; i-- {
+		if steps[i].Proxy != "" {
+			return s.proxy(steps[i].Proxy)
+		}
+	}
+	return false
+}
+
 // whom is who is to be asked about the first place.
 func whom(places []answer.Place) string {
 	if len(places) == 0 {
@@ -77,7 +100,7 @@ func (s *Sight) steps(of []answer.Step) (out []answer.Step, hid bool) {
 	out = slices.Clone(of)
 	for i := range out {
 		step := &out[i]
-		seen := s.workload(step.Proxy)
+		seen := s.proxy(step.Proxy)
 		if step.Statement != nil {
 			seen = s.Named(step.Statement.Object)
 		} else if step.Object != "" {
@@ -133,7 +156,7 @@ func (s *Sight) Explanation(of *answer.Explanation) *answer.Explanation {
 	if !out.Redacted {
 		return &out
 	}
-	out.Held, _ = kept(of.Held, func(h *answer.Held) bool { return s.workload(h.Proxy) })
+	out.Held, _ = kept(of.Held, func(h *answer.Held) bool { return s.proxy(h.Proxy) })
 	// Each of these may have words of an object in it that is not seen.
 	out.Variants, out.Notes, out.Unread, out.Do = nil, nil, nil, ""
 	if unseen != "" {
@@ -160,13 +183,14 @@ func (s *Sight) Changes(of *ask.Changes) *answer.Changes {
 		return out
 	}
 	out.Changes.Changes, out.Redacted = kept(of.Changes, func(c *ask.Change) bool {
-		return c.To != "" && s.workload(c.To) || slices.ContainsFunc(c.From, func(from string) bool { return strings.Contains(from, "/") && s.workload(from) })
+		return s.target(c.To) || slices.ContainsFunc(c.From, func(from string) bool { return strings.Contains(from, "/") && s.workload(from) })
 	})
 	for i := range out.Changes.Changes {
 		c := &out.Changes.Changes[i]
 		for _, m := range []*ask.Moment{&c.Before, &c.After} {
 			out.Redacted = s.moment(m) || out.Redacted
 		}
+		out.Redacted = s.reach(&c.Reach) || out.Redacted
 		because, hid := s.origins(c.Because)
 		if c.Because = because; hid {
 			c.Why, c.Rules, out.Redacted = "", nil, true
@@ -176,6 +200,31 @@ func (s *Sight) Changes(of *ask.Changes) *answer.Changes {
 	out.Notes, less = kept(of.Notes, func(note *string) bool { return strings.HasPrefix(*note, "stdin:") })
 	out.Redacted = out.Redacted || less
 	return out
+}
+
+// reach leaves out who else calls a service of others, and what of a request it goes by there.
+func (s *Sight) reach(r *ask.Reach) (hid bool) {
+	if s.target(r.To) {
+		return false
+	}
+	r.From, hid = kept(r.From, func(from *string) bool { return s.workload(*from) })
+	if strings.Contains(r.To, "/") || inMesh(r.To) {
+		r.Paths, r.Token, r.Only, r.Witness = nil, nil, nil, ask.Witness{}
+		return true
+	}
+	if !s.workload(r.Witness.From) {
+		r.Witness = ask.Witness{}
+	}
+	return hid
+}
+
+// target reports whether what requests are for is the viewer's own: a workload, or a host
+// where none is reached.
+func (s *Sight) target(to string) bool {
+	if strings.Contains(to, "/") {
+		return s.workload(to)
+	}
+	return to != "" && s.host(to)
 }
 
 func (s *Sight) moment(m *ask.Moment) bool {

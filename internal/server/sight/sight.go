@@ -75,6 +75,10 @@ func (s *Sight) workload(name string) bool {
 	return !ok || s.Namespace(namespace)
 }
 
+// proxy reports whether a proxy, as answers name it ("sidecar NAMESPACE/NAME"), is in a
+// namespace that is seen. A step of none is everybody's.
+func (s *Sight) proxy(name string) bool { return s.workload(name[strings.LastIndexByte(name, ' ')+1:]) }
+
 // kept are the elements for which keep is true, in a list of their own, and whether any is
 // missing.
 func kept[T any](all []T, keep func(*T) bool) (out []T, missing bool) {
@@ -106,9 +110,11 @@ func hidden(object, whom string) string {
 // host reports whether a host of the mesh, NAME.NAMESPACE.svc..., is in a namespace that is
 // seen.
 func (s *Sight) host(name string) bool {
-	labels := strings.Split(name, ".")
-	if i := slices.Index(labels, "svc"); i == 2 {
-		return s.Namespace(labels[1])
+	if inMesh(name) {
+		return s.Namespace(strings.Split(name, ".")[1])
 	}
 	return s.Everywhere
 }
+
+// inMesh reports whether a host is one of a Service.
+func inMesh(host string) bool { return slices.Index(strings.Split(host, "."), "svc") == 2 }

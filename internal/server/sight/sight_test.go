@@ -4,9 +4,11 @@
 package sight_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/trellis-mesh/trellis/internal/answer"
+	"github.com/trellis-mesh/trellis/internal/ask"
 	"github.com/trellis-mesh/trellis/internal/server/sight"
 )
 
@@ -92,5 +94,41 @@ func TestAGoalIsSeenAsFarAsItIsAboutOnesOwnObjects(t *testing.T) {
 	}
 	if tree[0].State != "NotMet" || len(tree[0].Below[0].Below) != 2 {
 		t.Error("what others are told has changed, too")
+	}
+}
+
+// TestWhoElseCallsAServiceOfOthersIsTheirs: a change for one's own workload and for others is
+// told as far as it is one's own.
+func TestWhoElseCallsAServiceOfOthersIsTheirs(t *testing.T) {
+	all := &ask.Changes{Changes: []ask.Change{
+		{Reach: ask.Reach{From: []string{"bank/teller", "shop/cart"}, To: "bank/till-1", Witness: ask.Witness{From: "bank/teller-1", URL: "http://till.bank/"}}},
+		{Reach: ask.Reach{From: []string{"bank/teller", "shop/cart"}, To: "shop/cart-1", Witness: ask.Witness{From: "bank/teller-1"}}},
+		{Reach: ask.Reach{From: []string{"shop/cart"}, To: "bank.example.com", Paths: []string{"/"}, Witness: ask.Witness{From: "shop/cart-1"}}},
+		{Reach: ask.Reach{From: []string{"bank/teller"}, To: "till.bank.svc.cluster.local"}},
+		{Reach: ask.Reach{From: []string{"bank/teller"}, To: "bank.example.com"}},
+	}}
+	got := developer.Changes(all)
+	if to := got.Changes.Changes[0]; !slices.Equal(to.From, []string{"shop/cart"}) || to.Witness.From != "" || !got.Redacted {
+		t.Errorf("of a service of others it tells %+v", to)
+	}
+	if own := got.Changes.Changes[1]; len(own.From) != 2 || own.Witness.From == "" {
+		t.Errorf("of one's own it tells %+v", own)
+	}
+	if outside := got.Changes.Changes[2]; outside.Witness.From == "" || len(outside.Paths) != 1 {
+		t.Errorf("of what one's own calls outside it tells %+v", outside)
+	}
+	if len(got.Changes.Changes) != 3 {
+		t.Errorf("what others call is told, too: %+v", got.Changes.Changes[3:])
+	}
+	if len(all.Changes[0].From) != 2 || all.Changes[0].Witness.From == "" {
+		t.Error("what others are told has changed, too")
+	}
+}
+
+func TestAStepOfOnesOwnProxyIsTold(t *testing.T) {
+	of := &answer.Answer{Steps: []answer.Step{{Proxy: "sidecar shop/cart-1", Says: "own"}, {Proxy: "sidecar bank/till-1", Says: "theirs"}, {Says: "nobody's"}}}
+	got := developer.Answer(of)
+	if got.Steps[0].Says != "own" || got.Steps[1].Says == "theirs" || got.Steps[2].Says != "nobody's" {
+		t.Errorf("it tells %+v", got.Steps)
 	}
 }

@@ -73,7 +73,7 @@ func (c *cluster) mesh() (attribution.Input, error) {
 // called is an entry of the proxy of a pod.
 func called(t *testing.T, pod string) *accesslog.Entry {
 	t.Helper()
-	e, err := accesslog.Parse(`{"authority":"web.shop","downstream_peer_uri_san":"spiffe://cluster.local/ns/jobs/sa/nightly","method":"GET","path":"/x","request_id":"7b5d","response_code":200,` +
+	e, err := accesslog.Parse(`{"authority":"web.shop","downstream_peer_uri_san":"spiffe://cluster.local/ns/jobs/sa/nightly","method":"GET","path":"/x","request_id":"7b5d3f81-6fec-4c5f-8a1b-2c3d40000001","response_code":200,` +
 		`"response_code_details":"via_upstream","response_flags":"-","route_name":"default","upstream_cluster":"inbound|8080||;"}`)
 	must(t, err)
 	e.Writer = accesslog.Writer{Namespace: "shop", Pod: pod}
@@ -132,7 +132,7 @@ func TestWhatWasBroughtIsInTheStoreWhenItEnds(t *testing.T) {
 	must(t, err)
 	samples, err := store.Samples()
 	must(t, err)
-	if len(samples) != 1 || samples[0].Peer != "jobs/nightly" || samples[0].Method != "GET" || samples[0].Code != 200 || samples[0].ID != "7b5d" {
+	if len(samples) != 1 || samples[0].Peer != "jobs/nightly" || samples[0].Method != "GET" || samples[0].Code != 200 || samples[0].ID != "7b5d3f81-6fec-4c5f-8a1b-2c3d40000001" {
 		t.Errorf("the examples are %+v", samples)
 	}
 	totals, err := store.Sum(t.Context(), hits.Filter{}, began, time.Now())
@@ -171,7 +171,7 @@ func TestExamplesOfTheProcessBeforeAreThere(t *testing.T) {
 			store, err := embedded.Open(dir, embedded.Options{})
 			must(t, err)
 			at := time.Now().Add(-time.Minute)
-			must(t, store.KeepSamples([]hits.Sample{hits.NewSample(hits.Key{Namespace: "shop", Place: hits.Gateway, Verdict: hits.Denied}, at, "GET", 403, "", "7b5d")}))
+			must(t, store.KeepSamples([]hits.Sample{hits.NewSample(hits.Key{Namespace: "shop", Place: hits.Gateway, Verdict: hits.Denied}, at, "GET", 403, "", "7b5d3f81-6fec-4c5f-8a1b-2c3d40000001")}))
 			if test.damage != "" {
 				must(t, os.WriteFile(filepath.Join(dir, "samples.json"), []byte(test.damage), 0o600))
 			}

@@ -206,8 +206,8 @@ func (m *mesh) counts(ctx context.Context) string {
 		{Key: page, N: 34, At: last}, {Key: inside, N: 34, At: last}, {Key: denied, N: 4, At: last}, {Key: shadow, N: 7, At: last}, {Key: stranger, N: 9, At: last},
 	}))
 	must(m.t, store.KeepSamples([]hits.Sample{
-		hits.NewSample(denied, last, "GET", 403, "rbac_access_denied_matched_policy[none]", "6fecfc5f-3f81"),
-		hits.NewSample(page, last.Add(-time.Second), "GET", 200, "via_upstream", "a1b2c3d4-0001"),
+		hits.NewSample(denied, last, "GET", 403, "rbac_access_denied_matched_policy[none]", "6fecfc5f-3f81-4c5f-8a1b-2c3d40000001"),
+		hits.NewSample(page, last.Add(-time.Second), "GET", 200, "via_upstream", "a1b2c3d4-0001-4c5f-8a1b-2c3d40000002"),
 	}))
 	must(m.t, store.Close())
 	return dir
