@@ -86,3 +86,15 @@ func TestWhatIsSaidHoldsForConnectionsAndBesideOtherPolicies(t *testing.T) {
 		})
 	}
 }
+
+func TestWhatIsSaidHoldsForSeveralHostsOfOneRoute(t *testing.T) {
+	before := drafted(t, twoHosts)
+	asked := requests(t, before, "books.example.com")
+	seen := map[classes.Class]int{}
+	for _, draft := range []edit{nothing, twoHosts, anotherHost} {
+		hold(t, before, drafted(t, draft), asked, draft.is, seen)
+	}
+	if seen[classes.Changed] < 2 || seen[classes.Same] < 2 {
+		t.Errorf("it is said too little: %v", seen)
+	}
+}
