@@ -116,7 +116,7 @@ func (r *Recount) of(k hits.Key) []seen {
 }
 
 // covers reports whether what is counted by a full key may be counted by another one. Of
-// what somebody stated the statement decides: objects are made anew, and a rule that was
+// what somebody stated the statement decides, and not the number of the rule: one that was
 // added gives the others other numbers.
 func covers(k, full hits.Key) bool {
 	alike := func(a, b string) bool { return a == "" || a == b }
@@ -128,10 +128,12 @@ func covers(k, full hits.Key) bool {
 	case !alike(k.Route, full.Route) && !(full.Route == "" && k.Place == hits.Gateway):
 		// A gateway that refuses before it looks for a route names none where it is decided.
 		return false
+	case !alike(k.Object, full.Object):
+		return false
 	case k.Statement != "":
 		return k.Statement == full.Statement && k.Field == full.Field
 	}
-	return alike(k.Object, full.Object) && (k.Rule < 0 || k.Rule == full.Rule)
+	return k.Rule < 0 || k.Rule == full.Rule
 }
 
 // calls reports whether a peer may be among the clients of a class.

@@ -203,8 +203,8 @@ func hold(t *testing.T, before, after *mesh.Mesh, asked []counted, name string, 
 		seen[said]++
 		// Of a host that is there no more it is not told apart whether the gateway refuses the
 		// handshake or, by the name of another host, the request.
-		changes := now.Outcome != r.was && !(r.was == decide.Deny && now.Outcome == decide.Fails)
-		if said == classes.Same && changes || said == classes.Changed && !changes || said == classes.Unknown {
+		changes, refused := now.Outcome != r.was, r.was == decide.Deny && now.Outcome == decide.Fails
+		if said == classes.Same && changes && !refused || said == classes.Changed && !changes || said == classes.Unknown {
 			t.Errorf("%s: %s %s from %v was %s and is %s; of its count (%+v) it is said %s", name, r.request.Method, r.request.URL, r.request.From, r.was, now.Outcome, r.key, said)
 		}
 	}
