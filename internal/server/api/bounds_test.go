@@ -74,7 +74,9 @@ func TestOneWhoAsksALotTakesNobodyElsesPlace(t *testing.T) {
 	<-entered
 	close(let)
 	for range maxAskedOwn + 1 {
-		<-done
+		if err := <-done; err != nil {
+			t.Errorf("a question that had a place is answered %v", err)
+		}
 	}
 	if a.asked.taken != 0 || len(a.asked.by) != 0 {
 		t.Errorf("%d places are taken for ever", a.asked.taken)

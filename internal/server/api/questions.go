@@ -96,20 +96,7 @@ func (a *API) explain(ctx context.Context, c *call) (any, error) {
 	if err := c.body(&in); err != nil {
 		return nil, err
 	}
-	text := strings.TrimSpace(in.Thing)
-	if text == "" || len(text) > accesslog.MaxLine {
-		return nil, Invalid(errors.New("thing: there is nothing to explain, or too much"), "give a URL, a line of an access log, details of a response, or the name of an object")
-	}
-	// A line stays one word; METHOD URL and KIND NAME are two, as on a command line.
-	words := []string{text}
-	if fields := strings.Fields(text); len(fields) == 2 || len(fields) == 4 && fields[2] == "-n" {
-		words = fields
-	}
-	namespace := "default"
-	if len(words) == 4 {
-		namespace, words = words[3], words[:2]
-	}
-	thing, err := explain.ParseThing(words, namespace)
+	thing, err := thingOf(in.Thing)
 	if err != nil {
 		return nil, Invalid(err, "give a URL, a line of an access log, details of a response, or the name of an object")
 	}
@@ -144,6 +131,23 @@ func (a *API) explain(ctx context.Context, c *call) (any, error) {
 		return nil
 	})
 	return c.sight.Explanation(out), err
+}
+
+// thingOf reads what is to be explained.
+func thingOf(text string) (*explain.Thing, error) {
+	text = strings.TrimSpace(text)
+	if text == "" || len(text) > accesslog.MaxLine {
+		return nil, errors.New("thing: there is nothing to explain, or too much")
+	}
+	// A line stays one word; METHOD URL and KIND NAME are two, as on a command line.
+	words, namespace := []string{text}, "default"
+	if fields := strings.Fields(text); len(fields) == 2 || len(fields) == 4 && fields[2] == "-n" {
+		words = fields
+	}
+	if len(words) == 4 {
+		namespace, words = words[3], words[:2]
+	}
+	return explain.ParseThing(words, namespace)
 }
 
 // mayExplain keeps objects of others from those who name them: to them, there is none.
