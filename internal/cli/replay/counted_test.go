@@ -34,10 +34,12 @@ var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 type edit struct{ file, was, is string }
 
 // drafted is the example with edits.
-func drafted(t *testing.T, edits ...edit) *mesh.Mesh {
+func drafted(t *testing.T, edits ...edit) *mesh.Mesh { return draftedOf(t, "bookinfo", edits...) }
+
+func draftedOf(t *testing.T, example string, edits ...edit) *mesh.Mesh {
 	t.Helper()
 	dir := t.TempDir()
-	must(t, os.CopyFS(dir, os.DirFS("../../../examples/bookinfo")))
+	must(t, os.CopyFS(dir, os.DirFS("../../../examples/"+example)))
 	for _, e := range edits {
 		name := filepath.Join(dir, e.file)
 		switch {
@@ -97,7 +99,7 @@ var (
 	elsewhere = hits.Key{Namespace: "bookinfo", Application: "ratings", Route: "ratings", Place: hits.Workload, Rule: -1, Verdict: hits.Allowed, Peer: "bookinfo/reviews"}
 	failed    = hits.Key{Namespace: "bookinfo", Application: "details", Place: hits.Workload, Rule: -1, Reason: "PlaintextToStrict", Verdict: hits.Failed, Peer: "none"}
 	dropped   = hits.Key{Place: hits.Workload, Rule: -1, Reason: hits.Dropped, Verdict: hits.Denied}
-	tried     = hits.Key{Namespace: "bookinfo", Application: "details", Place: hits.Workload, Rule: -1, Verdict: hits.WouldDeny, Peer: "bookinfo/reviews"}
+	wouldBe   = hits.Key{Namespace: "bookinfo", Application: "details", Place: hits.Workload, Rule: -1, Verdict: hits.WouldDeny, Peer: "bookinfo/reviews"}
 )
 
 func TestCountsAreJudgedByWhatTheirRequestsWouldDo(t *testing.T) {
@@ -123,7 +125,7 @@ func TestCountsAreJudgedByWhatTheirRequestsWouldDo(t *testing.T) {
 		"it failed":                                        {anotherCaller, failed, classes.Unknown, "failed on its way"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			found := replay.Recounted(before, drafted(t, c.draft), []hits.Total{{Key: c.key, N: 7}, {Key: tried, N: 1}})
+			found := replay.Recounted(before, drafted(t, c.draft), []hits.Total{{Key: c.key, N: 7}, {Key: wouldBe, N: 1}})
 			if len(found.Notes) > 0 {
 				t.Errorf("it is incomplete: %s", found.Notes)
 			}
@@ -272,6 +274,11 @@ func requests(t *testing.T, m *mesh.Mesh, hosts ...string) []counted {
 // entryOf completes what a proxy logs of an answer.
 func entryOf(m *mesh.Mesh, account string, a *ask.Answer, e accesslog.Entry) *accesslog.Entry {
 	node := m.Nodes[slices.IndexFunc(m.Nodes, func(n xds.Node) bool { return n.ServiceAccount == account })]
+	return entryIn(m, node.Namespace, account, a, e)
+}
+
+func entryIn(m *mesh.Mesh, namespace, account string, a *ask.Answer, e accesslog.Entry) *accesslog.Entry {
+	node := m.Nodes[slices.IndexFunc(m.Nodes, func(n xds.Node) bool { return n.ServiceAccount == account && n.Namespace == namespace })]
 	e.Writer = accesslog.Writer{Namespace: node.Namespace, Pod: node.Name}
 	e.Code, e.Details, e.Shows.Peer = 200, "via_upstream", true
 	for _, step := range a.Steps {
