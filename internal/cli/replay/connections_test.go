@@ -5,6 +5,7 @@ package replay_test
 
 import (
 	"net/url"
+	"slices"
 	"testing"
 
 	"github.com/trellis-mesh/trellis/internal/ask"
@@ -13,6 +14,8 @@ import (
 	"github.com/trellis-mesh/trellis/internal/cli/counts"
 	"github.com/trellis-mesh/trellis/internal/cli/mesh"
 	"github.com/trellis-mesh/trellis/internal/decide"
+	"github.com/trellis-mesh/trellis/internal/hits"
+	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
 // The example with a port without HTTP, and a policy that somebody wrote by hand beside that
@@ -96,5 +99,76 @@ func TestWhatIsSaidHoldsForSeveralHostsOfOneRoute(t *testing.T) {
 	}
 	if seen[classes.Changed] < 2 || seen[classes.Same] < 2 {
 		t.Errorf("it is said too little: %v", seen)
+	}
+}
+
+// Drafts of the example with policies.
+var (
+	tried     = edit{"security/bindings.yaml", "mode: Enforce", "mode: Shadow"}
+	enforced  = edit{"security/bindings.yaml", "mode: Shadow", "mode: Enforce"}
+	alsoThese = edit{"security/bindings.yaml", "value: [test]", "value: [test, staging]"}
+	exempt    = edit{file: "teams/shop/production/exceptions.yaml"}
+	relabeled = edit{"platform/namespaces.yaml", "env: test", "env: other"}
+	noGoals   = edit{file: "security/bindings.yaml"}
+	letIn     = edit{"teams/shop/production/application.yaml", "routes: [help, read, write]}]\n", `routes: [help, read, write]}]
+  access:
+    callers:
+    - {name: tests, peer: {namespace: {name: shop-test}}, authentication: Waived}
+    - {name: stages, peer: {namespace: {name: shop-staging}}, authentication: Waived}
+`}
+)
+
+// calledOf are calls between the shops, and what comes to them from the internet.
+func calledOf(t *testing.T, m *mesh.Mesh) []counted {
+	t.Helper()
+	index := counts.IndexOf(m)
+	var out []counted
+	add := func(r *ask.Request, namespace, account string, e accesslog.Entry) {
+		answer, err := m.Can(r)
+		must(t, err)
+		if !slices.ContainsFunc(m.Nodes, func(n xds.Node) bool { return n.Namespace == namespace && n.ServiceAccount == account }) {
+			t.Fatalf("there is no %s/%s among %v", namespace, account, m.Nodes)
+		}
+		e.Method, e.Path, e.Authority = r.Method, r.URL.Path, r.URL.Host
+		of := index.Of(entryIn(m, namespace, account, answer, e))
+		for key := range of.Counted {
+			if key.Verdict != hits.WouldDeny {
+				out = append(out, counted{r, answer.Outcome, key})
+			}
+		}
+	}
+	namespaces := []string{"shop", "shop-staging", "shop-test"}
+	for _, method := range []string{"GET", "POST"} {
+		for _, path := range []string{"/help", "/orders", "/orders/new", "/orders/1"} {
+			for _, to := range namespaces[:2] {
+				for _, from := range namespaces {
+					u := &url.URL{Scheme: "http", Host: "orders." + to + ":8080", Path: path}
+					add(&ask.Request{Method: method, URL: u, From: &ask.WorkloadRef{Namespace: from, Name: "orders"}}, to, "orders", accesslog.Entry{
+						Cluster: "inbound|8080||", Peer: "spiffe://cluster.local/ns/" + from + "/sa/orders",
+					})
+				}
+			}
+		}
+	}
+	return out
+}
+
+func TestWhatIsSaidHoldsForPoliciesAndExceptions(t *testing.T) {
+	for name, standing := range map[string]edit{"as it is": nothing, "all is enforced": enforced} {
+		t.Run(name, func(t *testing.T) {
+			before := draftedOf(t, "policies", letIn, standing)
+			asked := calledOf(t, before)
+			seen := map[classes.Class]int{}
+			for _, draft := range []edit{nothing, tried, alsoThese, exempt, relabeled, noGoals} {
+				edits := []edit{letIn, standing, draft}
+				if draft == tried && standing == enforced {
+					edits = []edit{letIn, draft}
+				}
+				hold(t, before, draftedOf(t, "policies", edits...), asked, draft.file+": "+draft.is, seen)
+			}
+			if seen[classes.Changed]+seen[classes.Depends] < 2 || seen[classes.Same] < 2 {
+				t.Errorf("it is said too little: %v", seen)
+			}
+		})
 	}
 }
