@@ -74,7 +74,7 @@ func TestOneWhoAsksALotTakesNobodyElsesPlace(t *testing.T) {
 	<-entered
 	close(let)
 	for range maxAskedOwn + 1 {
-		if err := <-done; err != nil {
+		if err := <-done; err == nil || !strings.Contains(err.Error(), "reading the body") {
 			t.Errorf("a question that had a place is answered %v", err)
 		}
 	}
