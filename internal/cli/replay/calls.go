@@ -59,20 +59,7 @@ func (c *calls) left(k hits.Key) *recount.Left {
 		return nil
 	}
 	stopped := kept(k)
-	var changed, stays *call
-	for _, node := range c.callers(k.Peer) {
-		for _, at := range c.targets(k) {
-			one := call{from: ask.WorkloadRef{Namespace: node.Namespace, Name: node.Name}, proxy: node.String(), url: at}
-			switch ways := c.ways(one); {
-			case !ways[0].known && (!stopped || !ways[1].known || ways[1].stopped):
-			case ways[0].known && ways[0].stopped != stopped: // it was not counted so
-			case ways[1].known && ways[1].stopped == stopped:
-				stays = &one
-			case changed == nil || ways[1].passes:
-				changed = &one
-			}
-		}
-	}
+	changed, stays := c.differ(k, stopped)
 	if changed == nil {
 		return nil
 	}
@@ -91,6 +78,26 @@ func (c *calls) left(k hits.Key) *recount.Left {
 		out.Now, out.Why, out.Decided = string(decide.Unknown), "the caller's own proxy lets it out: what becomes of it then hangs on the request", nil
 	}
 	return out
+}
+
+// differ are a call that ends otherwise at its caller's proxy than it did, and one that does
+// not, of those that may have been counted by a key; nil: there is none. Stopped: they ended
+// there.
+func (c *calls) differ(k hits.Key, stopped bool) (changed, stays *call) {
+	for _, node := range c.callers(k.Peer) {
+		for _, at := range c.targets(k) {
+			one := call{from: ask.WorkloadRef{Namespace: node.Namespace, Name: node.Name}, proxy: node.String(), url: at}
+			switch ways := c.ways(one); {
+			case !ways[0].known && (!stopped || !ways[1].known || ways[1].stopped):
+			case ways[0].known && ways[0].stopped != stopped: // it was not counted so
+			case ways[1].known && ways[1].stopped == stopped:
+				stays = &one
+			case changed == nil || ways[1].passes:
+				changed = &one
+			}
+		}
+	}
+	return changed, stays
 }
 
 // kept reports whether a key may be of calls that the caller's own proxy did not let out. To
