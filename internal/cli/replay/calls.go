@@ -58,7 +58,7 @@ func (c *calls) left(k hits.Key) *recount.Left {
 		return nil
 	}
 	stopped := kept(k)
-	changed, stays := c.found(k)
+	changed, stays := c.differ(k, stopped)
 	if changed == nil {
 		return nil
 	}
@@ -79,10 +79,10 @@ func (c *calls) left(k hits.Key) *recount.Left {
 	return out
 }
 
-// found are calls that may have been counted by a key: one that ends otherwise at its own
-// proxy, and one that does not; nil: there is none.
-func (c *calls) found(k hits.Key) (changed, stays *call) {
-	stopped := kept(k)
+// differ are a call that ends otherwise at its caller's proxy than it did, and one that does
+// not, of those that may have been counted by a key; nil: there is none. Stopped: they ended
+// there.
+func (c *calls) differ(k hits.Key, stopped bool) (changed, stays *call) {
 	for _, node := range c.callers(k.Peer) {
 		for _, at := range c.targets(k) {
 			one := call{from: ask.WorkloadRef{Namespace: node.Namespace, Name: node.Name}, proxy: node.String(), url: at}

@@ -74,8 +74,8 @@ func TestOneWhoAsksALotTakesNobodyElsesPlace(t *testing.T) {
 	<-entered
 	close(let)
 	for range maxAskedOwn + 1 {
-		if err := <-done; err == nil || !strings.Contains(err.Error(), "reading the body") {
-			t.Errorf("a question that had a place is answered %v", err)
+		if err := <-done; err == nil {
+			t.Error("a body that does not come is an answer")
 		}
 	}
 	if a.asked.taken != 0 || len(a.asked.by) != 0 {

@@ -87,20 +87,16 @@ func (a *API) can(ctx context.Context, c *call) (any, error) {
 		out.Source = m.From
 		return nil
 	})
-	return c.sight.Answer(out), err
+	if err != nil {
+		// What has taken too long may still go on, and write to out.
+		return nil, err
+	}
+	return c.sight.Answer(out), nil
 }
 
 // explain answers where something comes from.
 func (a *API) explain(ctx context.Context, c *call) (any, error) {
-	var in Thing
-	if err := c.body(&in); err != nil {
-		return nil, err
-	}
-	thing, err := thingOf(in.Thing)
-	if err != nil {
-		return nil, Invalid(err, "give a URL, a line of an access log, details of a response, or the name of an object")
-	}
-	from, _, err := c.from(in.From)
+	thing, from, err := c.thing()
 	if err != nil {
 		return nil, err
 	}
@@ -130,24 +126,40 @@ func (a *API) explain(ctx context.Context, c *call) (any, error) {
 		}
 		return nil
 	})
-	return c.sight.Explanation(out), err
+	if err != nil {
+		return nil, err
+	}
+	return c.sight.Explanation(out), nil
 }
 
-// thingOf reads what is to be explained.
-func thingOf(text string) (*explain.Thing, error) {
-	text = strings.TrimSpace(text)
+// thing reads what is to be explained, and who sends it.
+func (c *call) thing() (*explain.Thing, *ask.WorkloadRef, error) {
+	var in Thing
+	if err := c.body(&in); err != nil {
+		return nil, nil, err
+	}
+	text := strings.TrimSpace(in.Thing)
 	if text == "" || len(text) > accesslog.MaxLine {
-		return nil, errors.New("thing: there is nothing to explain, or too much")
+		return nil, nil, Invalid(errors.New("thing: there is nothing to explain, or too much"), "give a URL, a line of an access log, details of a response, or the name of an object")
 	}
 	// A line stays one word; METHOD URL and KIND NAME are two, as on a command line.
-	words, namespace := []string{text}, "default"
+	words := []string{text}
 	if fields := strings.Fields(text); len(fields) == 2 || len(fields) == 4 && fields[2] == "-n" {
 		words = fields
 	}
+	namespace := "default"
 	if len(words) == 4 {
 		namespace, words = words[3], words[:2]
 	}
-	return explain.ParseThing(words, namespace)
+	thing, err := explain.ParseThing(words, namespace)
+	if err != nil {
+		return nil, nil, Invalid(err, "give a URL, a line of an access log, details of a response, or the name of an object")
+	}
+	from, _, err := c.from(in.From)
+	if err != nil {
+		return nil, nil, err
+	}
+	return thing, from, nil
 }
 
 // mayExplain keeps objects of others from those who name them: to them, there is none.

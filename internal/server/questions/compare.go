@@ -44,7 +44,11 @@ func (k *Keeper) Compare(ctx context.Context, draft []byte, within func(string) 
 		out, err = compare(p.State, draft, within)
 		return err
 	})
-	return out, err
+	if err != nil {
+		// What has taken too long may still go on, and write to out.
+		return nil, err
+	}
+	return out, nil
 }
 
 // side is one of the two that are compared.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -37,7 +38,7 @@ type Gate struct {
 }
 
 // known is an answer and until when it is believed.
-type known[T any] struct {
+type known[T comparable] struct {
 	value T
 	until time.Time
 }
@@ -68,7 +69,7 @@ func (g *Gate) May(ctx context.Context, v *Viewer, a Action) (bool, error) {
 
 // recall is what is remembered of a question, or what is said to it now. Errors are not
 // remembered.
-func recall[K comparable, T any](ctx context.Context, g *Gate, of map[K]known[T], most int, key K, ask func() (T, error)) (T, error) {
+func recall[K, T comparable](ctx context.Context, g *Gate, of map[K]known[T], most int, key K, ask func() (T, error)) (T, error) {
 	g.mu.Lock()
 	found, ok := of[key]
 	g.mu.Unlock()
@@ -88,9 +89,15 @@ func recall[K comparable, T any](ctx context.Context, g *Gate, of map[K]known[T]
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	now := g.clock.Now()
+	if len(of) >= most {
+		// Those who are nobody, of whom anybody makes up as many as they like, go first.
+		var none T
+		maps.DeleteFunc(of, func(_ K, k known[T]) bool { return k.value == none || !now.Before(k.until) })
+	}
 	if len(of) >= most {
 		clear(of)
 	}
-	of[key] = known[T]{value, g.clock.Now().Add(believed)}
+	of[key] = known[T]{value, now.Add(believed)}
 	return value, nil
 }

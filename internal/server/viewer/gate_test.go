@@ -119,3 +119,25 @@ func TestWhatIsRememberedIsBounded(t *testing.T) {
 		t.Errorf("%d tokens are remembered", tokens)
 	}
 }
+
+// TestMadeUpTokensMakeNobodyBeForgotten: the API server would be asked anew about everybody
+// who works, as often as a stranger likes.
+func TestMadeUpTokensMakeNobodyBeForgotten(t *testing.T) {
+	server := &counted{}
+	g := viewer.NewGate(server, testclock.NewFakePassiveClock(time.Unix(1e9, 0)))
+	_, err := g.Whose(t.Context(), "of ann")
+	must(t, err)
+	for i := range 3000 {
+		_, err := g.Whose(t.Context(), fmt.Sprintf("made up %d", i))
+		must(t, err)
+	}
+	before := server.tokens
+	v, err := g.Whose(t.Context(), "of ann")
+	must(t, err)
+	if v == nil || server.tokens != before {
+		t.Errorf("it is %+v, and the API server was asked again: %t", v, server.tokens != before)
+	}
+	if tokens, _ := g.Remembered(); tokens > 1024 {
+		t.Errorf("%d tokens are remembered", tokens)
+	}
+}
