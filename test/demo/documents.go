@@ -58,8 +58,9 @@ func (d *demo) applyDocuments(ctx context.Context) error {
 	return nil
 }
 
-// change makes a route public and private again, and measures until the gateway
-// and the application's own proxy both do as the document says.
+// change makes a route public and private again, and measures until requests end as the
+// document says: let through by the gateway and the application's own proxy, and refused
+// by the one or the other.
 func (d *demo) change(ctx context.Context) error {
 	before, err := d.example("productpage/application.yaml")
 	if err != nil {

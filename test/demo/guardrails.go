@@ -114,6 +114,11 @@ func (d *demo) mistake(ctx context.Context) error {
 // handEdit deletes the policy that asks for tokens at the gateway.
 func (d *demo) handEdit(ctx context.Context) error {
 	const policy = "trellis-host-public." + host + ".productpage." + applicationSpace + "-deny"
+	// What the gateway refuses again already, the application's own proxy may not yet: it is
+	// told at the same time, and by then only the gateway was asked.
+	if err := d.await(ctx, "Ready", "-n", applicationSpace, "tapp/productpage"); err != nil {
+		return err
+	}
 	started := time.Now()
 	if err := d.kubectl(ctx, nil, "-n", gatewaySpace, "delete", "authorizationpolicy", policy); err != nil {
 		return err
