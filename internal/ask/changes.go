@@ -259,13 +259,15 @@ func (c *comparison) explore(e *space.Explorer, pair [2]*door, inside bool) []di
 			}
 		}
 		effect, differs := effectOf(at[0], at[1])
-		one := difference{outsideLeaf{named, p, named.Witness(p), at[1]}, effect, at, inside}
-		switch {
-		case c.each != nil:
-			c.tell(one)
-		case differs:
-			found = append(found, one)
+		if c.each == nil && !differs {
+			return
 		}
+		one := difference{outsideLeaf{named, p, named.Witness(p), at[1]}, effect, at, inside}
+		if c.each != nil {
+			c.tell(one)
+			return
+		}
+		found = append(found, one)
 	})
 	c.note(notes)
 	c.mu.Lock()

@@ -16,8 +16,7 @@ type Compared struct {
 	// Node is the proxy that takes them first, and To its address and port.
 	Node xds.Node
 	To   netip.AddrPort
-	// Inside: they come from the mesh; Mutual: with a certificate of it; HTTP: they are not
-	// mere connections.
+	// Inside: from the mesh; Mutual: with a certificate of it; HTTP: not mere connections.
 	Inside, Mutual, HTTP bool
 	Point                *class.Point
 	Request              witness.Request
@@ -32,8 +31,7 @@ type Ending struct {
 	// Code and Details are those of a proxy's answer.
 	Code    int
 	Details string
-	// Last is the proxy that they came to, and Route the route of the first one that chose
-	// one, by the names that Envoy has for them.
+	// Last is the proxy that they came to, Route what the first one chose, by Envoy's names.
 	Last, Route string
 	// Taken are the rules that decided at Node, the last one first.
 	Taken []string
@@ -41,9 +39,9 @@ type Ending struct {
 
 // Compare decides every class of requests before and after a change, but at workloads whose
 // proxies take connections alike on both sides. Those are unchanged, in no order, and with
-// them are gateways that are sent the same. It tells of one class at a time, in no order, of which each is told once by a door: where a
-// request passes a gateway and a workload, each of them has a class of its own. Alike is as
-// for Diff. Notes say why something may be missing.
+// them are gateways that are sent the same. It tells of one class at a time, in no order, and
+// of each once by a door: where a request passes a gateway and a workload, each of them has
+// a class of its own. Alike is as for Diff. Notes say why something may be missing.
 func Compare(before, after *World, alike func(xds.Node) bool, each func(*Compared)) (unchanged []xds.Node, notes []string) {
 	c := newComparison(before, after, alike)
 	c.each = each
@@ -60,13 +58,7 @@ func (c *comparison) tell(one difference) {
 	}
 	from := Internet
 	if one.inside {
-		from = "a client without certificate"
-		if members, first := c.sides[1].members(one.point); d.Mutual && len(members) > 0 {
-			from = first.Namespace + "/" + first.Name
-			out.Request.Identity = spiffe(first)
-		} else if d.Mutual {
-			from = "a client that does not exist today"
-		}
+		from, _ = c.sides[1].sender(d, one.point, &out.Request)
 	}
 	out.Witness = d.witness(from, out.Request)
 	c.mu.Lock()

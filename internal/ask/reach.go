@@ -193,23 +193,29 @@ func (w *World) members(p *class.Point) (members []string, first xds.Node) {
 	return members, first
 }
 
+// sender is who sends a request of a class at a workload's door, as a Witness has it, with
+// the workloads that may; the request gets the identity of the first of them.
+func (w *World) sender(d *door, p *class.Point, r *witness.Request) (from string, members []string) {
+	if !d.Mutual {
+		return "a client without certificate", nil
+	}
+	members, first := w.members(p)
+	if len(members) == 0 {
+		return "a client that does not exist today", nil
+	}
+	r.Identity = spiffe(first)
+	return first.Namespace + "/" + first.Name, members
+}
+
 func (w *World) insideRow(d *door, p *class.Point, r witness.Request, verdict *decided) Reach {
 	out := Reach{To: d.node.Namespace + "/" + d.node.Name, Port: d.To.Port(), Needs: Nothing, Because: verdict.because, Rules: verdict.objects(), Why: verdict.why}
-	from := ""
-	switch {
-	case !d.Mutual:
-		out.Clients, from = Plaintext, "a client without certificate"
-	default:
-		members, first := w.members(p)
+	from, members := w.sender(d, p, &r)
+	if out.Clients = Plaintext; d.Mutual {
 		_, named := p.Value(class.Dimension{Kind: class.Identity})
 		_, placed := p.Value(class.Dimension{Kind: class.Address})
 		out.Any = !named && !placed
 		if out.Clients, out.From = Workloads, members; len(members) == 0 {
-			out.Clients, from = Nobody, "a client that does not exist today"
-			out.From = []string{r.Identity}
-		} else {
-			from = first.Namespace + "/" + first.Name
-			r.Identity = spiffe(first)
+			out.Clients, out.From = Nobody, []string{r.Identity}
 		}
 	}
 	if d.HTTP {

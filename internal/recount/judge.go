@@ -12,6 +12,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/attribution"
 	"github.com/trellis-mesh/trellis/internal/decide"
 	"github.com/trellis-mesh/trellis/internal/hits"
+	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/mtls/signature"
 )
 
@@ -166,7 +167,7 @@ func (r *Recount) spiffe(peer string) string {
 	if len(parts) != 2 {
 		return peer
 	}
-	return "spiffe://" + domain + "/ns/" + parts[0] + "/sa/" + parts[1]
+	return model.Identity{TrustDomain: domain, Namespace: parts[0], ServiceAccount: parts[1]}.SPIFFE()
 }
 
 // unchanged reports whether a workload that the change leaves alone may have counted so.

@@ -16,7 +16,6 @@ import (
 	"github.com/trellis-mesh/trellis/internal/ask"
 	"github.com/trellis-mesh/trellis/internal/ask/tell"
 	"github.com/trellis-mesh/trellis/internal/cli/counts"
-	"github.com/trellis-mesh/trellis/internal/cli/decision"
 	"github.com/trellis-mesh/trellis/internal/cli/exit"
 	"github.com/trellis-mesh/trellis/internal/cli/mesh"
 	"github.com/trellis-mesh/trellis/internal/cli/output"
@@ -171,17 +170,14 @@ func (v *Counted) text(w io.Writer, colour, verbose bool) error {
 }
 
 func (g *CountedGroup) write(b *strings.Builder, colour bool) {
-	was, now := g.Was, decision.Tinted(g.Now, 0, colour)
+	was := g.Was
 	if was == "" {
 		was = string(g.Key.Verdict)
 	}
-	if g.Now == "" {
-		now = "not known"
-	}
-	fmt.Fprintf(b, "%d× %s: %s -> %s\n", g.Count, strings.ToLower(g.Class), was, now)
+	head(b, g.Count, g.Class, was, g.Now, colour)
 	line := func(label, text string) {
 		if text != "" {
-			fmt.Fprintf(b, "  %-9s%s\n", label, output.Printable(text))
+			about(b, label, text)
 		}
 	}
 	line("counted:", g.counted())

@@ -110,14 +110,8 @@ func (g *Group) write(b *strings.Builder, colour bool) {
 	if was == "" {
 		was = "not told"
 	}
-	now := decision.Tinted(g.Now, 0, colour)
-	if g.Now == "" {
-		now = "not known"
-	}
-	fmt.Fprintf(b, "%d× %s: %s -> %s\n", g.Count, strings.ToLower(g.Class), was, now)
-	line := func(label, text string) {
-		fmt.Fprintf(b, "  %-9s%s\n", label, output.Printable(text))
-	}
+	head(b, uint64(g.Count), g.Class, was, g.Now, colour)
+	line := func(label, text string) { about(b, label, text) }
 	line("why:", g.Why)
 	if g.Witness != nil {
 		line("such as:", fmt.Sprintf("%s %s from %s (line %d)", g.Witness.Method, g.Witness.URL, g.Witness.From, g.Line))
@@ -127,4 +121,17 @@ func (g *Group) write(b *strings.Builder, colour bool) {
 	if g.Decided != nil {
 		line("by:", g.Decided.String())
 	}
+}
+
+// head says how many requests end how.
+func head(b *strings.Builder, count uint64, class, was, now string, colour bool) {
+	if now = decision.Tinted(now, 0, colour); now == "" {
+		now = "not known"
+	}
+	fmt.Fprintf(b, "%d× %s: %s -> %s\n", count, strings.ToLower(class), was, now)
+}
+
+// about says one thing of them.
+func about(b *strings.Builder, label, text string) {
+	fmt.Fprintf(b, "  %-9s%s\n", label, output.Printable(text))
 }
