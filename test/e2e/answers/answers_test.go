@@ -32,16 +32,14 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
-	"github.com/trellis-mesh/trellis/internal/model"
-	"github.com/trellis-mesh/trellis/internal/server"
 	"github.com/trellis-mesh/trellis/internal/server/api"
-	"github.com/trellis-mesh/trellis/test/chart"
+	"github.com/trellis-mesh/trellis/test/installation"
 	"github.com/trellis-mesh/trellis/test/stack"
 	"github.com/trellis-mesh/trellis/test/stack/loopback"
 )
 
 const (
-	system     = "trellis-system"
+	system     = installation.Namespace
 	serverUser = "system:serviceaccount:" + system + ":trellis-server"
 	serverName = "trellis-server." + system + ".svc"
 )
@@ -112,13 +110,7 @@ func start(t *testing.T) *cluster {
 		must(t, s.Namespace(ctx, namespace, nil))
 	}
 	must(t, errors.Join(s.InstallTrellisCRDs(ctx), s.InstallIstioCRDs(ctx)))
-	var arguments []string
-	for _, name := range []string{"rbac", "serviceaccount", "server", "user-roles"} {
-		arguments = append(arguments, "--show-only", "templates/"+name+".yaml")
-	}
-	manifest, err := chart.Template(ctx, append(arguments, "--set", "server.enabled=true", "--set", "server.url=https://"+c.address)...)
-	must(t, err)
-	must(t, s.Apply(ctx, manifest))
+	must(t, installation.Apply(ctx, s, c.address, "rbac", "serviceaccount", "server", "user-roles"))
 	must(t, s.Apply(ctx, []byte(people)))
 	c.pool, err = s.Certificate(ctx, system, "trellis-server", serverName)
 	must(t, err)
@@ -139,19 +131,12 @@ func (c *cluster) state(name string) {
 
 // serve runs the server until the test ends.
 func (c *cluster) serve() {
-	config, err := c.ServiceAccountConfig(c.t.Context(), system, "trellis-server")
+	options := installation.ServerOptions(loopback.Unused(c.t))
+	options.APIAddress = c.address
+	options.Log = slog.New(slog.NewTextHandler(c.t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
+	stop, err := installation.RunServer(c.t.Context(), c.Stack, options)
 	must(c.t, err)
-	running, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	options := server.Options{
-		Namespace: system, OperatorAccount: "trellis-operator", Mesh: model.DefaultMesh(), IstiodNamespace: "istio-system", MeshConfigMap: "istio",
-		Address: loopback.Unused(c.t), APIAddress: c.address, Log: slog.New(slog.NewTextHandler(c.t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo})),
-	}
-	go func() { done <- server.Run(running, config, options) }()
-	c.t.Cleanup(func() {
-		stop()
-		must(c.t, <-done)
-	})
+	c.t.Cleanup(func() { must(c.t, stop()) })
 	c.http = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: c.pool, ServerName: serverName}, ForceAttemptHTTP2: true}}
 	token := c.token("security")
 	c.until("the server to answer", func(ctx context.Context) error {

@@ -13,7 +13,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -31,7 +30,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -40,17 +38,15 @@ import (
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/controller/managedcertificate"
-	"github.com/trellis-mesh/trellis/internal/istiod"
-	"github.com/trellis-mesh/trellis/internal/model"
-	"github.com/trellis-mesh/trellis/internal/operator"
 	"github.com/trellis-mesh/trellis/test/acme"
+	"github.com/trellis-mesh/trellis/test/installation"
 	"github.com/trellis-mesh/trellis/test/stack"
 )
 
 const (
-	operatorNamespace = "trellis-system"
+	operatorNamespace = installation.Namespace
 	ingressNamespace  = "istio-ingress"
-	account           = "trellis-operator"
+	account           = installation.Operator
 )
 
 // patience bounds everything that is awaited.
@@ -99,8 +95,8 @@ func TestMain(m *testing.M) {
 
 func startMesh(ctx context.Context) (*mesh, error) {
 	s, err := stack.Start(ctx, stack.Options{
-		IstiodEnvironment: []string{"DEBUG_ENDPOINT_AUTH_ALLOWED_NAMESPACES=" + operatorNamespace},
-		AuditedUser:       "system:serviceaccount:" + operatorNamespace + ":" + account,
+		IstiodEnvironment: installation.IstiodEnvironment(),
+		AuditedUser:       installation.User(account),
 	})
 	if err != nil {
 		return nil, err
@@ -126,36 +122,15 @@ func startMesh(ctx context.Context) (*mesh, error) {
 
 // operate runs the operator until stop.
 func (m *mesh) operate(ctx context.Context) error {
-	config, err := m.ServiceAccountConfig(ctx, operatorNamespace, account)
-	if err != nil {
+	options := installation.OperatorOptions()
+	options.GatewayNamespaces, options.LeaderElect = []string{ingressNamespace}, true
+	options.Authorities, options.Check, options.Clock = &m.authorities, managedcertificate.NewCheck(m.dial), m.clock
+	var err error
+	if options.Istiod, err = installation.Asking(m.Stack); err != nil {
 		return err
 	}
-	kube, err := kubernetes.NewForConfig(m.Config())
-	if err != nil {
-		return err
-	}
-	logFile, err := os.OpenFile(m.Logs()+"/trellis-operator.log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	options := operator.Options{
-		Namespace: operatorNamespace, ServiceAccount: account, Mesh: model.DefaultMesh(),
-		GatewayNamespaces: []string{ingressNamespace}, LeaderElect: true,
-		Istiod: operator.Istiod{
-			Namespace: "istio-system", Selector: map[string]string{"app": "istiod"}, Port: 15012, MeshConfigMap: "istio",
-			Token: istiod.TokenFromRequest(kube, operatorNamespace, account, clock.RealClock{}),
-		},
-		Authorities: &m.authorities, Check: managedcertificate.NewCheck(m.dial), Clock: m.clock,
-		Log: slog.New(slog.NewTextHandler(logFile, &slog.HandlerOptions{Level: slog.LevelDebug})),
-	}
-	running, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- operator.Run(running, config, options) }()
-	m.stop = sync.OnceValue(func() error {
-		cancel()
-		return errors.Join(<-done, logFile.Close())
-	})
-	return nil
+	m.stop, err = installation.RunOperator(ctx, m.Stack, options)
+	return err
 }
 
 // authorities is a way to certificate authorities that tests start later.

@@ -22,24 +22,19 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/trellis-mesh/trellis/internal/console"
 	"github.com/trellis-mesh/trellis/internal/hits"
 	"github.com/trellis-mesh/trellis/internal/hits/embedded"
-	"github.com/trellis-mesh/trellis/internal/istiod"
-	"github.com/trellis-mesh/trellis/internal/model"
-	"github.com/trellis-mesh/trellis/internal/operator"
-	"github.com/trellis-mesh/trellis/internal/server"
-	"github.com/trellis-mesh/trellis/test/chart"
+	"github.com/trellis-mesh/trellis/test/installation"
 	"github.com/trellis-mesh/trellis/test/stack"
 	"github.com/trellis-mesh/trellis/test/stack/loopback"
 )
 
 const (
 	repository = "../../.."
-	system     = "trellis-system"
+	system     = installation.Namespace
 	ingress    = "istio-ingress"
 )
 
@@ -91,7 +86,7 @@ func start(t *testing.T) *mesh {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Minute)
 	defer cancel()
-	s, err := stack.Start(ctx, stack.Options{IstiodEnvironment: []string{"DEBUG_ENDPOINT_AUTH_ALLOWED_NAMESPACES=" + system}})
+	s, err := stack.Start(ctx, stack.Options{IstiodEnvironment: installation.IstiodEnvironment()})
 	must(t, err)
 	t.Cleanup(s.Stop)
 	m := &mesh{Stack: s, t: t, address: loopback.Unused(t)}
@@ -120,14 +115,9 @@ func start(t *testing.T) *mesh {
 // install applies the rights and roles of the chart.
 func (m *mesh) install(ctx context.Context) {
 	m.t.Helper()
-	arguments := []string{"--set", "server.enabled=true", "--set", "server.url=https://" + m.address}
-	for _, name := range []string{"rbac", "serviceaccount", "server", "user-roles"} {
-		arguments = append(arguments, "--show-only", "templates/"+name+".yaml")
-	}
-	manifest, err := chart.Template(ctx, arguments...)
-	must(m.t, err)
-	must(m.t, errors.Join(m.Apply(ctx, manifest), m.Apply(ctx, []byte(people))))
-	_, err = m.Certificate(ctx, system, "trellis-server", "trellis-server."+system+".svc")
+	must(m.t, installation.Apply(ctx, m.Stack, m.address, "rbac", "serviceaccount", "server", "user-roles"))
+	must(m.t, m.Apply(ctx, []byte(people)))
+	_, err := m.Certificate(ctx, system, "trellis-server", "trellis-server."+system+".svc")
 	must(m.t, err)
 }
 
@@ -154,30 +144,25 @@ func (m *mesh) state(ctx context.Context) {
 // operate runs the operator with the rights of the chart.
 func (m *mesh) operate(ctx context.Context) {
 	m.t.Helper()
-	config, err := m.ServiceAccountConfig(ctx, system, "trellis-operator")
+	options := installation.OperatorOptions()
+	options.GatewayNamespaces, options.Log = []string{ingress}, m.log()
+	var err error
+	options.Istiod, err = installation.Asking(m.Stack)
 	must(m.t, err)
-	options := operator.Options{
-		Namespace: system, ServiceAccount: "trellis-operator", Mesh: model.DefaultMesh(), GatewayNamespaces: []string{ingress},
-		Istiod: operator.Istiod{
-			Namespace: "istio-system", Selector: map[string]string{"app": "istiod"}, Port: 15012, MeshConfigMap: "istio",
-			Token: istiod.TokenFromRequest(m.kube, system, "trellis-operator", clock.RealClock{}),
-		},
-		Log: m.log(),
-	}
-	m.run(func(ctx context.Context) error { return operator.Run(ctx, config, options) })
+	stop, err := installation.RunOperator(ctx, m.Stack, options)
+	must(m.t, err)
+	m.t.Cleanup(func() { must(m.t, stop()) })
 }
 
 // serve runs the server with the rights of the chart and with counts of known numbers.
 func (m *mesh) serve(ctx context.Context) {
 	m.t.Helper()
-	config, err := m.ServiceAccountConfig(ctx, system, "trellis-server")
+	options := installation.ServerOptions(loopback.Unused(m.t))
+	options.APIAddress, options.Console, options.Repository = m.address, console.Files(), "https://git.example.com/shop/blob/main/{path}"
+	options.EnvoyAddress, options.Hits.Dir, options.Log = loopback.Unused(m.t), m.counts(ctx), m.log()
+	stop, err := installation.RunServer(ctx, m.Stack, options)
 	must(m.t, err)
-	options := server.Options{
-		Namespace: system, OperatorAccount: "trellis-operator", Mesh: model.DefaultMesh(), IstiodNamespace: "istio-system", MeshConfigMap: "istio",
-		Address: loopback.Unused(m.t), APIAddress: m.address, Console: console.Files(), Repository: "https://git.example.com/shop/blob/main/{path}",
-		EnvoyAddress: loopback.Unused(m.t), Hits: server.Hits{Dir: m.counts(ctx)}, Log: m.log(),
-	}
-	m.run(func(ctx context.Context) error { return server.Run(ctx, config, options) })
+	m.t.Cleanup(func() { must(m.t, stop()) })
 }
 
 // counts is the directory of a store with what would have been counted in two hours, with a
@@ -211,17 +196,6 @@ func (m *mesh) counts(ctx context.Context) string {
 	}))
 	must(m.t, store.Close())
 	return dir
-}
-
-// run runs something until the test ends.
-func (m *mesh) run(work func(context.Context) error) {
-	running, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- work(running) }()
-	m.t.Cleanup(func() {
-		stop()
-		must(m.t, <-done)
-	})
 }
 
 func (m *mesh) log() *slog.Logger {

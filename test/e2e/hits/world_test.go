@@ -26,29 +26,23 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	authenticationv1 "k8s.io/api/authentication/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/trellis-mesh/trellis/internal/load"
-	"github.com/trellis-mesh/trellis/internal/model"
-	"github.com/trellis-mesh/trellis/internal/operator"
 	"github.com/trellis-mesh/trellis/internal/server"
-	"github.com/trellis-mesh/trellis/internal/verdict"
-	"github.com/trellis-mesh/trellis/test/chart"
 	"github.com/trellis-mesh/trellis/test/docs"
 	"github.com/trellis-mesh/trellis/test/sink"
+	"github.com/trellis-mesh/trellis/test/installation"
 	"github.com/trellis-mesh/trellis/test/stack"
 	"github.com/trellis-mesh/trellis/test/stack/loopback"
 )
 
 const (
 	repository = "../../.."
-	system     = "trellis-system"
+	system     = installation.Namespace
 	ingress    = "istio-ingress"
 	host       = "bookinfo.example.com"
 )
@@ -89,12 +83,10 @@ func serve(file string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	config := &rest.Config{Host: p.Host, BearerToken: p.Token, TLSClientConfig: rest.TLSClientConfig{CAData: p.CA}}
-	return server.Run(ctx, config, server.Options{
-		Namespace: system, OperatorAccount: "trellis-operator", Mesh: model.DefaultMesh(),
-		IstiodNamespace: "istio-system", MeshConfigMap: "istio",
-		Address: p.Address, EnvoyAddress: p.Envoy, HealthAddress: p.Health, MetricsAddress: p.Metrics, Hits: server.Hits{Dir: p.Hits},
-		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo})),
-	})
+	options := installation.ServerOptions(p.Address)
+	options.EnvoyAddress, options.HealthAddress, options.MetricsAddress, options.Hits.Dir = p.Envoy, p.Health, p.Metrics, p.Hits
+	options.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	return server.Run(ctx, config, options)
 }
 
 // mesh is bookinfo behind a gateway, a workload that everybody may call and one of another
@@ -159,13 +151,7 @@ func (m *mesh) install(ctx context.Context) {
 		must(m.t, m.Namespace(ctx, name, labels))
 	}
 	must(m.t, m.InstallTrellisCRDs(ctx))
-	arguments := []string{"--set", "webhook.enabled=false", "--set", "server.enabled=true", "--set", "server.url=https://" + m.process.Address}
-	for _, name := range []string{"rbac", "serviceaccount", "server"} {
-		arguments = append(arguments, "--show-only", "templates/"+name+".yaml")
-	}
-	manifest, err := chart.Template(ctx, arguments...)
-	must(m.t, err)
-	must(m.t, m.Apply(ctx, manifest))
+	must(m.t, installation.Apply(ctx, m.Stack, m.process.Address, "rbac", "serviceaccount", "server"))
 	telemetry, err := docs.Telemetry(docs.Hits)
 	must(m.t, err)
 	must(m.t, m.Apply(ctx, telemetry))
@@ -215,30 +201,15 @@ func (m *mesh) state(ctx context.Context) {
 
 // operate runs the operator with the rights of the chart.
 func (m *mesh) operate(ctx context.Context) {
-	config, err := m.ServiceAccountConfig(ctx, system, "trellis-operator")
+	options := installation.OperatorOptions()
+	options.GatewayNamespaces = []string{ingress}
+	options.Log = slog.New(slog.NewTextHandler(m.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})).With("program", "operator")
+	var err error
+	options.Tests, err = installation.Tests(ctx, m.Stack, m.process.Address)
 	must(m.t, err)
-	kube, err := kubernetes.NewForConfig(m.Config())
+	stop, err := installation.RunOperator(ctx, m.Stack, options)
 	must(m.t, err)
-	token, err := kube.CoreV1().ServiceAccounts(system).CreateToken(ctx, "trellis-operator",
-		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: []string{verdict.Audience}}}, metav1.CreateOptions{})
-	must(m.t, err)
-	running, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() {
-		done <- operator.Run(running, config, operator.Options{
-			Namespace: system, ServiceAccount: "trellis-operator", Mesh: model.DefaultMesh(), GatewayNamespaces: []string{ingress},
-			Istiod: operator.Istiod{Namespace: "istio-system", MeshConfigMap: "istio"},
-			Tests: operator.Tests{
-				Address: "https://" + m.process.Address,
-				Token:   func(context.Context) (string, error) { return token.Status.Token, nil },
-			},
-			Log: slog.New(slog.NewTextHandler(m.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})).With("program", "operator"),
-		})
-	}()
-	m.t.Cleanup(func() {
-		stop()
-		must(m.t, <-done)
-	})
+	m.t.Cleanup(func() { must(m.t, stop()) })
 	account, err := m.ServiceAccountConfig(ctx, system, "trellis-server")
 	must(m.t, err)
 	m.process.Host, m.process.Token, m.process.CA = account.Host, account.BearerToken, account.CAData

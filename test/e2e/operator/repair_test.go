@@ -21,22 +21,18 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
-	"github.com/trellis-mesh/trellis/internal/istiod"
-	"github.com/trellis-mesh/trellis/internal/model"
-	"github.com/trellis-mesh/trellis/internal/operator"
+	"github.com/trellis-mesh/trellis/test/installation"
 	"github.com/trellis-mesh/trellis/test/stack"
 )
 
 const (
-	operatorNamespace = "trellis-system"
+	operatorNamespace = installation.Namespace
 	ingressNamespace  = "istio-ingress"
-	account           = "trellis-operator"
+	account           = installation.Operator
 )
 
 const secureIngress = `
@@ -78,7 +74,7 @@ func start(t *testing.T) *mesh {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	s, err := stack.Start(ctx, stack.Options{
-		IstiodEnvironment: []string{"DEBUG_ENDPOINT_AUTH_ALLOWED_NAMESPACES=" + operatorNamespace},
+		IstiodEnvironment: installation.IstiodEnvironment(),
 	})
 	must(t, err)
 	t.Cleanup(s.Stop)
@@ -107,26 +103,15 @@ func start(t *testing.T) *mesh {
 
 // operate runs the operator with the rights of the chart.
 func (m *mesh) operate(ctx context.Context) {
-	config, err := m.ServiceAccountConfig(ctx, operatorNamespace, account)
+	options := installation.OperatorOptions()
+	options.GatewayNamespaces, options.LeaderElect = []string{ingressNamespace}, true
+	options.Log = slog.New(slog.NewTextHandler(m.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	var err error
+	options.Istiod, err = installation.Asking(m.Stack)
 	must(m.t, err)
-	kube, err := kubernetes.NewForConfig(m.Config())
+	stop, err := installation.RunOperator(ctx, m.Stack, options)
 	must(m.t, err)
-	options := operator.Options{
-		Namespace: operatorNamespace, ServiceAccount: account, Mesh: model.DefaultMesh(),
-		GatewayNamespaces: []string{ingressNamespace}, LeaderElect: true,
-		Istiod: operator.Istiod{
-			Namespace: "istio-system", Selector: map[string]string{"app": "istiod"}, Port: 15012, MeshConfigMap: "istio",
-			Token: istiod.TokenFromRequest(kube, operatorNamespace, account, clock.RealClock{}),
-		},
-		Log: slog.New(slog.NewTextHandler(m.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
-	}
-	running, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- operator.Run(running, config, options) }()
-	m.t.Cleanup(func() {
-		stop()
-		must(m.t, <-done)
-	})
+	m.t.Cleanup(func() { must(m.t, stop()) })
 }
 
 // state applies the two documents and waits until both are seen working.

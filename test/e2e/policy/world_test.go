@@ -11,7 +11,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"os"
 	"sync"
@@ -20,23 +19,18 @@ import (
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
-	"github.com/trellis-mesh/trellis/internal/istiod"
 	"github.com/trellis-mesh/trellis/internal/load"
-	"github.com/trellis-mesh/trellis/internal/model"
-	"github.com/trellis-mesh/trellis/internal/operator"
-	"github.com/trellis-mesh/trellis/test/chart"
+	"github.com/trellis-mesh/trellis/test/installation"
 	"github.com/trellis-mesh/trellis/test/stack"
 )
 
 const (
-	operatorNamespace = "trellis-system"
+	operatorNamespace = installation.Namespace
 	ingressNamespace  = "istio-ingress"
-	account           = "trellis-operator"
+	account           = installation.Operator
 	host              = "orders.example.com"
 	// slowly is longer than any timeout that a policy gives here.
 	slowly = 3 * time.Second
@@ -95,7 +89,7 @@ func TestMain(m *testing.M) {
 		var err error
 		world = &mesh{}
 		if world.Stack, err = stack.Start(ctx, stack.Options{
-			IstiodEnvironment: []string{"DEBUG_ENDPOINT_AUTH_ALLOWED_NAMESPACES=" + operatorNamespace},
+			IstiodEnvironment: installation.IstiodEnvironment(),
 		}); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
@@ -172,43 +166,19 @@ func (m *mesh) install(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	guards, err := chart.Template(ctx, "--show-only", "templates/guards.yaml")
-	if err != nil {
-		return err
-	}
-	return errors.Join(m.InstallTrellisCRDs(ctx), m.Apply(ctx, rights), m.Apply(ctx, guards))
+	return errors.Join(m.InstallTrellisCRDs(ctx), m.Apply(ctx, rights), installation.Apply(ctx, m.Stack, "", "guards"))
 }
 
 // operate runs the operator with the rights of the chart, until stop.
 func (m *mesh) operate(ctx context.Context) error {
-	config, err := m.ServiceAccountConfig(ctx, operatorNamespace, account)
-	if err != nil {
+	options := installation.OperatorOptions()
+	options.GatewayNamespaces = []string{ingressNamespace}
+	var err error
+	if options.Istiod, err = installation.Asking(m.Stack); err != nil {
 		return err
 	}
-	kube, err := kubernetes.NewForConfig(m.Config())
-	if err != nil {
-		return err
-	}
-	file, err := os.OpenFile(m.Logs()+"/trellis-operator.log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	options := operator.Options{
-		Namespace: operatorNamespace, ServiceAccount: account, Mesh: model.DefaultMesh(), GatewayNamespaces: []string{ingressNamespace},
-		Istiod: operator.Istiod{
-			Namespace: "istio-system", Selector: map[string]string{"app": "istiod"}, Port: 15012, MeshConfigMap: "istio",
-			Token: istiod.TokenFromRequest(kube, operatorNamespace, account, clock.RealClock{}),
-		},
-		Log: slog.New(slog.NewTextHandler(file, &slog.HandlerOptions{Level: slog.LevelInfo})),
-	}
-	running, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- operator.Run(running, config, options) }()
-	m.stop = func() error {
-		cancel()
-		return errors.Join(<-done, file.Close())
-	}
-	return nil
+	m.stop, err = installation.RunOperator(ctx, m.Stack, options)
+	return err
 }
 
 // asked are the requests to a path that answers the second time, by their identity, which

@@ -11,7 +11,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,26 +20,22 @@ import (
 	"github.com/go-logr/logr"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
-	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/trellis-mesh/trellis/internal/cli"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
-	"github.com/trellis-mesh/trellis/internal/istiod"
-	"github.com/trellis-mesh/trellis/internal/model"
-	"github.com/trellis-mesh/trellis/internal/operator"
+	"github.com/trellis-mesh/trellis/test/installation"
 	"github.com/trellis-mesh/trellis/test/stack"
 )
 
 const (
 	repository        = "../../.."
-	operatorNamespace = "trellis-system"
-	account           = "trellis-operator"
+	operatorNamespace = installation.Namespace
+	account           = installation.Operator
 	host              = "bookinfo.example.com"
 )
 
@@ -71,7 +66,7 @@ func TestMain(m *testing.M) {
 		defer func() { _ = os.RemoveAll(files) }()
 		world = &mesh{apps: map[string]*stack.Application{}, files: files}
 		if world.Stack, err = stack.Start(ctx, stack.Options{
-			IstiodEnvironment: []string{"DEBUG_ENDPOINT_AUTH_ALLOWED_NAMESPACES=" + operatorNamespace},
+			IstiodEnvironment: installation.IstiodEnvironment(),
 		}); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
@@ -165,34 +160,14 @@ func (m *mesh) state(ctx context.Context) error {
 
 // operate runs the operator until stop.
 func (m *mesh) operate(ctx context.Context) error {
-	config, err := m.ServiceAccountConfig(ctx, operatorNamespace, account)
-	if err != nil {
+	options := installation.OperatorOptions()
+	options.GatewayNamespaces = []string{"istio-ingress"}
+	var err error
+	if options.Istiod, err = installation.Asking(m.Stack); err != nil {
 		return err
 	}
-	kube, err := kubernetes.NewForConfig(m.Config())
-	if err != nil {
-		return err
-	}
-	logFile, err := os.OpenFile(m.Logs()+"/trellis-operator.log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	options := operator.Options{
-		Namespace: operatorNamespace, ServiceAccount: account, Mesh: model.DefaultMesh(), GatewayNamespaces: []string{"istio-ingress"},
-		Istiod: operator.Istiod{
-			Namespace: "istio-system", Selector: map[string]string{"app": "istiod"}, Port: 15012, MeshConfigMap: "istio",
-			Token: istiod.TokenFromRequest(kube, operatorNamespace, account, clock.RealClock{}),
-		},
-		Log: slog.New(slog.NewTextHandler(logFile, &slog.HandlerOptions{Level: slog.LevelInfo})),
-	}
-	running, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- operator.Run(running, config, options) }()
-	m.stop = func() error {
-		cancel()
-		return errors.Join(<-done, logFile.Close())
-	}
-	return nil
+	m.stop, err = installation.RunOperator(ctx, m.Stack, options)
+	return err
 }
 
 // serves waits until the statements are enforced.

@@ -14,35 +14,29 @@ import (
 	"log/slog"
 	"net"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
-	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
-	"github.com/trellis-mesh/trellis/internal/model"
-	"github.com/trellis-mesh/trellis/internal/operator"
-	"github.com/trellis-mesh/trellis/internal/server"
-	"github.com/trellis-mesh/trellis/internal/verdict"
 	"github.com/trellis-mesh/trellis/test/chart"
 	"github.com/trellis-mesh/trellis/test/docs"
+	"github.com/trellis-mesh/trellis/test/installation"
 	"github.com/trellis-mesh/trellis/test/stack"
 	"github.com/trellis-mesh/trellis/test/stack/loopback"
 )
 
 const (
 	// system is the namespace of operator and server.
-	system = "trellis-system"
+	system = installation.Namespace
 )
 
 // mesh is a real mesh with an operator and a server.
@@ -81,25 +75,11 @@ func begin(t *testing.T) *mesh {
 		must(t, m.Namespace(ctx, namespace, nil))
 	}
 	must(t, m.InstallTrellisCRDs(ctx))
-	m.install(ctx)
+	must(t, installation.Apply(ctx, m.Stack, m.server, "rbac", "serviceaccount", "server"))
 	m.listen(ctx)
 	m.serve(ctx)
 	m.operate(ctx)
 	return m
-}
-
-// install applies the rights of the chart, for an operator and a server outside of the
-// cluster.
-func (m *mesh) install(ctx context.Context) {
-	arguments := []string{
-		"--set", "webhook.enabled=false", "--set", "server.enabled=true", "--set", "server.url=https://" + m.server,
-	}
-	for _, name := range []string{"rbac", "serviceaccount", "server"} {
-		arguments = append(arguments, "--show-only", "templates/"+name+".yaml")
-	}
-	manifest, err := chart.Template(ctx, arguments...)
-	must(m.t, err)
-	must(m.t, m.Apply(ctx, manifest))
 }
 
 // listen makes a workload by which proxies find the collector.
@@ -132,50 +112,24 @@ func (m *mesh) log(part string) *slog.Logger {
 
 // serve runs trellis-server with the rights of the chart.
 func (m *mesh) serve(ctx context.Context) {
-	config, err := m.ServiceAccountConfig(ctx, system, "trellis-server")
+	options := installation.ServerOptions(m.server)
+	options.CollectorAddress, options.Hits.Dir, options.Log = m.collector, m.kept, m.log("server")
+	stop, err := installation.RunServer(ctx, m.Stack, options)
 	must(m.t, err)
-	m.stop = m.run(func(ctx context.Context) error {
-		return server.Run(ctx, config, server.Options{
-			Namespace: system, OperatorAccount: "trellis-operator", Mesh: model.DefaultMesh(),
-			IstiodNamespace: "istio-system", MeshConfigMap: "istio", Address: m.server, CollectorAddress: m.collector,
-			Hits: server.Hits{Dir: m.kept}, Log: m.log("server"),
-		})
-	})
+	m.stop = func() { must(m.t, stop()) }
+	m.t.Cleanup(m.stop)
 }
 
 // operate runs the operator with the rights of the chart.
 func (m *mesh) operate(ctx context.Context) {
-	config, err := m.ServiceAccountConfig(ctx, system, "trellis-operator")
+	options := installation.OperatorOptions()
+	options.Log = m.log("operator")
+	var err error
+	options.Tests, err = installation.Tests(ctx, m.Stack, m.server)
 	must(m.t, err)
-	kube, err := kubernetes.NewForConfig(m.Config())
+	stop, err := installation.RunOperator(ctx, m.Stack, options)
 	must(m.t, err)
-	token, err := kube.CoreV1().ServiceAccounts(system).CreateToken(ctx, "trellis-operator",
-		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: []string{verdict.Audience}}}, metav1.CreateOptions{})
-	must(m.t, err)
-	m.run(func(ctx context.Context) error {
-		return operator.Run(ctx, config, operator.Options{
-			Namespace: system, ServiceAccount: "trellis-operator", Mesh: model.DefaultMesh(),
-			Istiod: operator.Istiod{Namespace: "istio-system", MeshConfigMap: "istio"},
-			Tests: operator.Tests{
-				Address: "https://" + m.server,
-				Token:   func(context.Context) (string, error) { return token.Status.Token, nil },
-			},
-			Log: m.log("operator"),
-		})
-	})
-}
-
-// run runs a program until it is stopped, or the test ends.
-func (m *mesh) run(program func(context.Context) error) (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- program(ctx) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		must(m.t, <-done)
-	})
-	m.t.Cleanup(stop)
-	return stop
+	m.t.Cleanup(func() { must(m.t, stop()) })
 }
 
 // application runs a workload; one of namespace legacy has no proxy.

@@ -19,32 +19,26 @@ import (
 
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	appsv1 "k8s.io/api/apps/v1"
-	authenticationv1 "k8s.io/api/authentication/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
-	"github.com/trellis-mesh/trellis/internal/istiod"
-	"github.com/trellis-mesh/trellis/internal/model"
-	"github.com/trellis-mesh/trellis/internal/operator"
-	"github.com/trellis-mesh/trellis/internal/server"
 	"github.com/trellis-mesh/trellis/internal/verdict"
 	"github.com/trellis-mesh/trellis/test/chart"
+	"github.com/trellis-mesh/trellis/test/installation"
 	"github.com/trellis-mesh/trellis/test/stack"
 	"github.com/trellis-mesh/trellis/test/stack/loopback"
 )
 
 const (
 	repository        = "../../.."
-	operatorNamespace = "trellis-system"
+	operatorNamespace = installation.Namespace
 	ingressNamespace  = "istio-ingress"
-	serverUser        = "system:serviceaccount:" + operatorNamespace + ":trellis-server"
+	serverUser        = "system:serviceaccount:" + installation.Namespace + ":" + installation.Server
 	host              = "shop.example.com"
 )
 
@@ -98,7 +92,7 @@ func start(t *testing.T) *mesh {
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	s, err := stack.Start(ctx, stack.Options{
-		IstiodEnvironment: []string{"DEBUG_ENDPOINT_AUTH_ALLOWED_NAMESPACES=" + operatorNamespace},
+		IstiodEnvironment: installation.IstiodEnvironment(),
 		AuditedUser:       serverUser,
 	})
 	must(t, err)
@@ -114,7 +108,7 @@ func start(t *testing.T) *mesh {
 		must(t, s.Namespace(ctx, namespace, nil))
 	}
 	must(t, s.InstallTrellisCRDs(ctx))
-	m.install(ctx)
+	must(t, installation.Apply(ctx, s, m.address, "rbac", "serviceaccount", "server", "server-webhook"))
 	m.pool, err = s.Certificate(ctx, ingressNamespace, "wildcard", "*.example.com")
 	must(t, err)
 	m.gateway, err = s.Gateway(ctx, stack.GatewayOptions{Namespace: ingressNamespace, Name: "ingressgateway"})
@@ -141,82 +135,42 @@ func (m *mesh) warned() string {
 	return all
 }
 
-// install applies the rights and the registration of the chart, for an operator and
-// a server outside of the cluster.
-func (m *mesh) install(ctx context.Context) {
-	arguments := []string{
-		"--set", "webhook.enabled=false", "--set", "server.enabled=true", "--set", "server.url=https://" + m.address,
-	}
-	for _, name := range []string{"rbac", "serviceaccount", "server", "server-webhook"} {
-		arguments = append(arguments, "--show-only", "templates/"+name+".yaml")
-	}
-	manifest, err := chart.Template(ctx, arguments...)
-	must(m.t, err)
-	must(m.t, m.Apply(ctx, manifest))
-}
-
 // operate runs the operator with the rights of the chart.
 func (m *mesh) operate(ctx context.Context) {
-	config, err := m.ServiceAccountConfig(ctx, operatorNamespace, "trellis-operator")
+	options := installation.OperatorOptions()
+	options.GatewayNamespaces, options.LeaderElect = []string{ingressNamespace}, true
+	options.Log = slog.New(slog.NewTextHandler(m.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	var err error
+	options.Istiod, err = installation.Asking(m.Stack)
 	must(m.t, err)
-	kube, err := kubernetes.NewForConfig(m.Config())
+	options.Tests, err = installation.Tests(ctx, m.Stack, m.address)
 	must(m.t, err)
-	token := m.token(ctx, "trellis-operator", verdict.Audience)
-	options := operator.Options{
-		Namespace: operatorNamespace, ServiceAccount: "trellis-operator", Mesh: model.DefaultMesh(),
-		GatewayNamespaces: []string{ingressNamespace}, LeaderElect: true,
-		Istiod: operator.Istiod{
-			Namespace: "istio-system", Selector: map[string]string{"app": "istiod"}, Port: 15012, MeshConfigMap: "istio",
-			Token: istiod.TokenFromRequest(kube, operatorNamespace, "trellis-operator", clock.RealClock{}),
-		},
-		Tests: operator.Tests{
-			Address: "https://" + m.address,
-			Token:   func(context.Context) (string, error) { return token, nil },
-		},
-		Log: slog.New(slog.NewTextHandler(m.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
-	}
-	running, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- operator.Run(running, config, options) }()
+	stop, err := installation.RunOperator(ctx, m.Stack, options)
+	must(m.t, err)
 	m.t.Cleanup(func() {
 		m.stopServer()
-		stop()
-		must(m.t, <-done)
+		must(m.t, stop())
 	})
 }
 
 // token is one of an account; without audiences it is for the API server.
 func (m *mesh) token(ctx context.Context, account string, audiences ...string) string {
 	m.t.Helper()
-	kube, err := kubernetes.NewForConfig(m.Config())
+	token, err := installation.Token(ctx, m.Stack, account, audiences...)
 	must(m.t, err)
-	token, err := kube.CoreV1().ServiceAccounts(operatorNamespace).CreateToken(ctx, account,
-		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: audiences}}, metav1.CreateOptions{})
-	must(m.t, err)
-	return token.Status.Token
+	return token
 }
 
 // serve runs the server with the rights of the chart, and waits until the API
 // server gets an answer from it.
 func (m *mesh) serve() {
 	m.t.Helper()
-	config, err := m.ServiceAccountConfig(m.t.Context(), operatorNamespace, "trellis-server")
+	options := installation.ServerOptions(m.address)
+	options.CollectorAddress = "127.0.0.1:0"
+	options.Log = slog.New(slog.NewTextHandler(m.t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
+	stop, err := installation.RunServer(m.t.Context(), m.Stack, options)
 	must(m.t, err)
-	running, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	options := server.Options{
-		Namespace: operatorNamespace, OperatorAccount: "trellis-operator", Mesh: model.DefaultMesh(),
-		IstiodNamespace: "istio-system", MeshConfigMap: "istio", Address: m.address, CollectorAddress: "127.0.0.1:0",
-		Log: slog.New(slog.NewTextHandler(m.t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo})),
-	}
-	go func() { done <- server.Run(running, config, options) }()
-	var once sync.Once
-	m.stopServer = func() {
-		once.Do(func() {
-			stop()
-			must(m.t, <-done)
-		})
-	}
+	m.stopServer = func() { must(m.t, stop()) }
 	m.until("a change to be tried by the server", 90*time.Second, func(ctx context.Context) error {
 		m.warned()
 		probe := m.stated("name: productpage, namespace", "name: tried, namespace", "service: productpage", "service: nowhere", "hostnames: [shop]", "hostnames: [tried]")
