@@ -34,8 +34,8 @@ import (
 	"github.com/trellis-mesh/trellis/internal/load"
 	"github.com/trellis-mesh/trellis/internal/server"
 	"github.com/trellis-mesh/trellis/test/docs"
-	"github.com/trellis-mesh/trellis/test/sink"
 	"github.com/trellis-mesh/trellis/test/installation"
+	"github.com/trellis-mesh/trellis/test/sink"
 	"github.com/trellis-mesh/trellis/test/stack"
 	"github.com/trellis-mesh/trellis/test/stack/loopback"
 )
