@@ -266,12 +266,12 @@ const (
 type Contribution struct {
 	// +required
 	Name LabelName `json:"name"`
-	// DenyAccess refuses requests from some namespaces.
+	// DenyAccess refuses requests of some callers, and those without an identity.
 	//
 	// +optional
 	DenyAccess *AccessContribution `json:"denyAccess,omitempty"`
-	// RestrictAccess refuses requests from all but some namespaces. Gateways through which
-	// an Application is exposed may always call it.
+	// RestrictAccess refuses requests of all but some callers. Gateways through which an
+	// Application is exposed may always call it.
 	//
 	// +optional
 	RestrictAccess *AccessContribution `json:"restrictAccess,omitempty"`
@@ -301,12 +301,20 @@ type Contribution struct {
 	Retries *RetriesContribution `json:"retries,omitempty"`
 }
 
-// AccessContribution chooses callers.
+// AccessContribution chooses callers, by their namespaces or by Applications.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.from) != has(self.applications)",message="exactly one of from and applications"
 type AccessContribution struct {
 	// From in CEL is asked of each namespace, known as caller; true where it is meant.
 	//
-	// +required
-	From Expression `json:"from"`
+	// +optional
+	From Expression `json:"from,omitempty"`
+	// Applications in CEL is asked of each Application, known as caller, whose namespace is
+	// callerNamespace; true where it is meant. Requests are an Application's that come from
+	// the ServiceAccount of its pods.
+	//
+	// +optional
+	Applications Expression `json:"applications,omitempty"`
 }
 
 // MutualTLSContribution is what workloads take.

@@ -113,8 +113,12 @@ func Starter(name string) string { return strings.ReplaceAll(starter, starterNam
 // Adds says in words what a contribution adds.
 func Adds(c *v1alpha1.Contribution) string {
 	switch {
+	case c.DenyAccess != nil && c.DenyAccess.Applications != "":
+		return "requests from Applications that the policy chooses are denied"
 	case c.DenyAccess != nil:
 		return "requests from namespaces that the policy chooses are denied"
+	case c.RestrictAccess != nil && c.RestrictAccess.Applications != "":
+		return "requests are denied but from Applications that the policy chooses, and from gateways"
 	case c.RestrictAccess != nil:
 		return "requests are denied but from namespaces that the policy chooses, and from gateways"
 	case c.MutualTLS != nil:

@@ -156,9 +156,9 @@ func contributionMutants(spec *v1alpha1.PolicyTemplateSpec, i int) []mutant {
 	}}}
 	switch {
 	case c.DenyAccess != nil:
-		out = append(out, change("for the others", func(c *v1alpha1.Contribution) { c.DenyAccess.From = not(c.DenyAccess.From) }))
+		out = append(out, change("for the others", func(c *v1alpha1.Contribution) { others(c.DenyAccess) }))
 	case c.RestrictAccess != nil:
-		out = append(out, change("to the others", func(c *v1alpha1.Contribution) { c.RestrictAccess.From = not(c.RestrictAccess.From) }))
+		out = append(out, change("to the others", func(c *v1alpha1.Contribution) { others(c.RestrictAccess) }))
 	case c.Authentication != nil:
 		if c.Authentication.When != "" {
 			out = append(out, change("for all", func(c *v1alpha1.Contribution) { c.Authentication.When = "" }))
@@ -180,6 +180,15 @@ func contributionMutants(spec *v1alpha1.PolicyTemplateSpec, i int) []mutant {
 		out = append(out, change("lower", func(c *v1alpha1.Contribution) { c.TLS.MinimumVersion = "'TLSv1_2'" }))
 	}
 	return out
+}
+
+// others makes a contribution mean all callers that it does not mean.
+func others(a *v1alpha1.AccessContribution) {
+	if a.From != "" {
+		a.From = not(a.From)
+	} else {
+		a.Applications = not(a.Applications)
+	}
 }
 
 func not(e v1alpha1.Expression) v1alpha1.Expression { return "!(" + e + ")" }

@@ -58,7 +58,7 @@ func ofApplication(a *intent.Application, c *policy.Contribution, add func(model
 	switch {
 	case c.Access != nil:
 		// Who is kept away may be nobody; who is let in alone may be nobody too.
-		if c.Access.Only || len(c.Access.Namespaces) > 0 {
+		if c.Access.Affects() {
 			add(a.Origin, c.Message)
 		}
 	case c.Egress != nil:

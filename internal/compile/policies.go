@@ -54,22 +54,37 @@ func gatewayPrincipals(a *intent.Application) []string {
 			out = append(out, in.Identity.Principal())
 		}
 	}
+	return sorted(out)
+}
+
+func principalsOf(identities []model.Identity) []string {
+	var out []string
+	for _, i := range identities {
+		out = append(out, i.Principal())
+	}
+	return sorted(out)
+}
+
+// sorted are the texts of lists, each once.
+func sorted(lists ...[]string) []string {
+	out := slices.Concat(lists...)
 	slices.Sort(out)
 	return slices.Compact(out)
 }
 
-// accessRules refuse namespaces, and whoever has no identity: that may be one of them.
-// Gateways bring the requests of others, and are not refused where only some are let in.
+// accessRules refuse namespaces or identities, and whoever has none: that may be one of
+// them. Gateways bring the requests of others, and are not refused where only some are let in.
 func accessRules(access *intent.AccessRule, gateways []string) []rule {
 	nobody := &securityapi.Source{NotPrincipals: []string{present}}
-	refused := &securityapi.Source{Namespaces: access.Namespaces}
+	principals := principalsOf(access.Identities)
+	refused := &securityapi.Source{Namespaces: access.Namespaces, Principals: principals}
 	if access.Only {
-		refused = &securityapi.Source{NotNamespaces: access.Namespaces, NotPrincipals: gateways}
-		if len(access.Namespaces)+len(gateways) == 0 {
+		refused = &securityapi.Source{NotNamespaces: access.Namespaces, NotPrincipals: sorted(principals, gateways)}
+		if len(access.Namespaces)+len(principals)+len(gateways) == 0 {
 			// A source without fields is none that Istio takes; everybody is meant.
 			return []rule{scope{}.rule(at(&access.Origin), provenance.ReasonPolicy)}
 		}
-	} else if len(access.Namespaces) == 0 {
+	} else if len(access.Namespaces)+len(principals) == 0 {
 		return nil
 	}
 	s := scope{from: []*securityapi.Rule_From{{Source: refused}}}

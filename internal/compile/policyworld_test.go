@@ -39,6 +39,8 @@ var adding = []v1alpha1.Contribution{
 	{DenyAccess: &v1alpha1.AccessContribution{From: "caller.name == params.where"}},
 	{RestrictAccess: &v1alpha1.AccessContribution{From: "caller.name != params.where"}},
 	{RestrictAccess: &v1alpha1.AccessContribution{From: "false"}},
+	{DenyAccess: &v1alpha1.AccessContribution{Applications: "caller.name == params.name"}},
+	{RestrictAccess: &v1alpha1.AccessContribution{Applications: "callerNamespace.name != params.where && caller.name != params.name"}},
 	{MutualTLS: &v1alpha1.MutualTLSContribution{Mode: v1alpha1.MutualTLSStrict}},
 	{Authentication: &v1alpha1.AuthenticationContribution{}},
 	{Authentication: &v1alpha1.AuthenticationContribution{When: "route.name != 'r0' && authentication != 'None'", Scopes: "[params.name]"}},

@@ -32,7 +32,7 @@ func (r *resolver) identityOf(at model.Origin, service model.Service, workloads 
 		r.refuse(at, refusal{"IdentityUnresolved",
 			fmt.Sprintf("%s selects workloads of several service accounts (%s), so its identity is unknown and nothing is allowed in its name", service.Ref, strings.Join(list, ", ")),
 			owner, "run all of its workloads as one service account"})
-	case list[0] == "default":
+	case list[0] == model.DefaultAccount:
 		r.refuse(at, refusal{"IdentityDefault",
 			fmt.Sprintf("%s runs as the service account default, which every workload of namespace %s may have; nothing is allowed in its name", service.Ref, service.Ref.Namespace),
 			owner, "give the workload a service account of its own"})
@@ -83,7 +83,7 @@ func (r *resolver) resolvePeer(a *Application, c *Caller, spec *v1alpha1.Caller,
 				"API trellis.dev/v1alpha1", "name one account, or say peer: {namespace: …} if a whole namespace is meant"})
 			return false
 		}
-		if p.ServiceAccount.Name == "default" {
+		if p.ServiceAccount.Name == model.DefaultAccount {
 			r.refuse(field(at, "serviceAccount.name"), refusal{"IdentityDefault",
 				fmt.Sprintf("every workload of namespace %s may run as its service account default; caller %s is not let in", p.ServiceAccount.Namespace, spec.Name),
 				a.Ref.String(), "name a service account of its own, or say peer: {namespace: …} if the whole namespace is meant"})

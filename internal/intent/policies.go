@@ -9,6 +9,7 @@ import (
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/policy"
+	"github.com/trellis-mesh/trellis/internal/policy/access"
 )
 
 // AccessRule is what a policy says of callers of an Application. It is beside what the
@@ -16,10 +17,13 @@ import (
 type AccessRule struct {
 	// Name of the binding and of the rule.
 	Name string
-	// Only refuses all but the namespaces; else these are refused. Who has no identity is
-	// refused either way.
+	// Only refuses all but the namespaces, or identities; else these are refused. Who has no
+	// identity is refused either way.
 	Only       bool
 	Namespaces []string
+	// ByIdentity means Identities, and no namespaces.
+	ByIdentity bool
+	Identities []model.Identity
 	// Shadow rules refuse nothing: proxies count what they would refuse.
 	Shadow bool
 	Origin model.Origin
@@ -196,8 +200,23 @@ func contributeAccess(a *Application, c *policy.Contribution) {
 	}
 	a.AccessRules = append(a.AccessRules, &AccessRule{
 		Name: c.Binding.Ref.Name + "/" + c.Rule, Only: c.Access.Only, Namespaces: c.Access.Namespaces,
+		ByIdentity: c.Access.ByApplication, Identities: c.Access.Identities(),
 		Shadow: c.Shadowed(), Origin: *bound(c.Binding),
 	})
+}
+
+// Refuses reports whether requests of a service account are refused. One whose name is empty
+// is that of pods whose account cannot be told: it may be any of the namespace.
+func (r *AccessRule) Refuses(namespace, account string) bool {
+	if !r.ByIdentity {
+		return slices.Contains(r.Namespaces, namespace) != r.Only
+	}
+	if account == "" && r.Only {
+		return true
+	}
+	return slices.ContainsFunc(r.Identities, func(i model.Identity) bool {
+		return i.Namespace == namespace && (i.ServiceAccount == account || account == "")
+	}) != r.Only
 }
 
 func (a *Application) statesCallers() bool {
@@ -296,26 +315,20 @@ func joined(scopes []v1alpha1.ClaimValue, more []string) []v1alpha1.ClaimValue {
 
 // checkRestrictions says when policies together let nobody in.
 func (r *resolver) checkRestrictions(a *Application) {
-	var left []string
 	var owners []string
+	var all []*access.Access
 	for _, c := range a.contributions {
-		if c.Access == nil || !c.Access.Only || !c.Holds() {
-			continue
+		if c.Access != nil && c.Access.Only && c.Holds() {
+			all, owners = append(all, c.Access), append(owners, c.Binding.String())
 		}
-		if owners == nil {
-			left = c.Access.Namespaces
-		} else {
-			left = slices.DeleteFunc(slices.Clone(left), c.Access.Refuses)
-		}
-		owners = append(owners, c.Binding.String())
 	}
-	if len(owners) > 1 && len(left) == 0 {
+	if len(owners) > 1 && access.Nobody(all) {
 		list := owners[0]
 		for _, o := range owners[1:] {
 			list += " and " + o
 		}
 		r.warn(a.Origin, refusal{"PolicyConflict",
-			"policies contradict each other: no namespace is let in by all of them, so nobody but its gateways may call", list, "ask the owners to agree on who may call"})
+			"policies contradict each other: nobody is let in by all of them, so nobody but its gateways may call", list, "ask the owners to agree on who may call"})
 	}
 }
 
@@ -377,33 +390,23 @@ func (r *resolver) judgeCaller(a *Application, spec *v1alpha1.Caller, i int, at 
 	if a.policies == nil {
 		return nil
 	}
-	namespace := peerNamespace(&spec.Peer)
-	refused := r.judged(a.policies.JudgeCaller(i, at, namespace))
+	refused := r.judged(a.policies.JudgeCaller(i, at, access.NamespaceOf(&spec.Peer)))
 	for _, c := range a.contributions {
 		switch {
-		case spec.Peer.Any != nil && c.Binding.Mandatory:
-			r.overridden(c, at, "caller "+string(spec.Name)+" is everybody", "the Application "+c.Message)
-		case namespace != "" && c.Access.Refuses(namespace):
-			by := r.judged([]policy.Judgement{a.policies.KeepsAway(c, string(spec.Name), namespace, at)})
+		case c.Access.Some(&spec.Peer) && c.Binding.Mandatory:
+			whom := "everybody"
+			if spec.Peer.Namespace != nil {
+				whom = "everybody of namespace " + string(spec.Peer.Namespace.Name)
+			}
+			r.overridden(c, at, "caller "+string(spec.Name)+" is "+whom, "the Application "+c.Message)
+		case c.Access.Refuses(&spec.Peer):
+			by := r.judged([]policy.Judgement{a.policies.KeepsAway(c, spec, at)})
 			if refused == nil {
 				refused = by
 			}
 		}
 	}
 	return refused
-}
-
-// peerNamespace is the namespace that a peer is in; empty for everybody.
-func peerNamespace(p *v1alpha1.Peer) string {
-	switch {
-	case p.Application != nil:
-		return string(p.Application.Namespace)
-	case p.ServiceAccount != nil:
-		return string(p.ServiceAccount.Namespace)
-	case p.Namespace != nil:
-		return string(p.Namespace.Name)
-	}
-	return ""
 }
 
 // foreignPolicies reports objects of others that a policy does not allow. What policies

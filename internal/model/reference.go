@@ -49,6 +49,10 @@ type Identity struct {
 	ServiceAccount string
 }
 
+// DefaultAccount is the ServiceAccount of workloads that state none, so that it is nobody's
+// alone.
+const DefaultAccount = "default"
+
 // Principal is the identity as Istio's AuthorizationPolicy writes it.
 func (i Identity) Principal() string {
 	return i.TrustDomain + "/ns/" + i.Namespace + "/sa/" + i.ServiceAccount

@@ -19,8 +19,10 @@ import (
 // Input is what a Snapshot is made from, in any order. The Snapshot keeps the
 // pointers: nobody may change the objects afterwards.
 type Input struct {
-	Mesh            Mesh
-	Applications    []*v1alpha1.Application
+	Mesh         Mesh
+	Applications []*v1alpha1.Application
+	// Others are Applications that nothing is made of: policies may mean them as callers.
+	Others          []*v1alpha1.Application
 	SecureIngresses []*v1alpha1.SecureIngress
 	HostClaims      []*v1alpha1.HostClaim
 	Namespaces      []Namespace
@@ -64,6 +66,7 @@ type Snapshot struct {
 	policies      Policies
 	at            time.Time
 	applicationX  map[Name]*v1alpha1.Application
+	others        []*v1alpha1.Application
 	positions     func(Reference, string) Position
 	probeKey      string
 }
@@ -89,6 +92,7 @@ func NewSnapshot(in Input) *Snapshot {
 		policies:     in.Policies.sorted(),
 		at:           in.At,
 		applicationX: make(map[Name]*v1alpha1.Application, len(in.Applications)),
+		others:       in.Others,
 		positions:    in.Positions,
 		probeKey:     in.ProbeKey,
 	}
@@ -135,6 +139,12 @@ func (s *Snapshot) Mesh() Mesh { return s.mesh }
 
 // Applications are in order of namespace and name. Read only.
 func (s *Snapshot) Applications() []*v1alpha1.Application { return s.applications }
+
+// Stated are all Applications, those of Applications and those that are not looked at
+// closer, in order of namespace and name. The slice is the caller's.
+func (s *Snapshot) Stated() []*v1alpha1.Application {
+	return sortedBy(slices.Concat(s.applications, s.others), compareObjects[*v1alpha1.Application])
+}
 
 // SecureIngresses are in order of namespace and name. Read only.
 func (s *Snapshot) SecureIngresses() []*v1alpha1.SecureIngress { return s.ingresses }
@@ -183,6 +193,17 @@ func (s *Snapshot) Selected(namespace string, selector map[string]string) []Work
 		return x.selected(selector)
 	}
 	return nil
+}
+
+// Accounts are the names of the service accounts that the workloads of a namespace run as
+// which a selector selects, in order.
+func (s *Snapshot) Accounts(namespace string, selector map[string]string) []string {
+	var out []string
+	for _, w := range s.Selected(namespace, selector) {
+		out = append(out, w.ServiceAccount)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // WithServiceAccount counts the workloads of a namespace that run as an account.

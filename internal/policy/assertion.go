@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/policy/access"
 	"github.com/trellis-mesh/trellis/internal/policy/expression"
 )
 
@@ -243,7 +244,7 @@ func (a *Assertion) String() string {
 	}
 	from := "the internet"
 	if !a.Internet {
-		from = namespaceList(a.Namespaces)
+		from = access.Namespaces(a.Namespaces)
 	}
 	if a.Token != nil {
 		from += " with a token of " + a.Token.Issuer

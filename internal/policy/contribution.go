@@ -5,12 +5,12 @@ package policy
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/model"
+	"github.com/trellis-mesh/trellis/internal/policy/access"
 	"github.com/trellis-mesh/trellis/internal/policy/expression"
 )
 
@@ -20,7 +20,7 @@ import (
 type Contribution struct {
 	Judgement
 	// Access is nil where it is not about callers.
-	Access *Access
+	Access *access.Access
 	// MutualTLS makes workloads take nothing else.
 	MutualTLS bool
 	// Authentication makes routes ask for a token, those of which Asks is true.
@@ -37,19 +37,6 @@ type Contribution struct {
 	Egress *Egress
 
 	when *expression.Program
-}
-
-// Access is whom a contribution keeps away.
-type Access struct {
-	// Only refuses all but the namespaces; else the namespaces are refused.
-	Only bool
-	// Namespaces by name, in order.
-	Namespaces []string
-}
-
-// Refuses reports whether a namespace is kept away.
-func (a *Access) Refuses(namespace string) bool {
-	return slices.Contains(a.Namespaces, namespace) != a.Only
 }
 
 // Holds reports whether it is in force.
@@ -146,14 +133,9 @@ func (s *Set) kept(j Judgement) Judgement {
 func (s *Set) evaluate(out *Contribution, one *contribution, facts expression.Facts) error {
 	var err error
 	switch spec := one.spec; {
-	case spec.DenyAccess != nil:
-		out.Access = &Access{}
-		out.Access.Namespaces, err = s.chosen(one.from, facts)
-		out.Message = "denies requests from " + namespaceList(out.Access.Namespaces)
-	case spec.RestrictAccess != nil:
-		out.Access = &Access{Only: true}
-		out.Access.Namespaces, err = s.chosen(one.from, facts)
-		out.Message = "denies requests but from " + namespaceList(out.Access.Namespaces)
+	case spec.DenyAccess != nil, spec.RestrictAccess != nil:
+		out.Access, err = s.access(one, facts)
+		out.Message = out.Access.String()
 	case spec.MutualTLS != nil:
 		out.MutualTLS, out.Message = true, "takes mutual TLS alone"
 	case spec.Authentication != nil:
@@ -256,11 +238,27 @@ func (s *Set) chosen(from *expression.Program, facts expression.Facts) ([]string
 	return out, nil
 }
 
-func namespaceList(names []string) string {
-	if len(names) == 0 {
-		return "no namespace"
+// access is whom a contribution keeps away.
+func (s *Set) access(one *contribution, facts expression.Facts) (*access.Access, error) {
+	out := &access.Access{Only: one.spec.RestrictAccess != nil, ByApplication: one.calling != nil}
+	if !out.ByApplication {
+		var err error
+		out.Namespaces, err = s.chosen(one.from, facts)
+		return out, err
 	}
-	return "namespace " + strings.Join(names, ", ")
+	for _, app := range s.snapshot.Stated() {
+		caller := expression.NewFacts(map[string]expression.Value{
+			"caller": s.applicationValue(app).value, "callerNamespace": s.namespaceValue(app.Namespace),
+		})
+		yes, err := one.calling.Bool(caller.With(facts.Params))
+		if err != nil {
+			return out, fmt.Errorf("of Application %s/%s, %w", app.Namespace, app.Name, err)
+		}
+		if yes {
+			out.Applications = append(out.Applications, access.Of(s.snapshot, app))
+		}
+	}
+	return out, nil
 }
 
 // About reports whether a contribution that holds for the Application is about one of its
@@ -292,11 +290,11 @@ func (a *Application) Kept(j Judgement) Judgement {
 }
 
 // KeepsAway is the judgement of a caller that a contribution about access refuses.
-func (a *Application) KeepsAway(c *Contribution, caller, namespace string, origin model.Origin) Judgement {
+func (a *Application) KeepsAway(c *Contribution, caller *v1alpha1.Caller, origin model.Origin) Judgement {
 	j := c.Judgement
 	j.Outcome = Fail
 	j.Subject.Origin, j.Subject.Sort = origin, v1alpha1.SubjectCaller
-	j.Message = fmt.Sprintf("caller %s is in namespace %s, and a policy %s", caller, namespace, c.Message)
+	j.Message = fmt.Sprintf("caller %s is %s, and a policy %s", caller.Name, c.Access.Seen(&caller.Peer), c.Message)
 	j.Binding.record(a.origin.Object, Fail)
 	return j
 }

@@ -35,6 +35,7 @@ type Set struct {
 	// about are the bindings of each namespace.
 	about      map[string][]*Binding
 	namespaces map[string]expression.Value
+	stated     map[*v1alpha1.Application]*stated
 }
 
 // bindingName is a binding as an exception names it. Namespace is empty for one of the
@@ -87,6 +88,7 @@ func Compile(s *model.Snapshot) *Set {
 	set := &Set{
 		snapshot: s, goals: make(map[string]*v1alpha1.Goal, len(p.Goals)), templates: make(map[string]*compiledTemplate, len(p.Templates)),
 		exceptions: map[bindingName][]*Exception{}, about: map[string][]*Binding{}, namespaces: map[string]expression.Value{},
+		stated: map[*v1alpha1.Application]*stated{},
 	}
 	for _, g := range p.Goals {
 		set.goals[g.Name] = g

@@ -48,11 +48,11 @@ type constraint struct {
 // contribution holds the programs of one; which depends on its sort.
 type contribution struct {
 	spec *v1alpha1.Contribution
-	// from is that of access, when and scopes those of authentication.
-	from, when, scopes *expression.Program
-	maximum, fallback  *expression.Program
-	minimumVersion     *expression.Program
-	hosts, retries     *expression.Program
+	// from and calling are those of access, when and scopes those of authentication.
+	from, calling, when, scopes *expression.Program
+	maximum, fallback           *expression.Program
+	minimumVersion              *expression.Program
+	hosts, retries              *expression.Program
 }
 
 // template compiles one and reports what is wrong with it.
@@ -222,16 +222,25 @@ func (c *compiler) compile(sort expression.Sort, text v1alpha1.Expression, want 
 	return p
 }
 
+// callers compiles which callers are meant.
+func (c *compiler) callers(out *contribution, a *v1alpha1.AccessContribution, at string) {
+	if (a.From != "") == (a.Applications != "") {
+		c.problem(at, "exactly one of from and applications")
+	}
+	out.from = c.compile(expression.SortNamespace, a.From, expression.Bool, at+".from")
+	out.calling = c.compile(expression.SortCallingApplication, a.Applications, expression.Bool, at+".applications")
+}
+
 func (c *compiler) contribution(one *v1alpha1.Contribution, at string) contribution {
 	out := contribution{spec: one}
 	set := 0
 	if a := one.DenyAccess; a != nil {
 		set++
-		out.from = c.required(expression.SortNamespace, a.From, expression.Bool, at+".denyAccess.from")
+		c.callers(&out, a, at+".denyAccess")
 	}
 	if a := one.RestrictAccess; a != nil {
 		set++
-		out.from = c.required(expression.SortNamespace, a.From, expression.Bool, at+".restrictAccess.from")
+		c.callers(&out, a, at+".restrictAccess")
 	}
 	if m := one.MutualTLS; m != nil {
 		set++

@@ -128,15 +128,17 @@ func narrow(in model.Input, candidates ...*v1alpha1.Application) model.Input {
 			}
 		}
 	}
-	var kept []*v1alpha1.Application
+	var kept, others []*v1alpha1.Application
 	for _, a := range in.Applications {
 		meets := namespaces[a.Namespace] || peers[model.Name{Namespace: a.Namespace, Name: a.Name}] ||
 			slices.ContainsFunc(Hosts(a, in.SecureIngresses), func(host string) bool { return hosts[host] })
 		if meets {
 			kept = append(kept, a)
+		} else {
+			others = append(others, a)
 		}
 	}
-	in.Applications = kept
+	in.Applications, in.Others = kept, slices.Concat(in.Others, others)
 	return in
 }
 

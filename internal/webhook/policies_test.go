@@ -345,6 +345,61 @@ func TestNarrowingToANamespaceChangesNothing(t *testing.T) {
 	}
 }
 
+// An Application that is left out may be one that a policy means as a caller.
+func TestCallersThatAPolicyMeansAreKnownWhereTheyAreLeftOut(t *testing.T) {
+	in := input(t, platform+policies+`---
+apiVersion: trellis.dev/v1alpha1
+kind: Application
+metadata: {name: jobs, namespace: rival, labels: {scope: pci}}
+spec: {service: jobs, ports: [{name: web, port: 80, protocol: HTTP}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: jobs, namespace: rival}
+spec: {selector: {app: jobs}, ports: [{name: http, port: 80}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: jobs, namespace: rival, labels: {app: jobs}}
+spec: {serviceAccountName: jobs, containers: [{name: main}]}
+---
+apiVersion: trellis.dev/v1alpha1
+kind: PolicyTemplate
+metadata: {name: scope-1.0.0}
+spec:
+  policy: scope
+  version: 1.0.0
+  title: Only what is in scope calls
+  severity: High
+  remediation: {text: call from there}
+  contributions: [{name: wall, restrictAccess: {applications: "caller.labels[?'scope'].orValue('') == 'pci'"}}]
+---
+apiVersion: trellis.dev/v1alpha1
+kind: ClusterPolicyBinding
+metadata: {name: scope}
+spec: {policy: {name: scope, version: 1.0.0}, tier: Mandatory, mode: Enforce}
+`)
+	if len(in.Policies.Templates) != 3 {
+		t.Fatalf("%d templates are left", len(in.Policies.Templates))
+	}
+	in.At = now
+	a, ok := decoded(t, application("shop", "", "")).(*v1alpha1.Application)
+	if !ok {
+		t.Fatal("it is no Application")
+	}
+	for name, refused := range map[string]bool{"jobs": false, "others": true} {
+		account := &v1alpha1.NamespacedName{Name: name, Namespace: "rival"}
+		a.Spec.Access = &v1alpha1.Access{Callers: []v1alpha1.Caller{{Name: "jobs", Peer: v1alpha1.Peer{ServiceAccount: account}}}}
+		_, after := inputs(in, model.Reference{Cluster: in.Mesh.Cluster, Group: "trellis.dev", Kind: "Application", Namespace: "shop", Name: "web"}, a, nil)
+		if slices.ContainsFunc(after.Applications, func(a *v1alpha1.Application) bool { return a.Name == "jobs" }) {
+			t.Fatal("the Application that calls is not left out")
+		}
+		if got := slices.ContainsFunc(findings(after), func(f model.Finding) bool { return f.Reason == "PolicyViolated" && f.Object.Name == "web" }); got != refused {
+			t.Errorf("service account rival/%s is refused: %v", name, got)
+		}
+	}
+}
+
 func decoded(t *testing.T, text string) client.Object {
 	t.Helper()
 	var meta metav1.TypeMeta

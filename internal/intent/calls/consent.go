@@ -25,12 +25,8 @@ type identity struct {
 // is not the namespace's default.
 func (r *resolver) identityOf(a *intent.Application) identity {
 	who := identity{namespace: a.Pods.Namespace, application: a.Ref}
-	for i, w := range r.snapshot.Selected(a.Pods.Namespace, a.Pods.Selector) {
-		if i > 0 && w.ServiceAccount != who.account || w.ServiceAccount == "default" {
-			who.account = ""
-			return who
-		}
-		who.account = w.ServiceAccount
+	if all := r.snapshot.Accounts(a.Pods.Namespace, a.Pods.Selector); len(all) == 1 && all[0] != model.DefaultAccount {
+		who.account = all[0]
 	}
 	return who
 }
@@ -109,9 +105,13 @@ func closed(callee *intent.Application, who identity) (why, whose string) {
 		return "it is closed to everybody", ""
 	}
 	for _, rule := range callee.AccessRules {
-		if !rule.Shadow && rule.Only != slices.Contains(rule.Namespaces, who.namespace) {
-			return "a policy refuses callers of namespace " + who.namespace, rule.Origin.Object.String()
+		if rule.Shadow || !rule.Refuses(who.namespace, who.account) {
+			continue
 		}
+		if rule.ByIdentity {
+			return "a policy refuses callers such as " + who.application.String(), rule.Origin.Object.String()
+		}
+		return "a policy refuses callers of namespace " + who.namespace, rule.Origin.Object.String()
 	}
 	return "", ""
 }

@@ -38,7 +38,7 @@ func readPage(t *testing.T) string {
 // sorts are in the order of the page.
 var sorts = []Sort{
 	SortApplication, SortRoute, SortExposure, SortCaller, SortCall, SortSecureIngress, SortIstioObject, SortPolicyException,
-	SortNamespace, SortParameters,
+	SortNamespace, SortCallingApplication, SortParameters,
 }
 
 // TestThePageHasTheVariablesOfEverySubject keeps its tables from ageing.
@@ -63,8 +63,9 @@ func TestThePageHasTheVariablesOfEverySubject(t *testing.T) {
 
 // titles name the sorts that are no subject.
 var titles = map[Sort]string{
-	SortNamespace:  "`from` of denyAccess and restrictAccess, `from.namespaces` of assertions",
-	SortParameters: "`scopes`, `maximum`, `fallback`, `minimumVersion` and `hosts` of egress",
+	SortNamespace:          "`from` of denyAccess and restrictAccess, `from.namespaces` of assertions",
+	SortCallingApplication: "`applications` of denyAccess and restrictAccess",
+	SortParameters:         "`scopes`, `maximum`, `fallback`, `minimumVersion` and `hosts` of egress",
 }
 
 // known are the schemas that are parts of definitions, by the field that they are.

@@ -150,6 +150,8 @@ func variablesOf(sort Sort) ([]variable, bool) {
 		return []variable{namespace, {"exception", &s.exception}, {"days", &integerSchema}}, true
 	case SortNamespace:
 		return []variable{{"caller", &namespaceSchema}}, true
+	case SortCallingApplication:
+		return []variable{{"caller", &s.application}, {"callerNamespace", &namespaceSchema}}, true
 	case SortParameters:
 		return nil, true
 	}

@@ -29,7 +29,7 @@ const CostLimit = 100_000
 // have.
 type Sort string
 
-// The sorts: one for each subject of a constraint, and two of contributions.
+// The sorts: one for each subject of a constraint, and three of contributions.
 const (
 	SortApplication     = Sort(v1alpha1.SubjectApplication)
 	SortRoute           = Sort(v1alpha1.SubjectRoute)
@@ -41,6 +41,8 @@ const (
 	SortPolicyException = Sort(v1alpha1.SubjectPolicyException)
 	// SortNamespace is that of expressions that choose among the namespaces of callers.
 	SortNamespace Sort = "Namespace"
+	// SortCallingApplication is that of expressions that choose among Applications that call.
+	SortCallingApplication Sort = "CallingApplication"
 	// SortParameters is that of expressions that read nothing but parameters.
 	SortParameters Sort = "Parameters"
 )

@@ -4,14 +4,19 @@
 package policy
 
 import (
+	"context"
 	"crypto/tls"
 	"io/fs"
 	"path"
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/catalog"
+	"github.com/trellis-mesh/trellis/test/stack"
 )
 
 // contribution is what a policy of the catalog adds, as clients see it. Everything is
@@ -42,6 +47,7 @@ func contributions(t *testing.T) map[string]contribution {
 			stays:   []request{called(world.desk, "/start"), published("GET", "/start", "")},
 			changes: []changed{{called(world.runner, "/start"), 403}, {plainly(world.desk, "/start"), 403}},
 		},
+		"callers-from-listed-applications": listedApplications(t),
 		"mutual-tls-everywhere": {
 			binding: "\n  namespaces: {matchLabels: {env: staging}}\n",
 			stays:   []request{called(world.desk, "/start"), called(world.runner, "/start"), published("GET", "/start", "")},
@@ -72,6 +78,28 @@ func contributions(t *testing.T) map[string]contribution {
 			stays:   []request{published("GET", "/start", "")},
 			changes: []changed{{throughTLS(tls.VersionTLS12, "GET", "/start", ""), cutOff}},
 		},
+	}
+}
+
+// listedApplications lets one of two workloads of a namespace in, by its own identity.
+func listedApplications(t *testing.T) contribution {
+	t.Helper()
+	neighbour, err := world.Application(t.Context(), stack.ApplicationOptions{Namespace: "staging", Name: "neighbour", Ports: []stack.Port{{Port: 8080}}})
+	must(t, err)
+	calling(t, `
+apiVersion: trellis.dev/v1alpha1
+kind: Application
+metadata: {name: desk, namespace: staging}
+spec: {service: desk, ports: [{name: web, port: 8080, protocol: HTTP}]}
+`)
+	t.Cleanup(func() {
+		app := &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: "staging", Name: "desk"}}
+		must(t, client.IgnoreNotFound(world.client.Delete(context.Background(), app)))
+	})
+	return contribution{
+		binding: "\n  namespaces: {matchLabels: {env: staging}}\n  parameters: [{name: applications, value: [staging/desk]}]\n",
+		stays:   []request{called(world.desk, "/start"), published("GET", "/start", "")},
+		changes: []changed{{called(neighbour, "/start"), 403}, {called(world.runner, "/start"), 403}, {plainly(world.desk, "/start"), 403}},
 	}
 }
 

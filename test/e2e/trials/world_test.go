@@ -27,8 +27,6 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
-	"github.com/trellis-mesh/trellis/internal/verdict"
-	"github.com/trellis-mesh/trellis/test/chart"
 	"github.com/trellis-mesh/trellis/test/installation"
 	"github.com/trellis-mesh/trellis/test/stack"
 	"github.com/trellis-mesh/trellis/test/stack/loopback"

@@ -1,0 +1,196 @@
+// Copyright The Trellis Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package access knows which callers a policy keeps away: those of some namespaces, or some
+// Applications, or all but these. It is pure.
+package access
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/model"
+)
+
+// Access is whom a contribution keeps away. Who has no identity is kept away either way.
+type Access struct {
+	// Only refuses all but those that are meant; else these are refused.
+	Only bool
+	// Namespaces that are meant, by name and in order.
+	Namespaces []string
+	// ByApplication means Applications, and no namespaces.
+	ByApplication bool
+	// Applications that are meant, in order.
+	Applications []Application
+}
+
+// Application is one by whose identity requests are known.
+type Application struct {
+	Name model.Name
+	// Identities are all that its pods run as; none where they are not known.
+	Identities []model.Identity
+	// Clear says that there is one, and that nobody else runs as it.
+	Clear bool
+}
+
+// Of is how requests of an Application are known.
+func Of(s *model.Snapshot, app *v1alpha1.Application) Application {
+	out := Application{Name: model.Name{Namespace: app.Namespace, Name: app.Name}}
+	service, ok := s.Service(model.Name{Namespace: app.Namespace, Name: app.Spec.Service})
+	if !ok || len(service.Selector) == 0 {
+		return out
+	}
+	accounts := s.Accounts(app.Namespace, service.Selector)
+	for _, account := range accounts {
+		out.Identities = append(out.Identities, model.Identity{TrustDomain: s.Mesh().TrustDomain, Namespace: app.Namespace, ServiceAccount: account})
+	}
+	out.Clear = len(accounts) == 1 && accounts[0] != model.DefaultAccount &&
+		s.WithServiceAccount(app.Namespace, accounts[0]) == len(s.Selected(app.Namespace, service.Selector))
+	return out
+}
+
+// Identities are those of the Applications that are meant. Where all others are refused,
+// those are left out that are not one Application's own.
+func (a *Access) Identities() []model.Identity {
+	var out []model.Identity
+	for _, app := range a.Applications {
+		if !a.Only || app.Clear {
+			out = append(out, app.Identities...)
+		}
+	}
+	return out
+}
+
+// Affects reports whether anybody is kept away.
+func (a *Access) Affects() bool {
+	return a.Only || len(a.Namespaces) > 0 || len(a.Applications) > 0
+}
+
+// Refuses reports whether whom an Application lets in is kept away. Of everybody, and of all
+// of a namespace where Applications are meant, only some may be, and it is false.
+func (a *Access) Refuses(peer *v1alpha1.Peer) bool {
+	switch {
+	case peer.Any != nil || a.ByApplication && peer.Namespace != nil:
+		return false
+	case !a.ByApplication:
+		return slices.Contains(a.Namespaces, NamespaceOf(peer)) != a.Only
+	case peer.Application != nil:
+		name := model.Name{Namespace: string(peer.Application.Namespace), Name: peer.Application.Name}
+		return slices.ContainsFunc(a.Applications, func(app Application) bool { return app.Name == name && (app.Clear || !a.Only) }) != a.Only
+	case peer.ServiceAccount != nil:
+		return slices.ContainsFunc(a.Identities(), func(i model.Identity) bool {
+			return i.Namespace == string(peer.ServiceAccount.Namespace) && i.ServiceAccount == peer.ServiceAccount.Name
+		}) != a.Only
+	}
+	return false
+}
+
+// Some reports whether some of those may be kept away whom an Application lets in at once.
+func (a *Access) Some(peer *v1alpha1.Peer) bool {
+	return peer.Any != nil || a.ByApplication && peer.Namespace != nil
+}
+
+// Nobody reports whether no caller is let in by all of several that refuse all but those that
+// are meant.
+func Nobody(all []*Access) bool {
+	var namespaces []string
+	var applications []Application
+	spaces, apps := false, false
+	for _, a := range all {
+		switch {
+		case a.ByApplication && !apps:
+			applications, apps = slices.DeleteFunc(slices.Clone(a.Applications), func(x Application) bool { return !x.Clear }), true
+		case a.ByApplication:
+			applications = slices.DeleteFunc(applications, func(x Application) bool {
+				return !slices.ContainsFunc(a.Applications, func(y Application) bool { return x.Name == y.Name })
+			})
+		case !spaces:
+			namespaces, spaces = slices.Clone(a.Namespaces), true
+		default:
+			namespaces = slices.DeleteFunc(namespaces, func(n string) bool { return !slices.Contains(a.Namespaces, n) })
+		}
+	}
+	if apps && spaces {
+		applications = slices.DeleteFunc(applications, func(x Application) bool { return !slices.Contains(namespaces, x.Name.Namespace) })
+	}
+	return apps && len(applications) == 0 || spaces && len(namespaces) == 0
+}
+
+// NamespaceOf is the namespace that a peer is in; empty for everybody.
+func NamespaceOf(p *v1alpha1.Peer) string {
+	switch {
+	case p.Application != nil:
+		return string(p.Application.Namespace)
+	case p.ServiceAccount != nil:
+		return string(p.ServiceAccount.Namespace)
+	case p.Namespace != nil:
+		return string(p.Namespace.Name)
+	}
+	return ""
+}
+
+// Seen is a peer in the words of who looks for those that are meant.
+func (a *Access) Seen(peer *v1alpha1.Peer) string {
+	switch {
+	case !a.ByApplication:
+		return "in namespace " + NamespaceOf(peer)
+	case peer.Application != nil:
+		return fmt.Sprintf("Application %s/%s", peer.Application.Namespace, peer.Application.Name)
+	default:
+		return fmt.Sprintf("service account %s/%s", peer.ServiceAccount.Namespace, peer.ServiceAccount.Name)
+	}
+}
+
+// named is how many Applications are named; the others are counted.
+const named = 8
+
+// Namespaces are these in words.
+func Namespaces(names []string) string {
+	if len(names) == 0 {
+		return "no namespace"
+	}
+	return "namespace " + strings.Join(names, ", ")
+}
+
+// String says who is kept away.
+func (a *Access) String() string {
+	but := ""
+	if a.Only {
+		but = "but "
+	}
+	return "denies requests " + but + "from " + a.meant()
+}
+
+func (a *Access) meant() string {
+	if !a.ByApplication {
+		return Namespaces(a.Namespaces)
+	}
+	var known, unknown []string
+	for _, app := range a.Applications {
+		name := app.Name.Namespace + "/" + app.Name.Name
+		if a.Only && !app.Clear {
+			unknown = append(unknown, name)
+		} else {
+			known = append(known, name)
+		}
+	}
+	out := "no Application"
+	if len(known) > 0 {
+		out = "Application " + some(known)
+	}
+	if len(unknown) > 0 {
+		out += " (not from " + some(unknown) + ": no service account is that one's alone)"
+	}
+	return out
+}
+
+// some are the first of names, and how many more there are.
+func some(names []string) string {
+	out := strings.Join(names[:min(len(names), named)], ", ")
+	if more := len(names) - named; more > 0 {
+		out += fmt.Sprintf(" and %d more", more)
+	}
+	return out
+}
