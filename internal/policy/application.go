@@ -83,34 +83,18 @@ func (a *Application) variables() map[string]expression.Value {
 	if a.facts != nil {
 		return a.facts
 	}
-	stated := a.set.applicationValue(a.object)
-	a.spec = stated.spec
-	a.facts = map[string]expression.Value{
-		"namespaceObject": a.set.namespaceValue(a.object.Namespace),
-		"application":     stated.value,
-	}
-	return a.facts
-}
-
-// stated is an Application as expressions see it, with its spec as in JSON.
-type stated struct {
-	spec  map[string]any
-	value expression.Value
-}
-
-func (s *Set) applicationValue(app *v1alpha1.Application) *stated {
-	if known := s.stated[app]; known != nil {
-		return known
-	}
-	spec, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&app.Spec)
+	spec, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&a.object.Spec)
 	if err != nil {
 		// Values of our own types can always be converted; without one every expression
 		// that reads it gives an error, which is not let go.
 		spec = map[string]any{}
 	}
-	out := &stated{spec, expression.Object(expression.SortApplication, app.Name, app.Labels, app.Annotations, spec)}
-	s.stated[app] = out
-	return out
+	a.spec = spec
+	a.facts = map[string]expression.Value{
+		"namespaceObject": a.set.namespaceValue(a.object.Namespace),
+		"application":     expression.Object(expression.SortApplication, a.object.Name, a.object.Labels, a.object.Annotations, spec),
+	}
+	return a.facts
 }
 
 func (a *Application) with(more map[string]expression.Value) expression.Facts {

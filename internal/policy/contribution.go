@@ -246,19 +246,36 @@ func (s *Set) access(one *contribution, facts expression.Facts) (*access.Access,
 		out.Namespaces, err = s.chosen(one.from, facts)
 		return out, err
 	}
-	for _, app := range s.snapshot.Stated() {
-		caller := expression.NewFacts(map[string]expression.Value{
-			"caller": s.applicationValue(app).value, "callerNamespace": s.namespaceValue(app.Namespace),
-		})
-		yes, err := one.calling.Bool(caller.With(facts.Params))
+	if s.callers == nil {
+		s.callers = s.stated()
+	}
+	for _, c := range s.callers {
+		yes, err := one.calling.Bool(c.facts.With(facts.Params))
 		if err != nil {
-			return out, fmt.Errorf("of Application %s/%s, %w", app.Namespace, app.Name, err)
+			return out, fmt.Errorf("of Application %s/%s, %w", c.app.Namespace, c.app.Name, err)
 		}
 		if yes {
-			out.Applications = append(out.Applications, access.Of(s.snapshot, app))
+			out.Applications = append(out.Applications, access.Of(s.snapshot, c.app))
 		}
 	}
 	return out, nil
+}
+
+// caller is an Application that policies choose as one that calls.
+type caller struct {
+	app   *v1alpha1.Application
+	facts expression.Facts
+}
+
+func (s *Set) stated() []caller {
+	all := s.snapshot.Stated()
+	out := make([]caller, len(all))
+	for i, app := range all {
+		out[i] = caller{app, expression.NewFacts(map[string]expression.Value{
+			"caller": expression.CallingApplication(app.Name, app.Labels), "callerNamespace": s.namespaceValue(app.Namespace),
+		})}
+	}
+	return out
 }
 
 // About reports whether a contribution that holds for the Application is about one of its

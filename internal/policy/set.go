@@ -35,7 +35,8 @@ type Set struct {
 	// about are the bindings of each namespace.
 	about      map[string][]*Binding
 	namespaces map[string]expression.Value
-	stated     map[*v1alpha1.Application]*stated
+	// callers are all Applications as policies choose among them, nil until one does.
+	callers []caller
 }
 
 // bindingName is a binding as an exception names it. Namespace is empty for one of the
@@ -88,7 +89,6 @@ func Compile(s *model.Snapshot) *Set {
 	set := &Set{
 		snapshot: s, goals: make(map[string]*v1alpha1.Goal, len(p.Goals)), templates: make(map[string]*compiledTemplate, len(p.Templates)),
 		exceptions: map[bindingName][]*Exception{}, about: map[string][]*Binding{}, namespaces: map[string]expression.Value{},
-		stated: map[*v1alpha1.Application]*stated{},
 	}
 	for _, g := range p.Goals {
 		set.goals[g.Name] = g

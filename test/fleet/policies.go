@@ -33,6 +33,7 @@ var rules = []rule{
 	{"admin-paths-internal-only", v1alpha1.ModeAudit, v1alpha1.TierMandatory, nil},
 	{"allowed-domains", v1alpha1.ModeEnforce, v1alpha1.TierMandatory, map[string]string{"domains": `["shop.example.org", "example.com"]`}},
 	{"bounded-timeouts", v1alpha1.ModeEnforce, v1alpha1.TierMandatory, nil},
+	{"callers-from-listed-applications", v1alpha1.ModeAudit, v1alpha1.TierMandatory, map[string]string{"applications": `["team-0000/app-00000", "team-0001/app-00011"]`, "labels": `{"scope": "pci"}`}},
 	{"callers-from-listed-namespaces", v1alpha1.ModeEnforce, v1alpha1.TierMandatory, map[string]string{"namespaces": `["monitoring", "tools"]`, "labels": `{"exposure": "public"}`}},
 	{"callers-name-routes", v1alpha1.ModeEnforce, v1alpha1.TierMandatory, nil},
 	{"callers-of-same-namespace", v1alpha1.ModeEnforce, v1alpha1.TierMandatory, map[string]string{"shared": `["tools", "monitoring"]`}},

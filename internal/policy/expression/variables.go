@@ -151,7 +151,7 @@ func variablesOf(sort Sort) ([]variable, bool) {
 	case SortNamespace:
 		return []variable{{"caller", &namespaceSchema}}, true
 	case SortCallingApplication:
-		return []variable{{"caller", &s.application}, {"callerNamespace", &namespaceSchema}}, true
+		return []variable{{"caller", &namespaceSchema}, {"callerNamespace", &namespaceSchema}}, true
 	case SortParameters:
 		return nil, true
 	}
@@ -202,6 +202,10 @@ func Params(parameters []v1alpha1.PolicyParameter, values map[string]any) Value 
 func Namespace(name string, labels map[string]string) Value {
 	return value(map[string]any{"name": name, "labels": plain(labels)}, read().namespace)
 }
+
+// CallingApplication is an Application with its labels, and has the same fields. All those of
+// a cluster are asked about: reading what they state would take most of an admission.
+func CallingApplication(name string, labels map[string]string) Value { return Namespace(name, labels) }
 
 // Object is what was stated by an Application, SecureIngress or PolicyException, whose
 // spec is as in JSON.
