@@ -99,7 +99,7 @@ func (j Judgement) Reason() string {
 		return "PolicyExempt"
 	case j.Asserts && j.Outcome == Unknown:
 		return ReasonAssertionNotKnown
-	case j.Binding.Spec.Mode == v1alpha1.ModeShadow:
+	case j.Binding.Spec.Mode != v1alpha1.ModeEnforce:
 		return "PolicyWouldRefuse"
 	case !j.Binding.Mandatory:
 		return "PolicyDefault"

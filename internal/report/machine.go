@@ -5,15 +5,9 @@ package report
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"encoding/xml"
 	"io"
-	"net/url"
-	"path/filepath"
-	"slices"
-	"strings"
 
 	"github.com/trellis-mesh/trellis/internal/model"
 )
@@ -78,134 +72,6 @@ func encode(w io.Writer, value any) error {
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
 	return encoder.Encode(value)
-}
-
-// The types of SARIF 2.1.0 (OASIS), as far as findings need them.
-type sarifLog struct {
-	Schema  string     `json:"$schema"`
-	Version string     `json:"version"`
-	Runs    []sarifRun `json:"runs"`
-}
-
-type sarifRun struct {
-	Tool struct {
-		Driver sarifDriver `json:"driver"`
-	} `json:"tool"`
-	ColumnKind string        `json:"columnKind"`
-	Results    []sarifResult `json:"results"`
-}
-
-type sarifDriver struct {
-	Name           string      `json:"name"`
-	Version        string      `json:"version,omitempty"`
-	InformationURI string      `json:"informationUri"`
-	Rules          []sarifRule `json:"rules"`
-}
-
-type sarifRule struct {
-	ID string `json:"id"`
-}
-
-type sarifText struct {
-	Text string `json:"text"`
-}
-
-type sarifResult struct {
-	RuleID              string            `json:"ruleId"`
-	RuleIndex           int               `json:"ruleIndex"`
-	Level               string            `json:"level"`
-	Message             sarifText         `json:"message"`
-	Locations           []sarifLocation   `json:"locations,omitempty"`
-	PartialFingerprints map[string]string `json:"partialFingerprints"`
-}
-
-type sarifLocation struct {
-	Physical *sarifPhysical `json:"physicalLocation,omitempty"`
-	Logical  []sarifLogical `json:"logicalLocations,omitempty"`
-}
-
-type sarifPhysical struct {
-	Artifact struct {
-		URI string `json:"uri"`
-	} `json:"artifactLocation"`
-	Region struct {
-		StartLine int `json:"startLine"`
-	} `json:"region"`
-}
-
-type sarifLogical struct {
-	FullyQualifiedName string `json:"fullyQualifiedName"`
-	Kind               string `json:"kind"`
-}
-
-// SARIF writes a SARIF 2.1.0 log, for code hosts that show findings in a change.
-func SARIF(w io.Writer, r *Report) error {
-	run := sarifRun{ColumnKind: "utf16CodeUnits", Results: make([]sarifResult, 0, len(r.Findings))}
-	run.Tool.Driver = sarifDriver{
-		Name: "trellis", Version: r.Version,
-		InformationURI: "https://github.com/trellis-mesh/trellis", Rules: []sarifRule{},
-	}
-	var reasons []string
-	for i := range r.Findings {
-		reasons = append(reasons, r.Findings[i].Reason)
-	}
-	slices.Sort(reasons)
-	reasons = slices.Compact(reasons)
-	for _, reason := range reasons {
-		run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, sarifRule{ID: reason})
-	}
-	for i := range r.Findings {
-		run.Results = append(run.Results, sarifOf(&r.Findings[i], reasons))
-	}
-	return encode(w, sarifLog{
-		Schema:  "https://json.schemastore.org/sarif-2.1.0.json",
-		Version: "2.1.0", Runs: []sarifRun{run},
-	})
-}
-
-func sarifOf(f *model.Finding, reasons []string) sarifResult {
-	index, _ := slices.BinarySearch(reasons, f.Reason)
-	result := sarifResult{
-		RuleID: f.Reason, RuleIndex: index, Level: "warning", Message: sarifText{Text: sentences(f)},
-		// The same finding keeps its fingerprint when lines move.
-		PartialFingerprints: map[string]string{"trellisFinding/v1": fingerprint(f)},
-	}
-	if f.Severity == model.SeverityError {
-		result.Level = "error"
-	}
-	var location sarifLocation
-	if f.Position.File != "" {
-		location.Physical = &sarifPhysical{}
-		location.Physical.Artifact.URI = uri(f.Position.File)
-		location.Physical.Region.StartLine = max(f.Position.Line, 1)
-	}
-	if f.Object.Kind != "" {
-		location.Logical = []sarifLogical{{FullyQualifiedName: f.Object.String() + prefixed(" ", f.Field), Kind: "object"}}
-	}
-	if location.Physical != nil || location.Logical != nil {
-		result.Locations = []sarifLocation{location}
-	}
-	return result
-}
-
-// sentences is everything that a finding says, in one paragraph.
-func sentences(f *model.Finding) string {
-	return f.Message + prefixed(". Rule: ", f.Owner) + prefixed(". Fix: ", f.Fix) + "."
-}
-
-func fingerprint(f *model.Finding) string {
-	sum := sha256.Sum256([]byte(strings.Join([]string{f.Object.Group, f.Object.String(), f.Field, f.Reason, f.Message}, "\x00")))
-	return hex.EncodeToString(sum[:16])
-}
-
-// uri is a file's path as a URI reference: relative paths stay relative to
-// where the command ran, which is the repository's root in a pipeline.
-func uri(path string) string {
-	path = filepath.ToSlash(path)
-	if filepath.IsAbs(path) {
-		return (&url.URL{Scheme: "file", Path: path}).String()
-	}
-	return (&url.URL{Path: path}).String()
 }
 
 type junitSuites struct {

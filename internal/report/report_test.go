@@ -191,3 +191,11 @@ func TestJUnitHasOneCaseForEachObject(t *testing.T) {
 		t.Errorf("%+v", first)
 	}
 }
+
+func TestARuleOfSARIFHasNoMoreTagsThanCodeHostsTake(t *testing.T) {
+	var out bytes.Buffer
+	rule := report.Rule{ID: "a", Severity: "High", Tags: strings.Fields(strings.Repeat("tag ", 64))}
+	if err := report.Results(&out, "", []report.Rule{rule}, nil); err != nil || strings.Count(out.String(), `"tag"`) != 19 {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+}

@@ -44,8 +44,9 @@ do; and for each exception until when it holds and who approved it. With --log, 
 with --since of a running mesh, it says how often rules were hit that stand for each
 goal and binding, as trellis hits counts them.
 
-Formats: text, json, yaml; sarif and junit for pipelines; markdown and csv for
-people and spreadsheets; oscal for auditors (assessment results 1.1.3).
+Formats: text, json, yaml; sarif for code hosts; junit for CI servers, where what
+is not refused is skipped; markdown and csv for people and spreadsheets; oscal for
+auditors (assessment results 1.1.3).
 
 Exit code 0: nothing fails. 1: wrong usage, a file that cannot be opened, or a
 fault of Trellis. 2: something fails, also where it would only be refused (Shadow)

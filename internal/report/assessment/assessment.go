@@ -77,6 +77,9 @@ type Policy struct {
 	Redacted bool `json:"redacted,omitempty"`
 
 	binding *posture.Binding
+	// description and remediation are those of its template.
+	description string
+	remediation v1alpha1.Remediation
 }
 
 // About are the objects that the binding is about, in order.
@@ -98,9 +101,11 @@ type Finding struct {
 	Exception string `json:"exception,omitempty"`
 	Expires   string `json:"expires,omitempty"`
 
-	// Reference is the object, and Reason that of the finding at it.
+	// Reference is the object, and Reason that of the finding at it. Refused is true where
+	// something is closed, or does not come into force.
 	Reference model.Reference `json:"-"`
 	Reason    string          `json:"-"`
+	Refused   bool            `json:"-"`
 }
 
 // Exception is one that lets something go, or would.
@@ -189,6 +194,7 @@ func policyOf(b *posture.Binding) Policy {
 	}
 	if t := b.Template; t != nil {
 		out.Title, out.Severity, out.Controls = t.Spec.Title, string(t.Spec.Severity), texts(t.Spec.Controls)
+		out.description, out.remediation = t.Spec.Description, t.Spec.Remediation
 	}
 	for _, g := range b.Goals {
 		out.Controls = append(out.Controls, texts(g.Spec.Controls)...)
@@ -202,6 +208,7 @@ func findingOf(j *policy.Judgement, positions func(model.Reference, string) mode
 	out := Finding{
 		Binding: j.Binding.Ref.String(), Rule: j.Rule, State: string(j.Outcome), Object: j.Subject.Origin.Object.String(), Field: j.Field(),
 		Message: j.Message, Owner: j.Binding.String(), Fix: j.Fix(), Reference: j.Subject.Origin.Object, Reason: j.Reason(),
+		Refused: j.Severity() == model.SeverityError,
 	}
 	if t := j.Binding.Template; t != nil {
 		out.Severity = string(t.Spec.Severity)
@@ -218,13 +225,23 @@ func findingOf(j *policy.Judgement, positions func(model.Reference, string) mode
 
 func exceptionOf(e *policy.Exception) Exception {
 	out := Exception{
-		Name: e.Ref.Name, Namespace: e.Ref.Namespace, Binding: e.Spec.Binding.Kind + " " + string(e.Spec.Binding.Name), Reason: e.Spec.Reason,
+		Name: e.Ref.Name, Namespace: e.Ref.Namespace, Binding: bindingOf(e), Reason: e.Spec.Reason,
 		Expires: e.Spec.Expires.UTC().Format(time.RFC3339), InForce: e.InForce(), Why: e.Why, Exempts: e.Exempts,
 	}
 	if e.Spec.Approval != nil {
 		out.ApprovedBy = e.Spec.Approval.By
 	}
 	return out
+}
+
+// bindingOf is the name of the binding as everything else in an assessment has it: an
+// exception is from one of the cluster, or of its own namespace.
+func bindingOf(e *policy.Exception) string {
+	ref := model.Reference{Kind: e.Spec.Binding.Kind, Name: string(e.Spec.Binding.Name)}
+	if ref.Kind == "PolicyBinding" {
+		ref.Namespace = e.Ref.Namespace
+	}
+	return ref.String()
 }
 
 // Failing is how many findings are not let go.

@@ -4,7 +4,7 @@
 package assessment
 
 import (
-	"encoding/csv"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -17,12 +17,8 @@ import (
 
 	"github.com/trellis-mesh/trellis/internal/answer"
 	"github.com/trellis-mesh/trellis/internal/model"
-	"github.com/trellis-mesh/trellis/internal/policy"
 	"github.com/trellis-mesh/trellis/internal/report"
 )
-
-// refuses are the reasons for which something is closed or does not come into force.
-var refuses = map[string]bool{"PolicyViolated": true, "PolicyBroken": true, policy.ReasonAssertionFailed: true}
 
 // Text is for people: goals first, then what does not hold and what to do, then what is
 // let go and until when.
@@ -89,9 +85,9 @@ func (a *Assessment) findings() []model.Finding {
 	out := make([]model.Finding, 0, len(a.Findings))
 	for i := range a.Findings {
 		f := &a.Findings[i]
-		severity := model.SeverityError
-		if f.State == string(policy.Exempt) || !refuses[f.Reason] {
-			severity = model.SeverityWarning
+		severity := model.SeverityWarning
+		if f.Refused {
+			severity = model.SeverityError
 		}
 		out = append(out, model.Finding{
 			Severity: severity, Object: f.Reference, Field: f.Field, Position: model.Position{File: f.File, Line: f.Line},
@@ -101,25 +97,49 @@ func (a *Assessment) findings() []model.Finding {
 	return out
 }
 
-func (a *Assessment) report() *report.Report {
-	out := &report.Report{Findings: a.findings(), Command: "trellis report", Version: a.Version}
-	seen := map[model.Reference]bool{}
+// SARIF writes a SARIF 2.1.0 log with one result for each finding, and a rule for each rule
+// of a policy. What an exception lets go is suppressed.
+func SARIF(w io.Writer, a *Assessment) error {
+	policies := a.byBinding()
+	reasons := map[string]string{}
+	for i := range a.Exempt {
+		e := &a.Exempt[i]
+		reasons[e.Namespace+"/"+e.Name] = e.Reason + " (until " + e.Expires + ", approved by " + e.ApprovedBy + ")"
+	}
+	var rules []report.Rule
+	findings := a.findings()
+	results := make([]report.Result, 0, len(findings))
+	for i := range a.Findings {
+		f := &a.Findings[i]
+		rule := policies[f.Binding].rule(f.Rule)
+		rules = append(rules, rule)
+		results = append(results, report.Result{
+			Finding: &findings[i], Rule: rule.ID, Identity: []string{f.Binding, f.Rule, f.Reference.Group, f.Object, f.Field}, Accepted: reasons[f.Exception],
+		})
+	}
+	return report.Results(w, a.Version, rules, results)
+}
+
+// byBinding are the policies by the names of their bindings.
+func (a *Assessment) byBinding() map[string]*Policy {
+	out := make(map[string]*Policy, len(a.Policies))
 	for i := range a.Policies {
-		for _, ref := range a.Policies[i].binding.Objects() {
-			if !seen[ref] {
-				seen[ref] = true
-				out.Subjects = append(out.Subjects, report.Subject{Ref: ref})
-			}
-		}
+		out[a.Policies[i].Binding] = &a.Policies[i]
 	}
 	return out
 }
 
-// SARIF writes a SARIF 2.1.0 log with one result for each finding.
-func SARIF(w io.Writer, a *Assessment) error { return report.SARIF(w, a.report()) }
-
-// JUnit writes one test case for each object that a policy is about.
-func JUnit(w io.Writer, a *Assessment) error { return report.JUnit(w, a.report()) }
+// rule is one of the policy for code hosts; without a name it is the policy itself, which
+// cannot be applied.
+func (p *Policy) rule(name string) report.Rule {
+	out := report.Rule{ID: p.Policy, Title: cmp.Or(p.Title, "Policy "+p.Policy+" can be applied"), Severity: p.Severity, Tags: p.Controls, Link: string(p.remediation.Link)}
+	if name != "" {
+		out.ID += "/" + name
+	}
+	out.Description = cmp.Or(strings.TrimSpace(p.description), out.Title)
+	out.Help = cmp.Or(p.remediation.Text, "Ask for the binding to be mended.")
+	return out
+}
 
 // JSON writes all that there is.
 func JSON(w io.Writer, a *Assessment) error {
@@ -157,43 +177,6 @@ func numbers(h *answer.Hit) []string {
 	return []string{text(h.Allowed), text(h.Denied), text(h.WouldDeny), text(h.Failed), last}
 }
 
-// CSV writes one line for each finding, for spreadsheets, with the hits of its binding where
-// there are any. A cell that a spreadsheet
-// would take for a formula begins with an apostrophe.
-func CSV(w io.Writer, a *Assessment) error {
-	out := csv.NewWriter(w)
-	lines := [][]string{{"state", "severity", "binding", "rule", "object", "field", "file", "line", "message", "fix", "exception", "expires"}}
-	counted := a.counted()
-	if counted {
-		lines[0] = append(lines[0], "allowed", "denied", "would-deny", "failed", "last")
-	}
-	byBinding := map[string]*answer.Hit{}
-	for i := range a.Policies {
-		byBinding[a.Policies[i].Binding] = a.Policies[i].Hits
-	}
-	for i := range a.Findings {
-		f := &a.Findings[i]
-		line := ""
-		if f.Line > 0 {
-			line = strconv.Itoa(f.Line)
-		}
-		cells := []string{f.State, f.Severity, f.Binding, f.Rule, f.Object, f.Field, f.File, line, f.Message, f.Fix, f.Exception, f.Expires}
-		if counted {
-			cells = append(cells, numbers(byBinding[f.Binding])...)
-		}
-		for k := range cells {
-			if strings.ContainsAny(cells[k][:min(1, len(cells[k]))], "=+-@\t\r") {
-				cells[k] = "'" + cells[k]
-			}
-		}
-		lines = append(lines, cells)
-	}
-	if err := out.WriteAll(lines); err != nil {
-		return err
-	}
-	return out.Error()
-}
-
 // Markdown writes tables, for a page or for a comment on a change.
 func Markdown(w io.Writer, a *Assessment) error {
 	var b strings.Builder
@@ -209,9 +192,9 @@ func Markdown(w io.Writer, a *Assessment) error {
 		cells := []string{p.Binding, p.Policy + " " + p.Version, p.Tier, p.Mode, words(p.State), number(p.Counts.Passing), number(p.Counts.Failing), number(p.Counts.Exempt), number(p.Counts.Unknown)}
 		return withTraffic(cells, p.Hits, counted)
 	})
-	table(&b, "Findings", []string{"State", "Severity", "Object", "What", "Whose", "What to do"}, len(a.Findings), func(i int) []string {
+	table(&b, "Findings", []string{"State", "Severity", "Object", "Where", "What", "Whose", "What to do"}, len(a.Findings), func(i int) []string {
 		f := &a.Findings[i]
-		return []string{f.State, f.Severity, strings.TrimSpace(f.Object + " " + f.Field), f.Message, f.Owner, f.Fix}
+		return []string{f.State, f.Severity, strings.TrimSpace(f.Object + " " + f.Field), f.place(), f.Message, f.Owner, f.Fix}
 	})
 	table(&b, "Exceptions", []string{"Exception", "Binding", "Expires", "Approved by", "State", "Reason"}, len(a.Exempt), func(i int) []string {
 		e := &a.Exempt[i]
@@ -241,20 +224,3 @@ func withTraffic(cells []string, h *answer.Hit, counted bool) []string {
 }
 
 func number(n int32) string { return strconv.Itoa(int(n)) }
-
-func table(b *strings.Builder, title string, header []string, n int, row func(int) []string) {
-	fmt.Fprintf(b, "\n## %s\n\n", title)
-	if n == 0 {
-		b.WriteString("None.\n")
-		return
-	}
-	b.WriteString("| " + strings.Join(header, " | ") + " |\n|" + strings.Repeat(" --- |", len(header)) + "\n")
-	escape := strings.NewReplacer("|", `\|`, "\n", " ", "<", "&lt;", "`", "\\`")
-	for i := range n {
-		cells := row(i)
-		for k := range cells {
-			cells[k] = escape.Replace(cells[k])
-		}
-		b.WriteString("| " + strings.Join(cells, " | ") + " |\n")
-	}
-}
