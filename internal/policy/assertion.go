@@ -54,6 +54,8 @@ type Assertion struct {
 	Wrong string
 	// Broken says why it cannot be asked; empty where it can.
 	Broken string
+	// fix is what to do then, where the policy does not say it.
+	fix string
 	// Answer is what came of it; nil: nobody has asked.
 	Answer *Answer
 
@@ -139,25 +141,32 @@ func (a *Application) assert(b *Binding, i int) *Assertion {
 			return nil
 		}
 		if err != nil {
-			out.Broken = broken("when", err)
-			return out
+			return out.broken(b, "when", err, again(one.when, facts))
 		}
 	}
 	var err error
 	if !out.Internet {
 		if out.Namespaces, err = a.set.asserting(b, i); err != nil {
-			out.Broken = broken("from", err)
-			return out
+			return out.broken(b, "from", err, func(params expression.Value) error {
+				_, err := a.set.chosen(one.from, expression.Facts{Params: params})
+				return err
+			})
 		}
 	}
 	if out.Requests, err = one.requests(facts); err != nil {
-		out.Requests, out.Broken = nil, broken("request", err)
+		out.Requests = nil
+		return out.broken(b, "request", err, func(params expression.Value) error {
+			_, err := one.requests(facts.With(params))
+			return err
+		})
 	}
 	return out
 }
 
-func broken(part string, err error) string {
-	return "its " + part + " gives an error (" + strings.Join(strings.Fields(err.Error()), " ") + ")"
+func (a *Assertion) broken(b *Binding, part string, err error, again func(expression.Value) error) *Assertion {
+	found := b.mistaken(a.Rule, part, err, again)
+	a.Broken, a.fix = found.says, found.fix
+	return a
 }
 
 // asserting are the namespaces that an assertion asks as. They are the same for all
@@ -304,7 +313,7 @@ func (a *Assertion) Judge() Judgement {
 	j := Judgement{Binding: a.Binding, Rule: a.Rule, Subject: a.Subject, Outcome: Pass, Asserts: true}
 	switch {
 	case a.Broken != "":
-		j.Outcome, j.Message = Unknown, "whether rule "+j.Rule+" holds cannot be told: "+a.Broken
+		j.Outcome, j.Message, j.fix = Unknown, "whether rule "+j.Rule+" holds cannot be told: "+a.Broken, a.fix
 	case a.Answer == nil:
 		j.Outcome, j.Message = Unknown, "whether rule "+j.Rule+" holds cannot be told: "+NotAsked
 		j.fix = "let trellis-server run (the chart's value server.enabled), or ask with trellis test"

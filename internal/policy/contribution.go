@@ -107,7 +107,9 @@ func (s *Set) contributed(b *Binding, i int) *Contribution {
 	one := &b.compiled.contributions[i]
 	out := &Contribution{Judgement: Judgement{Binding: b, Rule: string(one.spec.Name), Outcome: Pass}, when: one.when}
 	if err := s.evaluate(out, one, expression.Facts{Params: b.params}); err != nil {
-		out.Judgement = s.unknown(out.Judgement, "expression", err)
+		out.Judgement = out.unknown("expression", err, func(params expression.Value) error {
+			return s.evaluate(&Contribution{Judgement: out.Judgement}, one, expression.Facts{Params: params})
+		})
 	}
 	b.contributions[i] = out
 	return out
@@ -287,12 +289,13 @@ func (a *Application) About(c *Contribution, stated Route) (Judgement, bool) {
 	j.Subject = a.subject(v1alpha1.SubjectRoute, stated.Origin)
 	j.Subject.Route = stated.Name
 	if c.when != nil {
-		asks, err := c.when.Bool(a.routeFacts(stated).With(c.Binding.params))
+		facts := a.routeFacts(stated).With(c.Binding.params)
+		asks, err := c.when.Bool(facts)
 		if err == nil && !asks {
 			return j, false
 		}
 		if err != nil {
-			j = a.set.unknown(j, "when", err)
+			j = j.unknown("when", err, again(c.when, facts))
 		}
 	}
 	return j, true

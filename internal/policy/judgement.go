@@ -181,23 +181,32 @@ func (s *Set) judgeOne(b *Binding, c constraint, of Subject, facts expression.Fa
 			return j
 		}
 		if err != nil {
-			return s.exempt(s.unknown(j, "when", err))
+			return s.exempt(j.unknown("when", err, again(c.of, facts)))
 		}
 	}
 	holds, err := c.expression.Bool(facts)
 	switch {
 	case err != nil:
-		j = s.unknown(j, "expression", err)
+		j = j.unknown("expression", err, again(c.expression, facts))
 	case !holds:
 		j.Outcome, j.Message = Fail, c.spec.Message
 	}
 	return s.exempt(j)
 }
 
+// again evaluates a condition with other parameters.
+func again(of *expression.Program, facts expression.Facts) func(expression.Value) error {
+	return func(params expression.Value) error {
+		_, err := of.Bool(facts.With(params))
+		return err
+	}
+}
+
 // unknown is for what cannot be evaluated.
-func (s *Set) unknown(j Judgement, part string, err error) Judgement {
-	j.Outcome = Unknown
-	j.Message = "whether rule " + j.Rule + " holds cannot be told: its " + part + " gives an error (" + strings.Join(strings.Fields(err.Error()), " ") + ")"
+func (j Judgement) unknown(part string, err error, again func(expression.Value) error) Judgement {
+	found := j.Binding.mistaken(j.Rule, part, err, again)
+	j.Outcome, j.fix = Unknown, found.fix
+	j.Message = "whether rule " + j.Rule + " holds cannot be told: " + found.says
 	return j
 }
 

@@ -73,7 +73,7 @@ func (s *Set) parameters(b *Binding) {
 		values[p.Name] = parameter.Default(p)
 	}
 	if b.Broken == "" {
-		b.params = expression.Params(declared, values)
+		b.values, b.params = values, expression.Params(declared, values)
 	}
 }
 

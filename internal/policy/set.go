@@ -75,8 +75,12 @@ type Binding struct {
 	// asserting are the namespaces whose workloads each assertion of its template asks as.
 	asserting map[int]choice
 
-	compiled     *compiledTemplate
-	params       expression.Value
+	compiled *compiledTemplate
+	// values are those of its parameters, and params the same for expressions.
+	values map[string]any
+	params expression.Value
+	// mistakes are those that were found, so that each is looked into once.
+	mistakes     map[string]mistake
 	namespace    string
 	namespaces   labels.Selector
 	applications labels.Selector
