@@ -182,7 +182,7 @@ func (w *World) fromInside(r *Request, q *decide.Question) (*Answer, error) {
 		return nil, err
 	}
 	q.To = w.delivered(node, q.To)
-	return w.answer(w.followed(w.Evaluator.Decide(q)), nil), nil
+	return w.answer(w.Origins.KeptIn(node, w.followed(w.Evaluator.Decide(q))), nil), nil
 }
 
 // destination is where a workload connects to for a host and port.

@@ -113,6 +113,16 @@ type Object struct {
 	Rule int
 }
 
+// Names of Istio for where a proxy sends what it does not let out
+// (pilot/pkg/networking/util/util.go): of a route, and of a cluster without endpoints.
+const (
+	blockAll  = "block_all"
+	blackHole = "BlackHoleCluster"
+)
+
+// KeptIn reports whether a rule of a client's proxy is the one for what is not let out.
+func KeptIn(rule string) bool { return rule == blockAll || rule == blackHole }
+
 func (o *Object) String() string {
 	if o.Rule >= 0 {
 		return fmt.Sprintf("%s %s/%s rule %d", o.Kind, o.Namespace, o.Name, o.Rule)

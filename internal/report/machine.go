@@ -15,6 +15,8 @@ import (
 type jsonReport struct {
 	Findings []jsonFinding `json:"findings"`
 	Summary  jsonSummary   `json:"summary"`
+	// Notes are what was not asked.
+	Notes []string `json:"notes,omitempty"`
 }
 
 type jsonSummary struct {
@@ -47,6 +49,7 @@ type jsonObject struct {
 // JSON writes one object with findings and summary.
 func JSON(w io.Writer, r *Report) error {
 	out := jsonReport{
+		Notes:    r.Notes,
 		Findings: make([]jsonFinding, 0, len(r.Findings)),
 		Summary: jsonSummary{
 			Errors: r.Count(model.SeverityError), Warnings: r.Count(model.SeverityWarning),

@@ -27,6 +27,8 @@ type Report struct {
 	Skipped int
 	// Command is what was run, for formats that name it; empty: trellis check.
 	Command string
+	// Notes are what was not asked, each a sentence without a period.
+	Notes []string
 	// Version is the version of Trellis that checked.
 	Version string
 }
@@ -93,6 +95,11 @@ func Text(w io.Writer, r *Report, colour bool) error {
 		_, err = fmt.Fprintf(w, "no errors and %s%s%s: %s\n", p.yellow, Count(warnings, "warning"), p.reset, judged)
 	default:
 		_, err = fmt.Fprintf(w, "no problems: %s\n", judged)
+	}
+	for _, note := range r.Notes {
+		if err == nil {
+			_, err = fmt.Fprintln(w, Printable(note))
+		}
 	}
 	return err
 }

@@ -75,6 +75,7 @@ func TestNothingFoundIsSaid(t *testing.T) {
 		want   string
 	}{
 		{&report.Report{Files: 1}, "no problems: 0 objects in 1 file\n"},
+		{&report.Report{Files: 1, Notes: []string{"something is not asked"}}, "no problems: 0 objects in 1 file\nsomething is not asked\n"},
 		{&report.Report{Files: 1, Findings: []model.Finding{{Severity: model.SeverityWarning, Reason: "X", Message: "m"}}}, "warning: X\n  m\nno errors and 1 warning: 0 objects in 1 file\n"},
 	} {
 		if got := write(t, report.Views(false)["text"], c.report); got != c.want {

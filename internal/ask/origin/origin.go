@@ -12,14 +12,17 @@ import (
 	"strings"
 	"sync"
 
+	networkingapi "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/trellis-mesh/trellis/internal/compile"
 	"github.com/trellis-mesh/trellis/internal/decide"
 	"github.com/trellis-mesh/trellis/internal/model"
+	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
 // Origin is the statement that a rule was made from.
@@ -46,6 +49,8 @@ type Origins struct {
 	objects map[objectKey]compile.Provenance
 	// routes are the places of a VirtualService's routes by their names.
 	routes map[objectKey]map[string]int
+	// sidecars are those that choose workloads, generated or not, by their namespaces.
+	sidecars map[string][]*networkingv1.Sidecar
 	// position finds the line of a field of an object that was read from a file;
 	// nil where nothing was.
 	position func(object, field string) model.Position
@@ -75,11 +80,15 @@ type Made struct {
 func New(objects []runtime.Object, position func(object, field string) model.Position) *Origins {
 	o := &Origins{
 		objects: map[objectKey]compile.Provenance{}, routes: map[objectKey]map[string]int{}, position: position, known: map[ruleKey]*Origin{},
+		sidecars: map[string][]*networkingv1.Sidecar{},
 	}
 	elsewhere := map[objectKey]string{}
 	for _, object := range objects {
 		if c, ok := object.(*corev1.ConfigMap); ok {
 			elsewhere[objectKey{"ConfigMap", c.Namespace, c.Name}] = c.Data["origin"]
+		}
+		if s, ok := object.(*networkingv1.Sidecar); ok && len(s.Spec.GetWorkloadSelector().GetLabels()) > 0 {
+			o.sidecars[s.Namespace] = append(o.sidecars[s.Namespace], s)
 		}
 	}
 	for _, object := range objects {
@@ -111,6 +120,53 @@ func New(objects []runtime.Object, position func(object, field string) model.Pos
 		}
 	}
 	return o
+}
+
+// KeptIn names the Sidecar behind steps that let nothing out of a client's own proxy, since
+// the proxy's configuration does not say where that comes from.
+func (o *Origins) KeptIn(client xds.Node, v decide.Verdict) decide.Verdict {
+	by := o.keeps(client.Namespace, client.Labels)
+	if by == nil {
+		return v
+	}
+	v.Steps = slices.Clone(v.Steps)
+	for i := range v.Steps {
+		if s := &v.Steps[i]; s.Proxy == client.String() && s.Object == nil && decide.KeptIn(s.Rule) {
+			s.Object = by
+		}
+	}
+	return v
+}
+
+// keeps is the Sidecar that says what a workload may call, with the rule of it that says so
+// of all calls together. It is nil where none chooses the workload, where several do, of
+// which Istio takes one by chance, and where one lets out what the mesh does not know.
+func (o *Origins) keeps(namespace string, workload map[string]string) *decide.Object {
+	if o == nil {
+		return nil
+	}
+	var found *networkingv1.Sidecar
+	for _, s := range o.sidecars[namespace] {
+		if !labels.SelectorFromSet(s.Spec.GetWorkloadSelector().GetLabels()).Matches(labels.Set(workload)) {
+			continue
+		}
+		if found != nil {
+			return nil
+		}
+		found = s
+	}
+	if found == nil || found.Spec.GetOutboundTrafficPolicy().GetMode() != networkingapi.OutboundTrafficPolicy_REGISTRY_ONLY {
+		return nil
+	}
+	out := &decide.Object{Kind: "Sidecar", Namespace: namespace, Name: found.Name, Rule: -1}
+	p, ok := o.objects[objectKey{out.Kind, out.Namespace, out.Name}]
+	for i := range p.Rules {
+		// An entry of a list is not the list.
+		if _, field, _, _ := p.Rule(i); ok && (i == 0 || !strings.Contains(field, "[")) {
+			out.Rule = i
+		}
+	}
+	return out
 }
 
 // Of finds the statement behind a step of a verdict; nil where nothing generated

@@ -77,7 +77,7 @@ func Tell(w *ask.World, r *ask.Request, a *ask.Answer) Told {
 	case decide.NoRoute:
 		out.Why, out.Do = "nothing is published at "+r.URL.Host+r.URL.Path, "publish it with an exposure of an Application, or correct the URL"
 	case decide.Fails:
-		out.Why, out.Do = failed(r, a)
+		out.Why, out.Do = failed(r, a, out.Decided)
 	case decide.Unknown:
 		out.Why, out.Do = a.Why, "this cannot be told from what was given; nothing is guessed"
 	case decide.Deny:
@@ -105,7 +105,25 @@ func refusal(a *ask.Answer) accesslog.Details {
 	return accesslog.ParseDetails(details)
 }
 
-func failed(r *ask.Request, a *ask.Answer) (why, do string) {
+// keptIn is for what the client's own proxy does not let out, which somebody states, or else
+// the mesh as a whole.
+func keptIn(r *ask.Request, by *ask.Origin) (why, do string) {
+	switch {
+	case by == nil:
+		return fmt.Sprintf("the client's own proxy lets it reach only what the mesh knows (REGISTRY_ONLY), and that is not %s", r.URL.Host),
+			"add a ServiceEntry for the host, or correct the URL"
+	case by.Layer == model.LayerApplication:
+		return fmt.Sprintf("%s: the client's own proxy lets out only the calls that are stated there, and %s is none of them", by.Object, r.URL.Host),
+			"state the call in spec.access.calls, or correct the URL"
+	}
+	return fmt.Sprintf("%s: the client's own proxy lets out only calls in the mesh and to hosts that are listed there, and %s is none of them", by.Object, r.URL.Host),
+		"ask the policy's owner to list the host"
+}
+
+func failed(r *ask.Request, a *ask.Answer, by *ask.Origin) (why, do string) {
+	if last := len(a.Steps) - 1; last >= 0 && r.From != nil && decide.KeptIn(a.Steps[last].Rule) {
+		return keptIn(r, by)
+	}
 	switch {
 	case r.From == nil && a.Reply == nil && a.Entrance != nil && a.Reached == nil && len(a.Steps) <= 1:
 		return "nothing is published there: " + cmp.Or(a.Why, "the gateway does not take the connection"), "publish the host with an exposure of an Application, or correct the URL"
@@ -163,6 +181,9 @@ func Because(r compile.Reason) (why, do string) { return because[r][0], because[
 
 func denied(r *ask.Request, a *ask.Answer, by *ask.Origin) (why, do string) {
 	if by != nil {
+		if by.Reason == provenance.ReasonCall {
+			return keptIn(r, by)
+		}
 		if words, ok := because[by.Reason]; ok {
 			return by.Object + ": " + words[0], words[1]
 		}
@@ -180,8 +201,7 @@ func denied(r *ask.Request, a *ask.Answer, by *ask.Origin) (why, do string) {
 			return fmt.Sprintf("%s refuses it, which Trellis did not make", object), "ask whoever keeps it"
 		}
 	case details.Kind == accesslog.KindDirect && a.Reply.Code == 502 && r.From != nil && len(a.Because) == 0:
-		return fmt.Sprintf("the client's own proxy lets it reach only what the mesh knows (REGISTRY_ONLY), and that is not %s", r.URL.Host),
-			"add a ServiceEntry for the host, or correct the URL"
+		return keptIn(r, nil)
 	case details.Kind == accesslog.KindToken:
 		return details.Means, "get another token from the identity provider"
 	case details.Means != "":

@@ -41,6 +41,10 @@ providers, and the Istio objects that are already there. So give all that
 belongs to the mesh: Services, Deployments or Pods, Namespaces, Secrets (a
 private key is never kept or shown) and Istio's own objects.
 
+What hangs on the configuration of proxies is asked by trellis test: tests of
+Applications, and assertions of policies, of which it is said here that there are
+some.
+
 Exit code 0: no errors, though there may be warnings. 1: wrong usage, a file
 that cannot be opened, or a fault of Trellis. 2: errors.`,
 		Example: `  # Check a directory
@@ -82,6 +86,9 @@ func Run(ctx context.Context, o *Options, s *streams.Streams) (*report.Report, e
 	compiled, err := o.Compile(ctx, s.In)
 	if err != nil {
 		return nil, err
+	}
+	if set := compiled.Outcome.Policies; set != nil && set.Asserts() {
+		compiled.Report.Notes = append(compiled.Report.Notes, "what policies assert is not asked here: trellis test asks it of the configuration that proxies get")
 	}
 	return compiled.Report, nil
 }
