@@ -51,7 +51,8 @@ func New(s *streams.Streams) *cobra.Command {
 names, and what policies assert, on the configuration that Istio itself would send to
 each proxy. A test passes where every request of it is known to end as expected. What
 cannot be told has not passed. Where an assertion fails, the policy, its goal and what
-to do are named; what an exception lets go is told and does not fail.
+to do are named. What an exception lets go is told and does not fail, and so is what a
+policy asserts that refuses nothing: one in Shadow or Audit, or a default.
 
 A file of tests belongs to no Application. It is YAML or JSON:
 

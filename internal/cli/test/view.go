@@ -9,6 +9,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/answer"
 	"github.com/trellis-mesh/trellis/internal/ask"
 	"github.com/trellis-mesh/trellis/internal/ask/trial"
@@ -30,6 +31,9 @@ type Summary struct {
 	Unknown int `json:"unknown"`
 	// Exempt counts assertions that would fail and are let go.
 	Exempt int `json:"exempt,omitempty"`
+	// NotEnforced counts those that would fail, or cannot be told, of policies that refuse
+	// nothing.
+	NotEnforced int `json:"notEnforced,omitempty"`
 }
 
 // Test is one test that was run.
@@ -40,7 +44,7 @@ type Test struct {
 	Of     string `json:"of"`
 	Field  string `json:"field"`
 	Source string `json:"source,omitempty"`
-	// Status is Passed, Failed or Unknown; of an assertion also Exempt.
+	// Status is Passed, Failed or Unknown; of an assertion also Exempt or NotEnforced.
 	Status string `json:"status"`
 	// Says is why it did not pass, or why there was nothing to ask.
 	Says string `json:"says,omitempty"`
@@ -60,9 +64,15 @@ type Policy struct {
 	Message   string `json:"message"`
 	Fix       string `json:"fix,omitempty"`
 	Exception string `json:"exception,omitempty"`
+	// Mode and Tier are those of the binding.
+	Mode string `json:"mode"`
+	Tier string `json:"tier"`
 }
 
-const statusExempt = "Exempt"
+const (
+	statusExempt      = "Exempt"
+	statusNotEnforced = "NotEnforced"
+)
 
 // assertion adds whose assertion it is, and lets go what an exception does.
 func (t *Test) assertion(r *trial.Result) {
@@ -70,11 +80,14 @@ func (t *Test) assertion(r *trial.Result) {
 	r.Tell()
 	j := a.Judge()
 	t.Policy = &Policy{Binding: a.Binding.Ref.String(), Owner: a.Binding.String(), Template: a.Binding.Template.Name, Message: a.Wrong}
+	t.Policy.Mode, t.Policy.Tier = string(a.Binding.Spec.Mode), string(a.Binding.Origin.Layer)
 	if j.Outcome != policy.Pass {
 		t.Policy.Fix = j.Fix()
 	}
 	if j.Exception != nil {
 		t.Status, t.Policy.Exception = statusExempt, j.Exception.Ref.String()
+	} else if j.Failed() && !a.Binding.Closes() {
+		t.Status = statusNotEnforced
 	}
 }
 
@@ -95,6 +108,8 @@ func (v *View) add(w *ask.World, r trial.Result) {
 		v.Summary.Unknown++
 	case statusExempt:
 		v.Summary.Exempt++
+	case statusNotEnforced:
+		v.Summary.NotEnforced++
 	}
 	v.Tests = append(v.Tests, one)
 }
@@ -109,13 +124,13 @@ func (v *View) text(w io.Writer, colour, verbose bool) error {
 		}
 		tint, reset := "", ""
 		if colour {
-			tint, reset = map[string]string{"Passed": "\x1b[32m", "Failed": "\x1b[31m", "Unknown": "\x1b[33m", statusExempt: "\x1b[33m"}[t.Status], "\x1b[0m"
+			tint, reset = map[string]string{"Passed": "\x1b[32m", "Failed": "\x1b[31m", "Unknown": "\x1b[33m", statusExempt: "\x1b[33m", statusNotEnforced: "\x1b[33m"}[t.Status], "\x1b[0m"
 		}
 		where := t.Source
 		if where == "" {
 			where = t.Of
 		}
-		fmt.Fprintf(&b, "%s%s%s: %s (%s %s)\n", tint, strings.ToLower(t.Status), reset, output.Printable(t.Name), output.Printable(where), t.Field)
+		fmt.Fprintf(&b, "%s%s%s: %s (%s %s)\n", tint, t.word(), reset, output.Printable(t.Name), output.Printable(where), t.Field)
 		if t.Status == string(trial.Passed) {
 			if t.Says != "" {
 				fmt.Fprintf(&b, "  %s\n", output.Printable(t.Says))
@@ -131,9 +146,20 @@ func (v *View) text(w io.Writer, colour, verbose bool) error {
 	if v.Summary.Exempt > 0 {
 		fmt.Fprintf(&b, ", %d let go", v.Summary.Exempt)
 	}
+	if v.Summary.NotEnforced > 0 {
+		fmt.Fprintf(&b, ", %d not enforced", v.Summary.NotEnforced)
+	}
 	b.WriteString("\n")
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// word is the status as people say it.
+func (t *Test) word() string {
+	if t.Status == statusNotEnforced {
+		return "not enforced"
+	}
+	return strings.ToLower(t.Status)
 }
 
 // details are the witness and the statement.
@@ -158,6 +184,9 @@ func (p *Policy) lines() []string {
 	if p.Exception != "" {
 		return append(out, "let go:  by "+p.Exception+"; "+p.Fix)
 	}
+	if p.Mode != string(v1alpha1.ModeEnforce) {
+		out = append(out, "mode:    "+p.Mode+", which refuses nothing")
+	}
 	return append(out, "fix:     "+p.Fix)
 }
 
@@ -165,6 +194,7 @@ type suites struct {
 	XMLName  xml.Name `xml:"testsuites"`
 	Tests    int      `xml:"tests,attr"`
 	Failures int      `xml:"failures,attr"`
+	Skipped  int      `xml:"skipped,attr"`
 	Suite    suite    `xml:"testsuite"`
 }
 
@@ -172,6 +202,7 @@ type suite struct {
 	Name     string      `xml:"name,attr"`
 	Tests    int         `xml:"tests,attr"`
 	Failures int         `xml:"failures,attr"`
+	Skipped  int         `xml:"skipped,attr"`
 	Cases    []suiteCase `xml:"testcase"`
 }
 
@@ -179,23 +210,29 @@ type suiteCase struct {
 	Class   string   `xml:"classname,attr"`
 	Name    string   `xml:"name,attr"`
 	Failure *failure `xml:"failure,omitempty"`
+	Skipped *failure `xml:"skipped,omitempty"`
 }
 
 type failure struct {
-	Type    string `xml:"type,attr"`
+	Type    string `xml:"type,attr,omitempty"`
 	Message string `xml:"message,attr"`
 	Text    string `xml:",chardata"`
 }
 
 // junit writes one case for each test. What is not known fails, as it does not
-// pass.
+// pass. What an exception or the mode of a policy lets go is skipped, so that it is seen.
 func (v *View) junit(w io.Writer) error {
-	out := suite{Name: "trellis test", Tests: len(v.Tests), Failures: v.Summary.Failed + v.Summary.Unknown}
+	out := suite{Name: "trellis test", Tests: len(v.Tests), Failures: v.Summary.Failed + v.Summary.Unknown, Skipped: v.Summary.Exempt + v.Summary.NotEnforced}
 	for i := range v.Tests {
 		t := &v.Tests[i]
 		one := suiteCase{Class: t.Of, Name: t.Name}
-		if t.Status != string(trial.Passed) && t.Status != statusExempt {
-			one.Failure = &failure{Type: t.Status, Message: t.Says, Text: strings.Join(append([]string{t.Source + " " + t.Field}, t.details()...), "\n")}
+		text := strings.Join(append([]string{t.Source + " " + t.Field}, t.details()...), "\n")
+		switch t.Status {
+		case string(trial.Passed):
+		case statusExempt, statusNotEnforced:
+			one.Skipped = &failure{Message: t.word() + ": " + t.Says, Text: text}
+		default:
+			one.Failure = &failure{Type: t.Status, Message: t.Says, Text: text}
 		}
 		out.Cases = append(out.Cases, one)
 	}
@@ -204,7 +241,7 @@ func (v *View) junit(w io.Writer) error {
 	}
 	encoder := xml.NewEncoder(w)
 	encoder.Indent("", "  ")
-	if err := encoder.Encode(suites{Tests: out.Tests, Failures: out.Failures, Suite: out}); err != nil {
+	if err := encoder.Encode(suites{Tests: out.Tests, Failures: out.Failures, Skipped: out.Skipped, Suite: out}); err != nil {
 		return fmt.Errorf("writing the report: %w", err)
 	}
 	_, err := io.WriteString(w, "\n")
