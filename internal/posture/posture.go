@@ -22,6 +22,8 @@ type Posture struct {
 	// Bindings are those of the cluster in order, and then those of namespaces.
 	Bindings   []*Binding
 	Exceptions []*policy.Exception
+	// Applications is how many there are, also of those that no policy is about.
+	Applications int
 
 	about map[model.Reference][]Standing
 }
@@ -57,7 +59,7 @@ type Standing struct {
 
 // Of sums up an Outcome of a Snapshot.
 func Of(s *model.Snapshot, outcome *compile.Outcome) *Posture {
-	out := &Posture{about: map[model.Reference][]Standing{}}
+	out := &Posture{Applications: len(s.Applications()), about: map[model.Reference][]Standing{}}
 	if outcome.Policies == nil {
 		return out
 	}
@@ -171,7 +173,7 @@ func (p *Posture) Only(goal string) *Posture {
 	if g == nil {
 		return nil
 	}
-	out := &Posture{Goals: []*Goal{g}, Bindings: g.Bindings, about: p.about}
+	out := &Posture{Goals: []*Goal{g}, Bindings: g.Bindings, Applications: p.Applications, about: p.about}
 	for _, e := range p.Exceptions {
 		if slices.ContainsFunc(g.Bindings, func(b *Binding) bool {
 			return b.Ref.Kind == e.Spec.Binding.Kind && b.Ref.Name == string(e.Spec.Binding.Name) && (b.Ref.Namespace == "" || b.Ref.Namespace == e.Ref.Namespace)
@@ -245,7 +247,13 @@ func (g *Goal) Verdict() Verdict {
 	if len(g.Bindings) == 0 {
 		return Verdict{Known: true, Reason: reasonNoEffect, Message: "no binding serves this goal, so nothing is held to it"}
 	}
-	return verdict(g.Rollup)
+	v := verdict(g.Rollup)
+	// What is only tried or looked at keeps nobody from anything, and what it would add is
+	// not there.
+	if v.Met && !slices.ContainsFunc(g.Bindings, func(b *Binding) bool { return b.Spec.Mode == v1alpha1.ModeEnforce }) {
+		return Verdict{Known: true, Reason: "NotEnforced", Message: v.Message + "; nothing that serves the goal is enforced"}
+	}
+	return v
 }
 
 // Verdict says whether what a binding is about is as its policy has it.

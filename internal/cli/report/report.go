@@ -48,10 +48,11 @@ Formats: text, json, yaml; sarif for code hosts; junit for CI servers, where wha
 is not refused is skipped; markdown and csv for people and spreadsheets; oscal for
 auditors (assessment results 1.1.3).
 
-Exit code 0: nothing fails. 1: wrong usage, a file that cannot be opened, or a
-fault of Trellis. 2: something fails, also where it would only be refused (Shadow)
-or is only reported (Audit); something cannot be told; or something of the files
-cannot be read.`,
+Exit code 0: nothing fails, and every goal is met. 1: wrong usage, a file that
+cannot be opened, or a fault of Trellis. 2: something fails, also where it would
+only be refused (Shadow) or is only reported (Audit); a goal is not met, as one
+that nothing serves or that nothing is enforced for; something cannot be told; or
+something of the files cannot be read.`,
 		Example: `  # How does it stand with a goal?
   trellis report -f examples/policies --goal fearless-tests
 
@@ -108,7 +109,7 @@ func (o *Options) run(cmd *cobra.Command, s *streams.Streams) error {
 	if err := source.Complain(compiled, s.Err, s.ErrColour); err != nil {
 		return err
 	}
-	if of.Failing() > 0 {
+	if !of.Good() {
 		return exit.ErrFindings
 	}
 	return nil

@@ -23,11 +23,14 @@ import (
 // Assessment is how it stands at a moment.
 type Assessment struct {
 	// At is that moment.
-	At       time.Time   `json:"at"`
-	Goals    []Goal      `json:"goals"`
-	Policies []Policy    `json:"policies"`
-	Findings []Finding   `json:"findings"`
-	Exempt   []Exception `json:"exceptions"`
+	At time.Time `json:"at"`
+	// Applications is how many there are in all, of which the counts of goals and policies
+	// are about some; absent where whoever asks may not read all.
+	Applications int         `json:"applications,omitempty"`
+	Goals        []Goal      `json:"goals"`
+	Policies     []Policy    `json:"policies"`
+	Findings     []Finding   `json:"findings"`
+	Exempt       []Exception `json:"exceptions"`
 	// Counted says what the hits are of; absent where nobody asked for them.
 	Counted *answer.Counted `json:"counted,omitempty"`
 	// Redacted says that something is left out which whoever asks may not read.
@@ -124,7 +127,7 @@ type Exception struct {
 // Of is the assessment of a posture. Positions finds the lines of files.
 func Of(p *posture.Posture, at time.Time, version string, positions func(model.Reference, string) model.Position) *Assessment {
 	out := &Assessment{
-		At: at.UTC(), Version: version,
+		At: at.UTC(), Version: version, Applications: p.Applications,
 		Goals: []Goal{}, Policies: []Policy{}, Findings: []Finding{}, Exempt: []Exception{},
 	}
 	for _, g := range p.Goals {
@@ -253,6 +256,14 @@ func (a *Assessment) Failing() int {
 		}
 	}
 	return n
+}
+
+// Good reports whether every goal is met, every policy can be applied, and nothing is found
+// that is not let go.
+func (a *Assessment) Good() bool {
+	return a.Failing() == 0 &&
+		!slices.ContainsFunc(a.Goals, func(g Goal) bool { return g.State != "Met" }) &&
+		!slices.ContainsFunc(a.Policies, func(p Policy) bool { return p.State == "Unknown" })
 }
 
 // View writes an assessment.

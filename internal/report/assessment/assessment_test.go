@@ -125,6 +125,38 @@ func TestOnlyWhatIsRefusedIsAnError(t *testing.T) {
 	}
 }
 
+// TestAGoalSaysOfHowManyApplicationsItIs: all of two that pass say little where there are a
+// thousand.
+func TestAGoalSaysOfHowManyApplicationsItIs(t *testing.T) {
+	a := assessed(t)
+	if text := write(t, "text", a); !strings.Contains(text, "1 of 2 objects pass, 1 fails; about 2 of 2 Applications\n") || !strings.Contains(text, "; about 0 of 2 Applications\n") {
+		t.Error(text)
+	}
+	if text := write(t, "markdown", a); !strings.Contains(text, "| not met | 2 of 2 | 1 | ") {
+		t.Error(text)
+	}
+}
+
+func TestAReportIsGoodWhenEveryGoalIsMetAndEveryPolicyCanBeApplied(t *testing.T) {
+	good := assessment.Goal{State: "Met"}
+	for _, c := range []struct {
+		name string
+		of   assessment.Assessment
+		want bool
+	}{
+		{"nothing at all", assessment.Assessment{}, true},
+		{"all is met", assessment.Assessment{Goals: []assessment.Goal{good}, Policies: []assessment.Policy{{State: "Met"}, {State: "NoEffect"}}, Findings: []assessment.Finding{{State: "Exempt"}}}, true},
+		{"a goal that is not enforced", assessment.Assessment{Goals: []assessment.Goal{good, {State: "NotMet"}}}, false},
+		{"a goal that nothing serves", assessment.Assessment{Goals: []assessment.Goal{{State: "NoEffect"}}}, false},
+		{"a policy about nothing that cannot be applied", assessment.Assessment{Policies: []assessment.Policy{{State: "Unknown"}}}, false},
+		{"a finding", assessment.Assessment{Findings: []assessment.Finding{{State: "Fail"}}}, false},
+	} {
+		if c.of.Good() != c.want {
+			t.Errorf("%s: %v", c.name, !c.want)
+		}
+	}
+}
+
 // TestJUnitShowsWhatIsNotRefusedAsSkipped reads it as a CI server does, which shows a case
 // as passed, failed, in error or skipped, and nothing else at a glance.
 func TestJUnitShowsWhatIsNotRefusedAsSkipped(t *testing.T) {

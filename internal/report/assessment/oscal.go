@@ -54,7 +54,7 @@ func OSCAL(w io.Writer, a *Assessment) error {
 	if err != nil {
 		return fmt.Errorf("encoding the assessment: %w", err)
 	}
-	o := &oscal{a: a, at: a.At.Format(time.RFC3339), digest: string(whole), controls: map[string]*oscalEvidence{}, objects: map[model.Reference]bool{}}
+	o := &oscal{a: a, at: a.At.Format(time.RFC3339), digest: id(string(whole)), controls: map[string]*oscalEvidence{}, objects: map[model.Reference]bool{}}
 	o.result = oscalResult{
 		UUID: o.id("result"), Title: "Policies of the mesh", Start: o.at, End: o.at,
 		Description: "What Trellis found when it evaluated every policy that is bound, on the statements that are in force.",
@@ -134,7 +134,7 @@ func (o *oscal) policy(p *Policy) {
 func (o *oscal) goal(g *Goal) {
 	one := oscalObservation{
 		UUID: o.id("goal", g.Name), Title: "Goal " + g.Name + ": " + g.Title, Methods: []string{"TEST"}, Types: []string{"control-objective"}, Collected: o.at,
-		Description: g.State + ": " + g.Message, Props: append(append(properties("goal", g.Name, "owner", g.Owner, "state", g.State), counts(g.Counts)...), traffics(g.Hits)...),
+		Description: g.State + ": " + g.Message, Props: append(append(properties("goal", g.Name, "owner", g.Owner, "state", g.State, "applications", o.a.coverage(g.Counts)), counts(g.Counts)...), traffics(g.Hits)...),
 	}
 	for _, b := range g.Bindings {
 		one.Links = append(one.Links, oscalReference{"#" + o.id("binding", b), "served-by"})

@@ -15,6 +15,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/answer"
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/report"
@@ -26,7 +27,7 @@ func Text(w io.Writer, a *Assessment, colour bool) error {
 	var b strings.Builder
 	for i := range a.Goals {
 		g := &a.Goals[i]
-		line(&b, "%s: goal %s “%s”: %s", strings.ToLower(words(g.State)), g.Name, g.Title, g.Message+traffic("; ", g.Hits))
+		line(&b, "%s: goal %s “%s”: %s", strings.ToLower(words(g.State)), g.Name, g.Title, g.Message+prefixed("; about ", a.coverage(g.Counts), " Applications")+traffic("; ", g.Hits))
 	}
 	for i := range a.Policies {
 		p := &a.Policies[i]
@@ -59,6 +60,23 @@ func Text(w io.Writer, a *Assessment, colour bool) error {
 // line writes one, in which names of strangers cannot begin another.
 func line(b *strings.Builder, format string, arguments ...any) {
 	b.WriteString(report.Printable(fmt.Sprintf(format, arguments...)) + "\n")
+}
+
+// coverage is how many Applications something is about, of how many; empty where that is not
+// known.
+func (a *Assessment) coverage(c *v1alpha1.PolicyRollup) string {
+	if c == nil || a.Applications == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d", c.Applications, a.Applications)
+}
+
+// prefixed puts something before and behind a text that is not empty.
+func prefixed(before, text, behind string) string {
+	if text == "" {
+		return ""
+	}
+	return before + text + behind
 }
 
 // traffic says behind a separator what became of requests; empty where that is not known.
@@ -182,9 +200,9 @@ func Markdown(w io.Writer, a *Assessment) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Policies at %s\n", a.At.Format(time.RFC3339))
 	counted := a.counted()
-	table(&b, "Goals", a.titles("Goal", "State", "Passing", "Failing", "Exempt", "Unknown", "Owner", "Controls"), len(a.Goals), func(i int) []string {
+	table(&b, "Goals", a.titles("Goal", "State", "Applications", "Passing", "Failing", "Exempt", "Unknown", "Owner", "Controls"), len(a.Goals), func(i int) []string {
 		g := &a.Goals[i]
-		cells := []string{g.Title, words(g.State), number(g.Counts.Passing), number(g.Counts.Failing), number(g.Counts.Exempt), number(g.Counts.Unknown), g.Owner, strings.Join(g.Controls, ", ")}
+		cells := []string{g.Title, words(g.State), a.coverage(g.Counts), number(g.Counts.Passing), number(g.Counts.Failing), number(g.Counts.Exempt), number(g.Counts.Unknown), g.Owner, strings.Join(g.Controls, ", ")}
 		return withTraffic(cells, g.Hits, counted)
 	})
 	table(&b, "Policies", a.titles("Binding", "Policy", "Tier", "Mode", "State", "Passing", "Failing", "Exempt", "Unknown"), len(a.Policies), func(i int) []string {

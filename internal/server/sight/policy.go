@@ -97,7 +97,7 @@ func (s *Sight) Assessment(of *assessment.Assessment) *assessment.Assessment {
 		return of
 	}
 	out := *of
-	out.Redacted = true
+	out.Redacted, out.Applications = true, 0
 	out.Findings, _ = kept(of.Findings, func(f *assessment.Finding) bool {
 		return s.Object(f.Reference.Kind, f.Reference.Namespace)
 	})

@@ -956,6 +956,7 @@ export interface components {
             items: components["schemas"]["Summary"][] | null;
         };
         Assessment: {
+            applications?: number;
             /** Format: date-time */
             at: string;
             counted?: components["schemas"]["Counted"];
