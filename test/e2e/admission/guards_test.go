@@ -5,6 +5,7 @@ package admission
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -123,6 +124,102 @@ func TestAnApprovalIsTakenFromWhoeverMayApproveAndFromNobodyElse(t *testing.T) {
 		target := &v1alpha1.PolicyException{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "asked"}}
 		must(t, dora.Patch(ctx, target, client.RawPatch(types.MergePatchType, []byte(`{"spec":{"approval":null}}`))))
 	})
+}
+
+// Whoever may approve from one binding writes the digest of what the exception is to be
+// from another one, and only then says which.
+func TestAnApprovalIsNotTakenAlongToAnotherBinding(t *testing.T) {
+	shared.admit(t)
+	shared.withoutWebhook(t)
+	ctx := t.Context()
+	lena, olga := shared.as(t, "lena"), shared.as(t, "olga")
+	mandatory := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"binding":{"kind":"ClusterPolicyBinding","name":"names"}}}`))
+	withApproval := func(by, of string) client.Patch {
+		return client.RawPatch(types.MergePatchType, fmt.Appendf(nil,
+			`{"spec":{"binding":{"kind":"ClusterPolicyBinding","name":"names"},"approval":{"by":%q,"of":%q}}}`, by, of))
+	}
+	forged := exception(t, "taken-along", "PolicyBinding", "ours")
+	digest, err := policy.Digest(exception(t, "taken-along", "ClusterPolicyBinding", "names"))
+	must(t, err)
+	must(t, lena.Create(ctx, forged.DeepCopy()))
+	target := func() *v1alpha1.PolicyException {
+		return &v1alpha1.PolicyException{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "taken-along"}}
+	}
+	must(t, lena.Patch(ctx, target(), client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"spec":{"approval":{"by":"lena","of":%q}}}`, digest))))
+	// The policies that were there before this test are in force until these are.
+	shared.until(t, "the guard to refuse another binding", func(ctx context.Context) error {
+		err := lena.Patch(ctx, target(), mandatory, client.DryRunAll)
+		if !apierrors.IsForbidden(err) {
+			return fmt.Errorf("another binding below the approval is answered: %w", err)
+		}
+		for _, want := range []string{"spec.binding", "approved from PolicyBinding ours", "ClusterPolicyBinding names", "trellis exception revoke taken-along -n shop"} {
+			if !strings.Contains(err.Error(), want) {
+				return fmt.Errorf("the refusal does not say %q: %w", want, err)
+			}
+		}
+		return nil
+	})
+	if err := olga.Patch(ctx, target(), mandatory); !apierrors.IsForbidden(err) {
+		t.Errorf("who may approve from both takes an approval of lena along: %v", err)
+	}
+	if err := lena.Patch(ctx, target(), withApproval("lena", strings.Repeat("0", 64))); !apierrors.IsForbidden(err) {
+		t.Errorf("another binding with another approval by who may not approve from it: %v", err)
+	}
+	must(t, olga.Patch(ctx, target(), withApproval("olga", digest)))
+	must(t, lena.Patch(ctx, target(), client.RawPatch(types.MergePatchType, []byte(`{"spec":{"approval":null,"binding":{"kind":"PolicyBinding","name":"ours"}}}`))))
+}
+
+// A pause keeps away what policies demand from now on, and keeps open what an exception let
+// go that has expired: it is no developer's to make.
+func TestAPauseIsMadeByWhoeverMayWriteWhatIsGenerated(t *testing.T) {
+	shared.admit(t)
+	shared.withoutWebhook(t)
+	ctx := t.Context()
+	dora, paul, admin := shared.as(t, "dora"), shared.as(t, "paul"), shared.api
+	named := func(name string) *v1alpha1.Application {
+		app, ok := read(t, application("shop", "name: web,", "name: "+name+",")).(*v1alpha1.Application)
+		if !ok {
+			t.Fatal("it is no Application")
+		}
+		return app
+	}
+	app, ingress := named("halts"), read(t, strings.Replace(secureIngress, "name: public, namespace", "name: halts, namespace", 1))
+	must(t, admin.Create(ctx, ingress))
+	must(t, dora.Create(ctx, app))
+	defer func() { must(t, errors.Join(admin.Delete(ctx, app), admin.Delete(ctx, ingress))) }()
+	target := func(o client.Object) client.Object {
+		out, ok := o.DeepCopyObject().(client.Object)
+		if !ok {
+			t.Fatal("it is no object")
+		}
+		return out
+	}
+	pause := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"annotations":{"trellis.dev/paused":"true"}}}`))
+	resume := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"annotations":{"trellis.dev/paused":null}}}`))
+	shared.until(t, "the guards to be in force", func(ctx context.Context) error {
+		err := dora.Patch(ctx, target(app), pause, client.DryRunAll)
+		if !apierrors.IsForbidden(err) {
+			return fmt.Errorf("a pause is answered: %w", err)
+		}
+		for _, want := range []string{"metadata.annotations[trellis.dev/paused]", "dora may not pause Application shop/halts", "trellis-pause", "override on generatedobjects.trellis.dev"} {
+			if !strings.Contains(err.Error(), want) {
+				return fmt.Errorf("the refusal does not say %q: %w", want, err)
+			}
+		}
+		return nil
+	})
+	born := named("born")
+	born.Annotations = map[string]string{v1alpha1.PausedAnnotation: "true"}
+	if err := dora.Create(ctx, born); !apierrors.IsForbidden(err) {
+		t.Errorf("an Application that is made paused: %v", err)
+	}
+	if err := paul.Patch(ctx, target(ingress), pause); !apierrors.IsForbidden(err) {
+		t.Errorf("who runs the platform pauses an ingress, and the policies about it: %v", err)
+	}
+	must(t, dora.Patch(ctx, target(app), client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"annotations":{"trellis.dev/paused":"false","team":"shop"}}}`))))
+	must(t, admin.Patch(ctx, target(app), pause))
+	must(t, dora.Patch(ctx, target(app), client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"annotations":{"team":"cart"}}}`))))
+	must(t, dora.Patch(ctx, target(app), resume))
 }
 
 // generated is an object as the operator makes it.
