@@ -118,6 +118,11 @@ type ExceptionApproval struct {
 	// +required
 	// +kubebuilder:validation:Pattern=`^[0-9a-f]{64}$`
 	Of string `json:"of"`
+	// Policy is the name of the policy that the binding binds. Once it binds another one,
+	// nothing is let go: nobody has approved that. Absent: whatever it binds.
+	//
+	// +optional
+	Policy LabelName `json:"policy,omitempty"`
 }
 
 // PolicyExceptionStatus is whether an exception holds.

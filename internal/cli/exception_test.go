@@ -193,6 +193,7 @@ func TestAnExceptionIsApprovedByWhoeverMayAndRevoked(t *testing.T) {
 	until := time.Now().Add(30 * day).Truncate(time.Second)
 	asked := have(t, c, exceptionFrom(t, "tokens", "asked", until), nil)
 	have(t, c, exceptionFrom(t, "tokens", "over", time.Now().Add(-day)), nil)
+	have(t, c, exceptionFrom(t, "gone", "astray", until), nil)
 	olga, dora := logIn(t, "olga"), logIn(t, "dora")
 	inForce(t, c, asked)
 	// The order counts: each step stands on those before it.
@@ -205,15 +206,16 @@ func TestAnExceptionIsApprovedByWhoeverMayAndRevoked(t *testing.T) {
 		{dora, []string{"approve", "asked"}, 1, []string{"approving the PolicyException excused/asked: spec.approval: dora may not approve exceptions from ClusterPolicyBinding tokens", "Do: "}},
 		{dora, []string{"list"}, 0, []string{"asked", "no", "the operator has not looked at it as it is now"}},
 		{olga, []string{"approve", "none"}, 1, []string{"there is no such PolicyException in the namespace excused"}},
+		{olga, []string{"approve", "astray"}, 1, []string{"there is no ClusterPolicyBinding gone, so nothing would be let go"}},
 		{olga, []string{"approve", "over"}, 1, []string{"it has expired (1d0h ago)"}},
 		{olga, []string{"approve", "asked"}, 0, []string{
-			"PolicyException excused/asked is approved by olga", "not to hold: ClusterPolicyBinding tokens (required)", "Application web route pages",
+			"PolicyException excused/asked is approved by olga", "not to hold: ClusterPolicyBinding tokens (required), policy tokens", "Application web route pages",
 			until.UTC().Format(time.RFC3339), "old clients have no tokens yet",
 		}},
 		{olga, []string{"approve", "asked"}, 0, []string{"is approved by olga as it is. Nothing was changed."}},
 		{olga, []string{"revoke", "asked"}, 0, []string{"the approval of the PolicyException excused/asked by olga is taken back"}},
 		{olga, []string{"revoke", "asked"}, 0, []string{"nobody has approved", "Nothing was changed."}},
-		{olga, []string{"approve", "asked", "-o", "json"}, 0, []string{`"approvedBy": "olga"`, `"changed": true`}},
+		{olga, []string{"approve", "asked", "-o", "json"}, 0, []string{`"approvedBy": "olga"`, `"changed": true`, `"policy": "tokens"`}},
 		{dora, []string{"revoke", "asked", "-o", "yaml"}, 0, []string{"changed: true"}},
 	} {
 		got := trellis(t, "", append(append([]string{"exception"}, step.verb...), "-n", "excused", "--kubeconfig", step.who)...)
@@ -242,6 +244,9 @@ func TestAnApprovalIsInForceUntilTheRestChanges(t *testing.T) {
 	}
 	if err := c.Get(t.Context(), client.ObjectKeyFromObject(e), e); err != nil {
 		t.Fatal(err)
+	}
+	if got := e.Spec.Approval.Policy; got != "tokens" {
+		t.Errorf("approved is an exception from policy %q", got)
 	}
 	e.Spec.Subject.Route = ""
 	if err := c.Update(t.Context(), e); err != nil {

@@ -86,6 +86,10 @@ func (s *Set) exception(e *v1alpha1.PolicyException) {
 	case err != nil || e.Spec.Approval.Of != digest:
 		field, fix = "spec.approval", fmt.Sprintf("have it approved again: trellis exception approve %s -n %s", e.Name, e.Namespace)
 		out.Reason, out.Why = "ApprovalOutdated", "it was changed after "+e.Spec.Approval.By+" approved it"
+	case e.Spec.Approval.Policy != "" && e.Spec.Approval.Policy != b.Spec.Policy.Name:
+		field, fix = "spec.approval.policy", fmt.Sprintf("have it approved again if this policy is not to hold either: trellis exception approve %s -n %s", e.Name, e.Namespace)
+		out.Reason, out.Why = "ApprovalOutdated", fmt.Sprintf("%s approved it from policy %s, and %s %s binds policy %s now",
+			e.Spec.Approval.By, e.Spec.Approval.Policy, e.Spec.Binding.Kind, e.Spec.Binding.Name, b.Spec.Policy.Name)
 	default:
 		s.checkRules(b, out)
 		s.checkSubject(e, out)

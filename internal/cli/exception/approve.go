@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -31,6 +32,9 @@ type Decision struct {
 	Changed bool `json:"changed"`
 	// Of is the digest of what is approved.
 	Of string `json:"of,omitempty"`
+	// Policy is the name of the one that the binding binds; empty where whoever approves may
+	// not read that.
+	Policy v1alpha1.LabelName `json:"policy,omitempty"`
 
 	says string
 }
@@ -42,9 +46,10 @@ func newApprove(s *streams.Streams) *cobra.Command {
 		Short: "Approve an exception from a policy, as it is now",
 		Long: `Approve an exception as it is now, in your own name: NAME is a PolicyException.
 
-Written are your name, as the API server knows it, and a digest of the exception.
-What is changed in it afterwards is not approved, and lets nothing go before it is
-approved again. The API server takes an approval only from whoever has the verb
+Written are your name, as the API server knows it, a digest of the exception, and
+the name of the policy that its binding binds. What is changed in it afterwards is
+not approved, nor is another policy, and lets nothing go before it is approved
+again. The API server takes an approval only from whoever has the verb
 approve on the binding that is not to hold.
 
 Exit code 0: it is approved. 1: it cannot be approved, or not by you; wrong usage; a
@@ -120,18 +125,47 @@ func Approve(ctx context.Context, o *Options, c *cluster.Cluster, e *v1alpha1.Po
 	if err != nil {
 		return nil, err
 	}
-	d := &Decision{Exception: exceptionOf(e.Namespace, e.Name, &e.Spec), Of: digest}
-	if a := e.Spec.Approval; a != nil && a.Of == digest {
+	bound, err := policyOf(ctx, c, e)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", doing, err)
+	}
+	d := &Decision{Exception: exceptionOf(e.Namespace, e.Name, &e.Spec), Of: digest, Policy: bound}
+	if a := e.Spec.Approval; a != nil && a.Of == digest && a.Policy == bound {
 		d.says = fmt.Sprintf("%s is approved by %s as it is. Nothing was changed.", who, output.Printable(a.By))
 		return d, nil
 	}
 	d.Changed, d.ApprovedBy = true, user
-	if err := o.patch(ctx, c, e, &v1alpha1.ExceptionApproval{By: user, Of: digest}); err != nil {
+	if err := o.patch(ctx, c, e, &v1alpha1.ExceptionApproval{By: user, Of: digest, Policy: bound}); err != nil {
 		return nil, refusal(doing, err)
 	}
-	d.says = fmt.Sprintf("%s is approved by %s:\n  not to hold: %s\n  for:         %s\n  until:       %s (%s)\n  since:       %s\nSee what comes of it: trellis exception list -n %s",
-		who, user, output.Printable(d.binding()), d.Subject, d.Expires.Format(time.RFC3339), output.In(&d.Expires, o.Now()), output.Printable(d.Reason), e.Namespace)
+	of := "whatever policy that binds: you may not read which it is"
+	if bound != "" {
+		of = "policy " + string(bound)
+	}
+	d.says = fmt.Sprintf("%s is approved by %s:\n  not to hold: %s, %s\n  for:         %s\n  until:       %s (%s)\n  since:       %s\nSee what comes of it: trellis exception list -n %s",
+		who, user, output.Printable(d.binding()), of, d.Subject, d.Expires.Format(time.RFC3339), output.In(&d.Expires, o.Now()), output.Printable(d.Reason), e.Namespace)
 	return d, nil
+}
+
+// policyOf is the policy that is bound by the binding of an exception; empty where that may
+// not be read.
+func policyOf(ctx context.Context, c *cluster.Cluster, e *v1alpha1.PolicyException) (v1alpha1.LabelName, error) {
+	name := string(e.Spec.Binding.Name)
+	wide, own := &v1alpha1.ClusterPolicyBinding{}, &v1alpha1.PolicyBinding{}
+	key, of, bound := client.ObjectKey{Name: name}, client.Object(wide), &wide.Spec.Policy
+	if e.Spec.Binding.Kind == "PolicyBinding" {
+		key, of, bound = client.ObjectKey{Namespace: e.Namespace, Name: name}, own, &own.Spec.Policy
+	}
+	err := c.Get(ctx, key, of)
+	switch {
+	case apierrors.IsForbidden(err):
+		return "", nil
+	case apierrors.IsNotFound(err):
+		return "", fmt.Errorf("there is no %s %s, so nothing would be let go", e.Spec.Binding.Kind, name)
+	case err != nil:
+		return "", fmt.Errorf("reading the %s %s: %w", e.Spec.Binding.Kind, name, err)
+	}
+	return bound.Name, nil
 }
 
 // Revoke takes an approval back.
