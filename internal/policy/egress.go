@@ -39,7 +39,7 @@ func (e *Egress) kept(peer *v1alpha1.ExternalPeer) []string {
 	if peer.Protocol == v1alpha1.ExternalProtocolTCP {
 		for _, text := range peer.Addresses {
 			ip, err := netip.ParseAddr(string(text))
-			if err != nil || !e.Lets(ip.String()) {
+			if err != nil || !e.Lets(ip.Unmap().String()) {
 				out = append(out, string(text))
 			}
 		}
@@ -79,7 +79,7 @@ func (c *Contribution) egress(one *contribution, facts expression.Facts) error {
 // listedHost reads one host of a list.
 func listedHost(text string) (string, error) {
 	if ip, err := netip.ParseAddr(text); err == nil && ip.Zone() == "" {
-		return ip.String(), nil
+		return ip.Unmap().String(), nil
 	}
 	name := strings.TrimPrefix(text, "*.")
 	if len(validation.IsDNS1123Subdomain(name)) > 0 || !strings.Contains(name, ".") {

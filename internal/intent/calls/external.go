@@ -37,6 +37,8 @@ func (r *resolver) external(e *Egress, call *v1alpha1.Call, at model.Origin, clo
 	addresses := make([]string, 0, len(peer.Addresses))
 	for i, text := range peer.Addresses {
 		ip, err := netip.ParseAddr(string(text))
+		// ::ffff:10.0.0.7 leads to 10.0.0.7.
+		ip = ip.Unmap()
 		if err != nil || ip.IsUnspecified() || ip.Zone() != "" {
 			r.invalid(field(where, "addresses[%d]", i), call, string(text)+" is not the IP address of a host", "write one IP address, no name and no range")
 			return nil
