@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -110,6 +111,35 @@ func TestAnotherMandatoryPolicyNeverLetsACallOut(t *testing.T) {
 	}
 	if narrowed < callWorlds/4 {
 		t.Errorf("%d calls were kept in by one more policy: the policies hardly do anything", narrowed)
+	}
+}
+
+// Whoever may write PolicyBindings of a namespace must not be able to take the operator's
+// memory: of lists that lie within each other each name is on all of them.
+func TestListsThatLieWithinEachOtherTakeNoMoreThanTheirLength(t *testing.T) {
+	var nested []string
+	for i := range 60 {
+		nested = append(nested, "'*."+strings.Repeat("a.", i)+"example.com'")
+	}
+	in := callWorld(rand.New(rand.NewPCG(1, 1)))
+	in.Policies.Templates = listings()[:1]
+	in.Policies.Templates[0].Spec.Contributions[0].Egress.Hosts = v1alpha1.Expression("[" + strings.Join(nested, ", ") + "]")
+	for _, a := range in.Applications {
+		for i := range 4 {
+			b := &v1alpha1.PolicyBinding{ObjectMeta: metav1.ObjectMeta{Namespace: a.Namespace, Name: fmt.Sprintf("%s-%d", a.Name, i)}}
+			b.Spec.Policy, b.Spec.Mode = v1alpha1.PolicyVersion{Name: "list0", Version: "1.0.0"}, v1alpha1.ModeEnforce
+			in.Policies.Bindings = append(in.Policies.Bindings, b)
+		}
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	outcome := compile.Compile(model.NewSnapshot(in))
+	runtime.ReadMemStats(&after)
+	if took := (after.TotalAlloc - before.TotalAlloc) >> 20; took > 256 {
+		t.Errorf("%d MiB were taken", took)
+	}
+	if len(outcome.Objects) == 0 || strings.Contains(findingsOf(outcome), "PolicyConflict") {
+		t.Errorf("the lists have names in common, and it is said: %s", findingsOf(outcome))
 	}
 }
 

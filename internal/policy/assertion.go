@@ -265,13 +265,13 @@ func (a *Assertion) String() string {
 	return out
 }
 
-// listed lists the first paths.
-func listed(paths []string) string {
+// listed lists the first of many: each message about each subject has them.
+func listed(names []string) string {
 	const most = 8
-	if len(paths) > most {
-		return fmt.Sprintf("%s and %d more", strings.Join(paths[:most], ", "), len(paths)-most)
+	if len(names) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 	}
-	return strings.Join(paths, ", ")
+	return strings.Join(names, ", ")
 }
 
 // Holds reports whether a new generation that fails it must not come into force. What an

@@ -21,15 +21,36 @@ type Egress struct {
 	// Hosts in order: DNS names in full, "*." and a DNS name for all below it, and IP
 	// addresses.
 	Hosts []string
+
+	listed map[string]bool
 }
 
 // Lets reports whether a host may be called: a DNS name, a whole domain that is written as
 // in the list, or an IP address.
 func (e *Egress) Lets(host string) bool {
-	return slices.ContainsFunc(e.Hosts, func(listed string) bool {
-		domain, wild := strings.CutPrefix(listed, "*")
-		return host == listed || wild && strings.HasSuffix(host, domain)
-	})
+	if e.listed[host] {
+		return true
+	}
+	for i := range host {
+		if host[i] == '.' && e.listed["*"+host[i:]] {
+			return true
+		}
+	}
+	return false
+}
+
+// Agree reports whether some host is on all of several lists. Lists may be long, and each
+// may be somebody else's: so nothing is multiplied.
+func Agree(lists []*Egress) bool {
+	for _, one := range lists {
+		// What is on all of them is on one of them as narrow as that.
+		if slices.ContainsFunc(one.Hosts, func(host string) bool {
+			return !slices.ContainsFunc(lists, func(e *Egress) bool { return !e.Lets(host) })
+		}) {
+			return true
+		}
+	}
+	return false
 }
 
 // kept are the hosts of a peer that may not be called. TCP carries no name, so that any
@@ -69,7 +90,11 @@ func (c *Contribution) egress(one *contribution, facts expression.Facts) error {
 		hosts = append(hosts, host)
 	}
 	c.Egress.Hosts = sortedNames(hosts)
-	c.Message = "lets requests out of the mesh to " + strings.Join(c.Egress.Hosts, ", ") + " alone"
+	c.Egress.listed = make(map[string]bool, len(hosts))
+	for _, host := range c.Egress.Hosts {
+		c.Egress.listed[host] = true
+	}
+	c.Message = "lets requests out of the mesh to " + listed(c.Egress.Hosts) + " alone"
 	if len(hosts) == 0 {
 		c.Message = "lets no request out of the mesh"
 	}

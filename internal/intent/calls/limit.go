@@ -64,21 +64,12 @@ func (r *resolver) checkLists(a *intent.Application, by []*policy.Contribution) 
 	if len(by) < 2 {
 		return
 	}
-	left := by[0].Egress.Hosts
-	owners := []string{by[0].Binding.String()}
-	for _, c := range by[1:] {
-		var both []string
-		for _, x := range left {
-			for _, y := range c.Egress.Hosts {
-				if name, ok := narrower(x, y); ok {
-					both = append(both, name)
-				}
-			}
-		}
-		left = both
-		owners = append(owners, c.Binding.String())
+	lists := make([]*policy.Egress, len(by))
+	owners := make([]string, len(by))
+	for i, c := range by {
+		lists[i], owners[i] = c.Egress, c.Binding.String()
 	}
-	if len(left) == 0 && !slices.ContainsFunc(by, func(c *policy.Contribution) bool { return len(c.Egress.Hosts) == 0 }) {
+	if !policy.Agree(lists) && !slices.ContainsFunc(lists, func(e *policy.Egress) bool { return len(e.Hosts) == 0 }) {
 		r.warn(a.Origin, refusal{"PolicyConflict",
 			"policies contradict each other: no host outside of the mesh is on all of their lists, so nothing is let out of it",
 			strings.Join(owners, " and "), "ask the owners to agree on which hosts may be called"})
@@ -119,10 +110,7 @@ func (r *resolver) patterns(e *Egress, externals []*External) []Pattern {
 		}
 		out = meet(out, f, namespace)
 	}
-	slices.SortFunc(out, func(a, b Pattern) int {
-		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
-	})
-	return slices.Compact(out)
+	return once(out)
 }
 
 // around are the Sidecars of others for a whole namespace, or else for the whole mesh.
@@ -164,7 +152,16 @@ func meet(patterns []Pattern, sidecar model.Foreign, namespace string) []Pattern
 			}
 		}
 	}
-	return out
+	return once(out)
+}
+
+// once are the patterns in order, each once: what several Sidecars let out is not to be
+// multiplied.
+func once(patterns []Pattern) []Pattern {
+	slices.SortFunc(patterns, func(a, b Pattern) int {
+		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
+	})
+	return slices.Compact(patterns)
 }
 
 // narrower is the one of two names that the other one covers.
