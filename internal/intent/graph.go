@@ -219,6 +219,8 @@ type Application struct {
 	policies *policy.Application
 	// contributions are those of policies that are about callers.
 	contributions []*policy.Contribution
+	// accessTaken and shadowTaken are about how many bytes AccessRules take.
+	accessTaken, shadowTaken int
 }
 
 // PathsOn are the paths of all routes on a port.

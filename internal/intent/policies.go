@@ -4,6 +4,7 @@
 package intent
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
@@ -157,7 +158,7 @@ func (r *resolver) contribute(a *Application) {
 		}
 		switch {
 		case c.Access != nil:
-			contributeAccess(a, c)
+			r.contributeAccess(a, c)
 		case c.MutualTLS:
 			r.contributeMutualTLS(a, c)
 		case c.Authentication:
@@ -191,11 +192,32 @@ func (route *Route) close(by *model.Origin) {
 	}
 }
 
+// maxAccess bounds what access rules of one Application take, with maxAccessRule for each
+// beside its names. An object of more than 1.5 MiB no API server takes, and what was in force
+// before would stay: whoever may bind policies in a namespace could keep others away.
+const maxAccess, maxAccessRule = 512 << 10, 256
+
 // contributeAccess keeps callers away. A default gives way to an Application that states
 // who may call.
-func contributeAccess(a *Application, c *policy.Contribution) {
+func (r *resolver) contributeAccess(a *Application, c *policy.Contribution) {
 	a.contributions = append(a.contributions, c)
 	if !c.Holds() && !c.Shadowed() || !c.Binding.Mandatory && a.statesCallers() {
+		return
+	}
+	taken := &a.accessTaken
+	if c.Shadowed() {
+		taken = &a.shadowTaken
+	}
+	size := maxAccessRule
+	for _, name := range c.Access.Namespaces {
+		size += len(name) + len(`"",`)
+	}
+	if *taken += size; *taken > maxAccess {
+		*taken -= size
+		j := a.policies.Exceeds(c.Judgement, "with those of other policies, its namespaces are more than an AuthorizationPolicy can have")
+		if by := r.judged([]policy.Judgement{j}); by != nil {
+			a.close(by)
+		}
 		return
 	}
 	a.AccessRules = append(a.AccessRules, &AccessRule{
@@ -246,6 +268,9 @@ func (r *resolver) contributeMutualTLS(a *Application, c *policy.Contribution) {
 	a.MutualTLSOrigin = bound(c.Binding)
 }
 
+// maxScopes bounds the scopes of a route, stated and by policies: each is a rule of its own.
+const maxScopes = 64
+
 // contributeAuthentication makes routes ask for a token, and for scopes. A default gives
 // way to routes that state something.
 func (r *resolver) contributeAuthentication(a *Application, c *policy.Contribution) {
@@ -267,6 +292,13 @@ func (r *resolver) contributeAuthentication(a *Application, c *policy.Contributi
 		auth := held
 		auth.Mode = v1alpha1.AuthenticationRequired
 		auth.Scopes = joined(held.Scopes, c.Scopes)
+		if n := len(auth.Scopes); n > maxScopes && j.Outcome == policy.Pass {
+			j = a.policies.Exceeds(j, fmt.Sprintf("with what others ask for, route %s would ask for %d scopes, and at most %d can be asked for", route.Name, n, maxScopes))
+			if by := r.judged([]policy.Judgement{j}); by != nil {
+				route.close(by)
+			}
+			continue
+		}
 		if j.Outcome == policy.Pass && sameAuthentication(&held, &auth) {
 			continue
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/model"
@@ -143,8 +144,8 @@ func (s *Set) evaluate(out *Contribution, one *contribution, facts expression.Fa
 	case spec.Authentication != nil:
 		out.Authentication, out.Message = true, "asks for a token"
 		if one.scopes != nil {
-			if out.Scopes, err = one.scopes.Texts(facts); len(out.Scopes) > 0 {
-				out.Scopes = sortedNames(out.Scopes)
+			out.Scopes, err = scopesOf(one.scopes, facts)
+			if len(out.Scopes) > 0 {
 				out.Message += " with " + strings.Join(out.Scopes, ", ")
 			}
 		}
@@ -158,6 +159,28 @@ func (s *Set) evaluate(out *Contribution, one *contribution, facts expression.Fa
 		return out.retries(one, facts)
 	}
 	return err
+}
+
+// maxScopes is what an Application may state for a route, and maxScopeLength for one of them.
+const maxScopes, maxScopeLength = 16, 256
+
+// scopesOf are the scopes of a contribution, each once and in order. Each is a rule for each
+// route, and none is more to proxies than to who reads it.
+func scopesOf(from *expression.Program, facts expression.Facts) ([]string, error) {
+	scopes, err := from.Texts(facts)
+	if err != nil {
+		return nil, err
+	}
+	scopes = sortedNames(scopes)
+	if len(scopes) > maxScopes {
+		return nil, fmt.Errorf("it asks for %d scopes, and at most %d can be asked for", len(scopes), maxScopes)
+	}
+	for _, s := range scopes {
+		if s == "" || len(s) > maxScopeLength || strings.ContainsFunc(s, func(r rune) bool { return r == '*' || unicode.IsSpace(r) || unicode.IsControl(r) }) {
+			return nil, fmt.Errorf("%.64q is no scope: it has at most %d characters, no space, and no asterisk, which proxies read as any text", s, maxScopeLength)
+		}
+	}
+	return scopes, nil
 }
 
 func (c *Contribution) timeout(one *contribution, facts expression.Facts) error {
@@ -305,6 +328,17 @@ func (a *Application) About(c *Contribution, stated Route) (Judgement, bool) {
 // an exception for the route may keep the contribution away.
 func (a *Application) Kept(j Judgement) Judgement {
 	j = a.set.kept(j)
+	j.Binding.record(a.origin.Object, j.Outcome)
+	return j
+}
+
+// Exceeds is the judgement of what a contribution asks for where that, with all that others
+// ask for, is more than can be held.
+func (a *Application) Exceeds(j Judgement, why string) Judgement {
+	j.Outcome = Unknown
+	j.Message = "rule " + j.Rule + " cannot be held: " + why
+	j.fix = "let policies ask for less, or unbind some of them"
+	j = a.set.exempt(j)
 	j.Binding.record(a.origin.Object, j.Outcome)
 	return j
 }
