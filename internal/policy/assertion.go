@@ -131,7 +131,7 @@ func (s *Set) Asserts() bool {
 // assert evaluates an assertion; nil where it is not about the Application.
 func (a *Application) assert(b *Binding, i int) *Assertion {
 	one := &b.compiled.assertions[i]
-	facts := expression.NewFacts(a.variables()).With(b.params)
+	facts := b.facts(expression.NewFacts(a.variables()))
 	out := &Assertion{
 		Rule: string(one.spec.Name), Internet: one.spec.From.Internet != nil, Token: one.spec.Request.Token, Expect: one.spec.Expect, Wrong: one.spec.Message,
 	}
@@ -174,7 +174,7 @@ func (a *Assertion) broken(b *Binding, part string, err error, again func(expres
 func (s *Set) asserting(b *Binding, i int) ([]string, error) {
 	known, ok := b.asserting[i]
 	if !ok {
-		known.names, known.err = s.chosen(b.compiled.assertions[i].from, expression.Facts{Params: b.params})
+		known.names, known.err = s.chosen(b.compiled.assertions[i].from, b.facts(expression.Facts{}))
 		if b.asserting == nil {
 			b.asserting = map[int]choice{}
 		}

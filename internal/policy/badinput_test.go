@@ -169,3 +169,60 @@ func FuzzTemplatesNeverPanic(f *testing.F) {
 		askEverything(compiled(model.Policies{Templates: []*v1alpha1.PolicyTemplate{t}, ClusterBindings: []*v1alpha1.ClusterPolicyBinding{b}, Exceptions: []*v1alpha1.PolicyException{e}}, model.Namespace{Name: "n"}))
 	})
 }
+
+// Whoever has a namespace shares the operator with everybody else.
+func TestPolicyBindingsOfANamespaceHaveSomeCostTogether(t *testing.T) {
+	long, err := json.Marshal(strings.Split(strings.Repeat("a ", 400), " "))
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &v1alpha1.PolicyTemplate{ObjectMeta: metav1.ObjectMeta{Name: "dear-1.0.0"}}
+	template.Spec.Policy, template.Spec.Version = "dear", "1.0.0"
+	template.Spec.Parameters = []v1alpha1.PolicyParameter{{Name: "list", Type: v1alpha1.ParameterStrings}}
+	template.Spec.Constraints = []v1alpha1.Constraint{{
+		Name: "dear", Subject: v1alpha1.SubjectRoute, Expression: "params.list.all(a, params.list.exists(b, a != b))", Message: "never",
+	}}
+	bound := v1alpha1.PolicyBindingSpec{
+		Policy: v1alpha1.PolicyVersion{Name: "dear", Version: "1.0.0"}, Mode: v1alpha1.ModeEnforce,
+		Parameters: []v1alpha1.ParameterValue{{Name: "list", Value: v1alpha1.JSON{Raw: long}}},
+	}
+	in := model.Input{Mesh: model.DefaultMesh(), Namespaces: []model.Namespace{{Name: "n"}, {Name: "m"}, {Name: "o", Labels: map[string]string{"dear": "yes"}}}}
+	in.Policies.Templates = []*v1alpha1.PolicyTemplate{template}
+	for _, name := range []string{"x", "y"} {
+		in.Policies.Bindings = append(in.Policies.Bindings, &v1alpha1.PolicyBinding{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: name}, Spec: bound})
+	}
+	in.Policies.Bindings = append(in.Policies.Bindings, &v1alpha1.PolicyBinding{ObjectMeta: metav1.ObjectMeta{Namespace: "m", Name: "x"}, Spec: bound})
+	wide := &v1alpha1.ClusterPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: "wide"}}
+	wide.Spec.PolicyBindingSpec, wide.Spec.Tier = bound, v1alpha1.TierMandatory
+	wide.Spec.Namespaces = &metav1.LabelSelector{MatchLabels: map[string]string{"dear": "yes"}}
+	in.Policies.ClusterBindings = []*v1alpha1.ClusterPolicyBinding{wide}
+	set := policy.Compile(model.NewSnapshot(in))
+	// asked is of how many judgements of how many the cost was too much together.
+	asked := func(namespace string, times int) (together, all int) {
+		app := &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "a"}}
+		app.Spec.Routes = []v1alpha1.Route{{}}
+		at := origin(app)
+		a := set.Application(app, at)
+		for range times {
+			for _, j := range a.JudgeRoute(policy.Route{Origin: at}) {
+				all++
+				if strings.Contains(j.Message, "all PolicyBindings of namespace "+namespace+" cost more than") {
+					together++
+				}
+				if !j.Closes() {
+					t.Fatalf("what cannot be told is let go: %+v", j)
+				}
+			}
+		}
+		return together, all
+	}
+	if together, all := asked("n", 40); all != 80 || together < 25 || together > 31 {
+		t.Errorf("of %d questions that cost too much, %d were not asked any more", all, together)
+	}
+	if together, _ := asked("m", 10); together != 0 {
+		t.Errorf("another namespace paid for it: %d", together)
+	}
+	if together, _ := asked("o", 60); together != 0 {
+		t.Errorf("the cluster's own policies have some cost together: %d", together)
+	}
+}

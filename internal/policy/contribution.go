@@ -107,9 +107,10 @@ func (s *Set) contributed(b *Binding, i int) *Contribution {
 	}
 	one := &b.compiled.contributions[i]
 	out := &Contribution{Judgement: Judgement{Binding: b, Rule: string(one.spec.Name), Outcome: Pass}, when: one.when}
-	if err := s.evaluate(out, one, expression.Facts{Params: b.params}); err != nil {
+	facts := b.facts(expression.Facts{})
+	if err := s.evaluate(out, one, facts); err != nil {
 		out.Judgement = out.unknown("expression", err, func(params expression.Value) error {
-			return s.evaluate(&Contribution{Judgement: out.Judgement}, one, expression.Facts{Params: params})
+			return s.evaluate(&Contribution{Judgement: out.Judgement}, one, facts.With(params))
 		})
 	}
 	b.contributions[i] = out
@@ -252,7 +253,7 @@ func (s *Set) chosen(from *expression.Program, facts expression.Facts) ([]string
 	var out []string
 	for _, n := range s.snapshot.Namespaces() {
 		caller := expression.NewFacts(map[string]expression.Value{"caller": s.namespaceValue(n.Name)})
-		yes, err := from.Bool(caller.With(facts.Params))
+		yes, err := from.Bool(caller.Like(facts))
 		if err != nil {
 			return nil, fmt.Errorf("of namespace %s, %w", n.Name, err)
 		}
@@ -275,7 +276,7 @@ func (s *Set) access(one *contribution, facts expression.Facts) (*access.Access,
 		s.callers = s.stated()
 	}
 	for _, c := range s.callers {
-		yes, err := one.calling.Bool(c.facts.With(facts.Params))
+		yes, err := one.calling.Bool(c.facts.Like(facts))
 		if err != nil {
 			return out, fmt.Errorf("of Application %s/%s, %w", c.app.Namespace, c.app.Name, err)
 		}
@@ -312,7 +313,7 @@ func (a *Application) About(c *Contribution, stated Route) (Judgement, bool) {
 	j.Subject = a.subject(v1alpha1.SubjectRoute, stated.Origin)
 	j.Subject.Route = stated.Name
 	if c.when != nil {
-		facts := a.routeFacts(stated).With(c.Binding.params)
+		facts := c.Binding.facts(a.routeFacts(stated))
 		asks, err := c.when.Bool(facts)
 		if err == nil && !asks {
 			return j, false

@@ -155,7 +155,7 @@ func (s *Set) judge(of Subject, facts expression.Facts) []Judgement {
 			continue
 		}
 		for _, c := range b.compiled.constraints[of.Sort] {
-			if j := s.judgeOne(b, c, of, facts.With(b.params)); j.Outcome != Pass {
+			if j := s.judgeOne(b, c, of, b.facts(facts)); j.Outcome != Pass {
 				b.record(of.Origin.Object, j.Outcome)
 				out = append(out, j)
 			}

@@ -37,7 +37,12 @@ type Set struct {
 	namespaces map[string]expression.Value
 	// callers are all Applications as policies choose among them, nil until one does.
 	callers []caller
+	budgets map[string]*expression.Budget
 }
+
+// budgetOfNamespace is what expressions of all PolicyBindings of a namespace may cost. Who
+// makes these has a namespace, and shares the operator with all others.
+const budgetOfNamespace = 50 * expression.CostLimit
 
 // bindingName is a binding as an exception names it. Namespace is empty for one of the
 // cluster.
@@ -75,6 +80,9 @@ type Binding struct {
 	// asserting are the namespaces whose workloads each assertion of its template asks as.
 	asserting map[int]choice
 
+	// budget is that of all PolicyBindings of its namespace; nil for one of the cluster.
+	budget *expression.Budget
+
 	compiled *compiledTemplate
 	// values are those of its parameters, and params the same for expressions.
 	values map[string]any
@@ -93,6 +101,7 @@ func Compile(s *model.Snapshot) *Set {
 	set := &Set{
 		snapshot: s, goals: make(map[string]*v1alpha1.Goal, len(p.Goals)), templates: make(map[string]*compiledTemplate, len(p.Templates)),
 		exceptions: map[bindingName][]*Exception{}, about: map[string][]*Binding{}, namespaces: map[string]expression.Value{},
+		budgets: map[string]*expression.Budget{},
 	}
 	for _, g := range p.Goals {
 		set.goals[g.Name] = g
@@ -139,6 +148,10 @@ func (s *Set) namespaceBinding(b *v1alpha1.PolicyBinding) {
 		Mandatory: true, namespace: b.Namespace, namespaces: labels.Everything(),
 	}
 	out.Origin = model.Origin{Object: out.Ref, Layer: model.LayerNamespace, Source: b.Annotations[v1alpha1.SourceAnnotation]}
+	if s.budgets[b.Namespace] == nil {
+		s.budgets[b.Namespace] = expression.NewBudget("all PolicyBindings of namespace "+b.Namespace, budgetOfNamespace)
+	}
+	out.budget = s.budgets[b.Namespace]
 	s.bind(out)
 }
 
@@ -206,6 +219,11 @@ func (b *Binding) consequence() string {
 		return "; what it is about is closed until it can be applied"
 	}
 	return "; nothing is held to it"
+}
+
+// facts are those of its evaluations.
+func (b *Binding) facts(of expression.Facts) expression.Facts {
+	return of.With(b.params).Within(b.budget)
 }
 
 // Closes reports whether what breaks the binding is refused.

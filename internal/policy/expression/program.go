@@ -22,6 +22,26 @@ type Facts struct {
 	variables map[string]Value
 	// size is the greatest of any.
 	size int
+	// budget is what evaluations may cost together; nil: each may cost CostLimit.
+	budget *Budget
+}
+
+// Budget is what many evaluations may cost together, and whose they are.
+type Budget struct {
+	whose      string
+	most, left uint64
+}
+
+// NewBudget is one of so many units, for evaluations of somebody.
+func NewBudget(whose string, units uint64) *Budget { return &Budget{whose, units, units} }
+
+// spend takes the cost of an evaluation; one that was stopped says nothing of it.
+func (b *Budget) spend(details *cel.EvalDetails) {
+	cost := uint64(CostLimit)
+	if details != nil && details.ActualCost() != nil {
+		cost = *details.ActualCost()
+	}
+	b.left -= min(cost, b.left)
 }
 
 // NewFacts are the values of all variables but params.
@@ -38,6 +58,16 @@ func (f Facts) With(params Value) Facts {
 	f.Params = params
 	return f
 }
+
+// Within are the same facts for evaluations of a budget, which may be nil. It is spent on what
+// may cost much: all else is never counted.
+func (f Facts) Within(b *Budget) Facts {
+	f.budget = b
+	return f
+}
+
+// Like are the same facts for the parameters and the budget of others.
+func (f Facts) Like(other Facts) Facts { return f.With(other.Params).Within(other.budget) }
 
 // ResolveName and Parent make Facts a cel.Activation.
 func (f Facts) ResolveName(name string) (any, bool) {
@@ -56,7 +86,13 @@ func (p *Program) eval(f Facts) (ref.Val, error) {
 		out, _, err := p.plain.Eval(f)
 		return out, err
 	}
-	out, _, err := p.counted.Eval(f)
+	if f.budget != nil && f.budget.left == 0 {
+		return nil, fmt.Errorf("the expressions of %s cost more than %d units together, which is the most that they may", f.budget.whose, f.budget.most)
+	}
+	out, details, err := p.counted.Eval(f)
+	if f.budget != nil {
+		f.budget.spend(details)
+	}
 	if err == nil {
 		return out, nil
 	}
