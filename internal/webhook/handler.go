@@ -73,7 +73,7 @@ func (h *Handler) Handle(ctx context.Context, request admission.Request) admissi
 		Namespace: candidate.GetNamespace(), Name: candidate.GetName(),
 	}
 	before, after := inputs(input, ref, candidate, old)
-	found := foundIn(after, candidate)
+	found := model.SortFindings(append(foundIn(after, candidate), rollsOut(ref, old, candidate)...))
 	if t, ok := candidate.(*v1alpha1.PolicyTemplate); ok {
 		tested, err := tests(ctx, ref, t)
 		if err != nil {

@@ -194,15 +194,27 @@ spec:
 `, from, to)
 }
 
+const halfway = "status: {rollout: {version: 2.0.0, from: 1.0.0, stage: rest, state: Trying, stages: 2, holds: [first]}}\n"
+
 func TestARolloutIsRefusedWhereAVersionCannotBeApplied(t *testing.T) {
 	next := strings.Replace(newTemplate, "  constraints:", "  parameters: [{name: forbidden, type: Strings}]\n  constraints:", 1)
 	next = strings.Replace(next, "route.name != 'admin'", "!(route.name in params.forbidden) && route.name != 'cart'", 1)
 	in := policyInput(t, "")
-	in = with(in, decoded(t, next))
+	in = with(with(in, decoded(t, next)), decoded(t, strings.ReplaceAll(next, "2.0.0", "2.2.0")))
 	old := section(t, "metadata: {name: names}", "", "")
 	checkAgainst(t, in, []admissionCase{
 		{name: "all is right, and nothing is refused while it is tried", old: old, object: rolling(t, "", "")},
-		{name: "without a version before", old: old, object: rolling(t, "    from: 1.0.0\n", "")},
+		{name: "without the version that holds now", old: old, object: rolling(t, "    from: 1.0.0\n", ""),
+			warned: []string{"RolloutFromAnother", "policy named-pages 1.0.0 holds in all namespaces, and from now on no version holds where version 2.0.0 does not yet"}},
+		{name: "a binding that is new has no version before", object: rolling(t, "    from: 1.0.0\n", "")},
+		{name: "a rollout of the version that holds already", old: strings.Replace(old, "version: 1.0.0", "version: 2.0.0", 1), object: rolling(t, "", ""),
+			warned: []string{"RolloutFromAnother", "from now on version 1.0.0 holds where version 2.0.0 does not yet"}},
+		{name: "another stage of a rollout that goes on", old: rolling(t, "", ""), object: rolling(t, "soak: 1h", "soak: 2h")},
+		{name: "the next version before this one holds in all stages", old: rolling(t, "spec:\n", halfway+"spec:\n"),
+			object: strings.Replace(rolling(t, "from: 1.0.0", "from: 2.0.0"), "version: 2.0.0}", "version: 2.2.0}", 1),
+			warned: []string{"RolloutFromAnother", "version 2.0.0 has come to hold in first alone, and from now on holds in all others, where nobody has tried it"}},
+		{name: "another version before, when some stages hold", old: rolling(t, "spec:\n", halfway+"spec:\n"), object: rolling(t, "    from: 1.0.0\n", ""),
+			warned: []string{"RolloutFromAnother", "version 2.0.0 has come to hold in first, and begins anew: from now on no version holds there"}},
 		{name: "a version before that does not exist", old: old, object: rolling(t, "from: 1.0.0", "from: 0.9.0"), refused: "TemplateNotFound"},
 		{name: "a new version that does not exist", old: old, object: rolling(t, "version: 2.0.0", "version: 2.1.0"), refused: "TemplateNotFound"},
 		{name: "a parameter that neither has", old: old, object: rolling(t, "{name: forbidden,", "{name: allowed,"), refused: "ParameterUnknown"},
