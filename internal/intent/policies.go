@@ -208,13 +208,16 @@ func (r *resolver) contributeAccess(a *Application, c *policy.Contribution) {
 	if c.Shadowed() {
 		taken = &a.shadowTaken
 	}
-	size := maxAccessRule
+	size, identities := maxAccessRule, c.Access.Identities()
 	for _, name := range c.Access.Namespaces {
 		size += len(name) + len(`"",`)
 	}
+	for i := range identities {
+		size += len(identities[i].Principal()) + len(`"",`)
+	}
 	if *taken += size; *taken > maxAccess {
 		*taken -= size
-		j := a.policies.Exceeds(c.Judgement, "with those of other policies, its namespaces are more than an AuthorizationPolicy can have")
+		j := a.policies.Exceeds(c.Judgement, "with those of other policies, whom it is about is more than an AuthorizationPolicy can have")
 		if by := r.judged([]policy.Judgement{j}); by != nil {
 			a.close(by)
 		}
@@ -222,7 +225,7 @@ func (r *resolver) contributeAccess(a *Application, c *policy.Contribution) {
 	}
 	a.AccessRules = append(a.AccessRules, &AccessRule{
 		Name: c.Binding.Ref.Name + "/" + c.Rule, Only: c.Access.Only, Namespaces: c.Access.Namespaces,
-		ByIdentity: c.Access.ByApplication, Identities: c.Access.Identities(),
+		ByIdentity: c.Access.ByApplication, Identities: identities,
 		Shadow: c.Shadowed(), Origin: *bound(c.Binding),
 	})
 }
