@@ -151,7 +151,7 @@ func TestGuardsFailClosedAndCanBeLeftOut(t *testing.T) {
 	for _, b := range only[*admissionv1.ValidatingAdmissionPolicyBinding](render(t)) {
 		bound[b.Spec.PolicyName] = slices.Equal(b.Spec.ValidationActions, []admissionv1.ValidationAction{admissionv1.Deny}) && b.Spec.MatchResources == nil
 	}
-	if len(policies) != 3 || len(bound) != 3 {
+	if len(policies) != 4 || len(bound) != 4 {
 		t.Fatalf("%d policies and %d bindings", len(policies), len(bound))
 	}
 	for _, p := range policies {

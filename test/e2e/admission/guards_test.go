@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -19,6 +20,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"github.com/trellis-mesh/trellis/internal/inforce"
 	"github.com/trellis-mesh/trellis/internal/policy"
 )
 
@@ -220,6 +222,54 @@ func TestAPauseIsMadeByWhoeverMayWriteWhatIsGenerated(t *testing.T) {
 	must(t, admin.Patch(ctx, target(app), pause))
 	must(t, dora.Patch(ctx, target(app), client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"annotations":{"team":"cart"}}}`))))
 	must(t, dora.Patch(ctx, target(app), resume))
+}
+
+// What is in force while changes wait for their tests is what its record says. Who may write
+// all workloads of a namespace may write ControllerRevisions, too.
+func TestWhatIsInForceIsTheOperatorsToWrite(t *testing.T) {
+	shared.admit(t)
+	shared.withoutWebhook(t)
+	ctx := t.Context()
+	dora := shared.as(t, "dora")
+	account, err := shared.ServiceAccountConfig(ctx, operatorNamespace, "trellis-operator")
+	must(t, err)
+	operator, err := newClient(account)
+	must(t, err)
+	app := read(t, application("shop", "name: web,", "name: kept,"))
+	must(t, shared.api.Create(ctx, app))
+	defer func() { must(t, shared.api.Delete(ctx, app)) }()
+	stated, ok := app.(*v1alpha1.Application)
+	if !ok {
+		t.Fatal("it is no Application")
+	}
+	forged, err := inforce.Revision(stated)
+	must(t, err)
+	shared.until(t, "the guards to be in force", func(ctx context.Context) error {
+		err := dora.Create(ctx, forged.DeepCopy(), client.DryRunAll)
+		if !apierrors.IsForbidden(err) {
+			return fmt.Errorf("a forged record is answered: %w", err)
+		}
+		for _, want := range []string{"what is in force of an Application", "trellis-in-force", "Do: change the Application", "override on generatedobjects.trellis.dev"} {
+			if !strings.Contains(err.Error(), want) {
+				return fmt.Errorf("the refusal does not say %q: %w", want, err)
+			}
+		}
+		return nil
+	})
+	must(t, operator.Create(ctx, forged.DeepCopy()))
+	target := &appsv1.ControllerRevision{ObjectMeta: metav1.ObjectMeta{Namespace: forged.Namespace, Name: forged.Name}}
+	if err := dora.Delete(ctx, target.DeepCopy()); !apierrors.IsForbidden(err) {
+		t.Errorf("a developer deletes it: %v", err)
+	}
+	label := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"trellis.dev/in-force":null}}}`))
+	if err := dora.Patch(ctx, target.DeepCopy(), label); !apierrors.IsForbidden(err) {
+		t.Errorf("a developer takes its label off: %v", err)
+	}
+	own := forged.DeepCopy()
+	own.Name, own.Labels = "own", nil
+	must(t, dora.Create(ctx, own))
+	must(t, dora.Delete(ctx, own))
+	must(t, operator.Delete(ctx, target.DeepCopy()))
 }
 
 // generated is an object as the operator makes it.

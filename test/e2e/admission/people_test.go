@@ -68,7 +68,7 @@ metadata: {name: lena-approves, namespace: shop}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: approver}
 subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: lena}]
 ---
-# Whom developers of the mesh are: they may write Istio's objects.
+# Whom developers of the mesh are: they may write Istio's objects, and all kinds of workloads.
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
 metadata: {name: istio-editor}
@@ -79,6 +79,9 @@ rules:
 - apiGroups: [trellis.dev]
   resources: [managedcertificates]
   verbs: [get, update, patch, delete]
+- apiGroups: [apps]
+  resources: ["*"]
+  verbs: ["*"]
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
