@@ -151,7 +151,7 @@ func Namespaces(names []string) string {
 	if len(names) == 0 {
 		return "no namespace"
 	}
-	return "namespace " + strings.Join(names, ", ")
+	return "namespace " + some(names)
 }
 
 // String says who is kept away.
