@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/trellis-mesh/trellis/internal/ask/class"
 	"github.com/trellis-mesh/trellis/internal/ask/directory"
@@ -290,15 +289,12 @@ func (w *World) Reaches(ref WorkloadRef) (*Reached, error) {
 	return out, nil
 }
 
-// tcpProtocols are those of Services that are not HTTP.
-var tcpProtocols = []string{"tcp", "tls", "mongo", "mysql", "redis", "https"}
-
 func (w *World) clientDoor(node xds.Node, s *directory.Service, port directory.Port, to netip.AddrPort) *door {
 	d := &door{service: s, port: port.Number, node: node}
 	d.To, d.At = to, w.At
-	d.HTTP = !slices.Contains(tcpProtocols, strings.ToLower(port.Protocol))
+	d.HTTP = port.Scheme() == "http"
 	// Of these the client's proxy reads the name, and chooses by it.
-	d.TLS = slices.Contains([]string{"tls", "https"}, strings.ToLower(port.Protocol))
+	d.TLS = port.Scheme() == "https"
 	return d
 }
 

@@ -5,7 +5,6 @@ package attribution
 
 import (
 	"cmp"
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -123,7 +122,7 @@ func (x *Index) addProxies(proxies []xds.Node, inNamespace map[string][]*object,
 		if node.Type != xds.Sidecar && node.Type != xds.Router {
 			continue
 		}
-		key := alikeKey(node)
+		key := node.Likeness()
 		w := x.alike[key]
 		if w == nil {
 			w = newWorkload(node, inNamespace, root)
@@ -134,20 +133,6 @@ func (x *Index) addProxies(proxies []xds.Node, inNamespace map[string][]*object,
 			x.addresses[address.Unmap()] = w
 		}
 	}
-}
-
-func alikeKey(n xds.Node) string {
-	var out strings.Builder
-	for _, part := range []string{string(n.Type), n.Namespace, n.ServiceAccount} {
-		out.WriteString(part + "\n")
-	}
-	for _, name := range slices.Sorted(maps.Keys(n.Labels)) {
-		// A pod's own labels decide about nothing, and would make each pod one of a kind.
-		if name != "pod-template-hash" && name != "controller-revision-hash" && name != "statefulset.kubernetes.io/pod-name" && name != "apps.kubernetes.io/pod-index" {
-			out.WriteString(name + "=" + n.Labels[name] + "\n")
-		}
-	}
-	return out.String()
 }
 
 func newWorkload(n xds.Node, inNamespace map[string][]*object, root string) *workload {

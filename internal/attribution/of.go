@@ -13,6 +13,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/hits"
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/mtls/signature"
+	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
 // longest is how long a name of a rule may be, and details that are read: names of
@@ -23,11 +24,9 @@ const longest = 1024
 // (https://istio.io/latest/docs/ops/deployment/application-requirements/).
 var agent = [...]uint16{15020, 15021, 15090}
 
-// Names of Istio for where calls go that are not let out (pilot/pkg/networking/util/util.go).
-const (
-	blackHole = "BlackHoleCluster"
-	blockAll  = "block_all"
-)
+// blockAll is Istio's name of the routes for calls that are not let out
+// (pilot/pkg/networking/util/util.go, BlackHole).
+const blockAll = "block_all"
 
 // probe is the name of a gateway's route while it is asked by Trellis itself whether it has
 // its rules (package internal/probe): nobody else has a route without a slash by it.
@@ -335,7 +334,7 @@ func (r *reading) cause(l signature.Lines) signature.Cause {
 // further than that proxy is told by others.
 func (r *reading) called() Attribution {
 	e := r.e
-	if e.Cluster == blackHole || e.Route == blockAll {
+	if e.Cluster == xds.BlackHole || e.Route == blockAll {
 		return r.byAll(hits.Denied, func(w *workload) *whole { return &w.byCalls })
 	}
 	if len(e.Flags) == 0 && e.TransportFailure == "" {

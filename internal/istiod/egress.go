@@ -14,12 +14,11 @@ import (
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
-// Istio's names: of the listener for what no other one takes, of its last filter chain,
-// and of the cluster that leads nowhere.
+// Istio's names of the listener for what no other one takes, and of its last filter chain:
+// where what is not known goes.
 const (
 	catchAllListener = "virtualOutbound"
 	catchAllChain    = "virtualOutbound-catchall-tcp"
-	blackHole        = "BlackHoleCluster"
 )
 
 // readCatchAll notes where a proxy sends what it does not know.
@@ -36,7 +35,7 @@ func (x *dumpIndex) readCatchAll(listener *listenerv3.Listener) error {
 			if err := filter.GetTypedConfig().UnmarshalTo(proxy); err != nil {
 				return err
 			}
-			x.refusesUnknown = proxy.GetCluster() == blackHole
+			x.refusesUnknown = proxy.GetCluster() == xds.BlackHole
 		}
 	}
 	return nil

@@ -10,6 +10,8 @@ import (
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 	networkingapi "istio.io/api/networking/v1alpha3"
+
+	"github.com/trellis-mesh/trellis/internal/xds"
 )
 
 // catchAll is a proxy that sends what it does not know to a cluster.
@@ -34,9 +36,9 @@ func TestASidecarIsThereOnceUnknownHostsAreRefused(t *testing.T) {
 		name, chain, cluster string
 		want                 likeness
 	}{
-		{"what is unknown ends at the proxy", catchAllChain, blackHole, alike},
+		{"what is unknown ends at the proxy", catchAllChain, xds.BlackHole, alike},
 		{"what is unknown passes", catchAllChain, "PassthroughCluster", absent},
-		{"what comes to the listener itself ends at the proxy", "virtualOutbound-blackhole", blackHole, absent},
+		{"what comes to the listener itself ends at the proxy", "virtualOutbound-blackhole", xds.BlackHole, absent},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got, why := find(catchAll(t, c.chain, c.cluster)); got != c.want {

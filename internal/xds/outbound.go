@@ -15,6 +15,10 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
+// BlackHole is Istio's name of the cluster for what is not to be sent, which has no endpoints
+// (pilot/pkg/networking/util/util.go, BlackHoleCluster).
+const BlackHole = "BlackHoleCluster"
+
 // OutboundCluster is Istio's name of the cluster for a port of a service, or for a
 // subset of it (pilot/pkg/model/push_context.go, BuildSubsetKey).
 func OutboundCluster(port uint16, subset, host string) string {

@@ -79,6 +79,25 @@ type Port struct {
 	Protocol string
 }
 
+// passed are protocols of which Istio passes bytes on, and named those of them whose
+// clients send the name of the host before all else.
+var (
+	passed = []string{"tcp", "tls", "mongo", "mysql", "redis", "https"}
+	named  = []string{"tls", "https"}
+)
+
+// Scheme is how clients write what a port speaks: https where it is told by a name, tcp
+// where it is bytes, and else http.
+func (p Port) Scheme() string {
+	switch protocol := strings.ToLower(p.Protocol); {
+	case slices.Contains(named, protocol):
+		return "https"
+	case slices.Contains(passed, protocol):
+		return "tcp"
+	}
+	return "http"
+}
+
 // New reads Services, EndpointSlices, ServiceEntries and WorkloadEntries, and Namespaces and
 // Pods for ambient mode; other objects are left out. Domain is the DNS suffix of Services;
 // empty is cluster.local.

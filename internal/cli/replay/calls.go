@@ -5,13 +5,11 @@ package replay
 
 import (
 	"fmt"
-	"maps"
 	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/trellis-mesh/trellis/internal/ask"
-	"github.com/trellis-mesh/trellis/internal/ask/directory"
 	"github.com/trellis-mesh/trellis/internal/ask/tell"
 	"github.com/trellis-mesh/trellis/internal/attribution"
 	"github.com/trellis-mesh/trellis/internal/cli/mesh"
@@ -111,13 +109,11 @@ func (c *calls) callers(peer string) []xds.Node {
 	seen := map[string]bool{}
 	var out []xds.Node
 	for _, n := range c.before.Nodes {
-		labels := maps.Clone(n.Labels)
-		delete(labels, "pod-template-hash")
-		alike := fmt.Sprint(n.Namespace, n.ServiceAccount, labels)
-		if n.Type != xds.Sidecar || seen[alike] || !anybody && n.Namespace+"/"+n.ServiceAccount != peer {
+		like := n.Likeness()
+		if n.Type != xds.Sidecar || seen[like] || !anybody && n.Namespace+"/"+n.ServiceAccount != peer {
 			continue
 		}
-		seen[alike] = true
+		seen[like] = true
 		out = append(out, n)
 	}
 	return out
@@ -141,19 +137,12 @@ func (c *calls) targets(k hits.Key) []url.URL {
 			continue
 		}
 		for _, p := range s.Ports {
-			if at := (url.URL{Scheme: schemeOf(p), Host: fmt.Sprintf("%s:%d", s.Host, p.Number), Path: "/"}); !slices.Contains(out, at) {
+			if at := (url.URL{Scheme: p.Scheme(), Host: fmt.Sprintf("%s:%d", s.Host, p.Number), Path: "/"}); !slices.Contains(out, at) {
 				out = append(out, at)
 			}
 		}
 	}
 	return out
-}
-
-func schemeOf(p directory.Port) string {
-	if p := strings.ToLower(p.Protocol); strings.HasPrefix(p, "http") && p != "https" || strings.HasPrefix(p, "grpc") {
-		return "http"
-	}
-	return "tcp"
 }
 
 // ways are what becomes of a call before and after.
