@@ -3,11 +3,11 @@
 
 package answer
 
-import "github.com/trellis-mesh/trellis/internal/ask"
+import "github.com/trellis-mesh/trellis/internal/ask/outgoing"
 
 // Changes are the requests to which a change makes a difference.
 type Changes struct {
-	ask.Changes
+	outgoing.Changes
 	// Redacted says that something is left out which whoever asks may not read.
 	Redacted bool `json:"redacted,omitempty"`
 }

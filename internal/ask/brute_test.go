@@ -313,8 +313,8 @@ func holdsWho(t *testing.T, w *ask.World, text string) (allowed int) {
 func holdsDiff(t *testing.T, meshes [2]*mesh.Mesh, texts [2]string) (changed int) {
 	t.Helper()
 	sides := [2]*ask.World{meshes[0].World, meshes[1].World}
-	diff := mesh.Diff(meshes[0], meshes[1])
-	if whole := ask.Diff(sides[0], sides[1], nil); !reflect.DeepEqual(diff.Changes, whole.Changes) || !reflect.DeepEqual(diff.Notes, whole.Notes) {
+	diff := mesh.Diff(t.Context(), meshes[0], meshes[1])
+	if whole := ask.Diff(sides[0], sides[1], nil); !reflect.DeepEqual(diff.Changes.Changes, whole.Changes) || !reflect.DeepEqual(diff.Notes, whole.Notes) {
 		t.Fatalf("what is compared of proxies that changed alone is not what is compared of all:\n%+v\n%+v\n%s\n======\n%s", diff, whole, texts[0], texts[1])
 	}
 	if !diff.Complete() {
@@ -330,11 +330,11 @@ func holdsDiff(t *testing.T, meshes [2]*mesh.Mesh, texts [2]string) (changed int
 		if before == decide.Allow {
 			effect = ask.NewlyDenied
 		}
-		if !slices.ContainsFunc(diff.Changes, func(c ask.Change) bool { return c.Effect == effect && o.covered(&c.Reach) }) {
+		if !slices.ContainsFunc(diff.Changes.Changes, func(c ask.Change) bool { return c.Effect == effect && o.covered(&c.Reach) }) {
 			t.Fatalf("%+v was %s and is %s, and no change is about it\n%+v\n%s\n======\n%s", o, before, after, diff.Changes, texts[0], texts[1])
 		}
 	}
-	for _, c := range diff.Changes {
+	for _, c := range diff.Changes.Changes {
 		witnessed(t, sides[0], c.Witness, c.Before.Outcome, texts[0])
 		witnessed(t, sides[1], c.Witness, c.After.Outcome, texts[1])
 	}
@@ -401,11 +401,11 @@ func TestAHostThatNoRuleNamesIsComparedToo(t *testing.T) {
 				}
 				sides[i] = open(t, file)
 			}
-			diff := mesh.Diff(sides[0], sides[1])
-			if !slices.ContainsFunc(diff.Changes, func(one ask.Change) bool {
+			diff := mesh.Diff(t.Context(), sides[0], sides[1])
+			if !slices.ContainsFunc(diff.Changes.Changes, func(one ask.Change) bool {
 				return one.Effect == c.effect && !strings.Contains(one.Witness.URL, "://a.") && !strings.Contains(one.Witness.URL, "://e.")
 			}) {
-				t.Errorf("no change is about the hosts that no rule names: %+v", diff.Changes)
+				t.Errorf("no change is about the hosts that no rule names: %+v", diff.Changes.Changes)
 			}
 		})
 	}

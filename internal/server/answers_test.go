@@ -367,11 +367,14 @@ func TestADraftShowsWhomItLetsInBeforeItIsApplied(t *testing.T) {
 	draft := strings.ReplaceAll(atOnce("cart"), "uid: uid-cart, generation: 1", "")
 	open := strings.Replace(draft, "{mode: Required}", "{mode: None}", 1)
 	changes := read[answer.Changes](t, a.post("dev", "/api/v1/diff", open))
-	if len(changes.Changes.Changes) == 0 || changes.Changes.Changes[0].Effect != "NewlyAllowed" || changes.Changes.Changes[0].To != "cart/cart-1" {
+	if len(changes.Changes.Changes.Changes) == 0 || changes.Changes.Changes.Changes[0].Effect != "NewlyAllowed" || changes.Changes.Changes.Changes[0].To != "cart/cart-1" {
 		t.Errorf("the draft opens /api, and the answer is %+v", changes)
 	}
-	if same := read[answer.Changes](t, a.post("dev", "/api/v1/diff", draft)); len(same.Changes.Changes) != 0 {
+	if same := read[answer.Changes](t, a.post("dev", "/api/v1/diff", draft)); len(same.Changes.Changes.Changes)+len(same.Calls) != 0 {
 		t.Errorf("the draft changes nothing, and the answer is %+v", same)
+	}
+	if silent := read[answer.Changes](t, a.post("dev", "/api/v1/diff", draft+"  access: {calls: []}\n")); len(silent.Calls) == 0 || silent.Calls[0].Effect != "NewlyDenied" || silent.Calls[0].From[0] != "cart/cart" {
+		t.Errorf("the draft calls nobody, and the answer is %+v", silent)
 	}
 }
 

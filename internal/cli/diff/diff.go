@@ -14,14 +14,16 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/api/equality"
 
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/ask"
+	"github.com/trellis-mesh/trellis/internal/ask/outgoing"
 	"github.com/trellis-mesh/trellis/internal/cli/exit"
 	"github.com/trellis-mesh/trellis/internal/cli/live"
 	"github.com/trellis-mesh/trellis/internal/cli/mesh"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
 	"github.com/trellis-mesh/trellis/internal/model"
-	"github.com/trellis-mesh/trellis/internal/world"
 )
 
 // Options are the flags.
@@ -54,9 +56,10 @@ With --context the first side is the running cluster, and the second is the clus
 with the draft that -f names: what would it do if it were applied now? Both sides
 are what the Istio in this program would send for the statements of the cluster.
 
-It says that access does not change only where everything was computed. What is
-compared is who is let in: what the proxy of a client lets out (spec.access.calls, and
-policies about egress) is not. trellis can answers that for one request.
+Calls are compared, too: which of them the proxy of a caller lets out that it did not,
+and the other way (spec.access.calls, policies about egress, Sidecars).
+
+It says that access does not change only where everything was computed.
 
 The exit code is 0 when access does not change, 2 when it does (--fail-on says
 which changes count) or when something could not be computed, and 1 when the
@@ -66,6 +69,9 @@ question cannot be answered at all.`,
 
   # What would a draft do to the running mesh?
   trellis diff --context prod -f examples/bookinfo/productpage
+
+  # As JSON: .changes are about what is let in, .calls about what callers' proxies let out
+  trellis diff examples/bookinfo examples/bookinfo -o json
 
   # The comment of a pull request
   trellis diff examples/bookinfo examples/bookinfo --format github --fail-on never`,
@@ -124,7 +130,7 @@ func (o *Options) run(cmd *cobra.Command, s *streams.Streams, args []string) err
 
 // compare opens both sides at the same time: most of the work is Istio's. What the
 // files of both say alike is worked on once.
-func (o *Options) compare(ctx context.Context, s *streams.Streams, args []string) (*ask.Changes, error) {
+func (o *Options) compare(ctx context.Context, s *streams.Streams, args []string) (*outgoing.Changes, error) {
 	var sides [2]*mesh.Mesh
 	var errs [2]error
 	now, together := time.Now(), &mesh.Together{}
@@ -142,11 +148,10 @@ func (o *Options) compare(ctx context.Context, s *streams.Streams, args []string
 	}()
 	open(0)
 	<-done
-	var changes *ask.Changes
+	var changes *outgoing.Changes
 	if errs[0] == nil && errs[1] == nil {
-		changes = mesh.Diff(sides[0], sides[1])
+		changes = mesh.Diff(ctx, sides[0], sides[1])
 		changes.Notes = append(changes.Notes, mistakes(sides[0], sides[1])...)
-		changes.Notes = append(changes.Notes, world.LetOut(sides[0].All(), sides[1].All())...)
 		for i, side := range sides {
 			for _, refused := range side.Refused() {
 				changes.Notes = append(changes.Notes, args[i]+": "+refused)
@@ -172,8 +177,8 @@ func (o *Options) compare(ctx context.Context, s *streams.Streams, args []string
 // in the answer; a cluster may refuse it and keep what it had.
 //
 // No mistake is what a policy refuses that was told of it before (in Shadow, as a default,
-// or by an exception that is gone): the policy has changed there and not the object. No
-// cluster refuses that, and what it closes is the answer.
+// or by an exception that is gone), nor of an Application that is as it was: the policy has
+// changed there and not the object. No cluster refuses that, and what it closes is the answer.
 func mistakes(before, after *mesh.Mesh) []string {
 	known := map[string]bool{}
 	for _, f := range before.Report.Findings {
@@ -183,9 +188,11 @@ func mistakes(before, after *mesh.Mesh) []string {
 			known[fmt.Sprint(f.Object, "PolicyViolated", f.Field)] = true
 		}
 	}
+	same := unchanged(before, after)
 	var out []string
 	for _, f := range after.Report.Findings {
-		if f.Severity != model.SeverityError || known[fmt.Sprint(f.Object, f.Reason, f.Field)] {
+		closed := f.Reason == "PolicyViolated" && f.Object.Kind == "Application" && same[model.Name{Namespace: f.Object.Namespace, Name: f.Object.Name}]
+		if f.Severity != model.SeverityError || closed || known[fmt.Sprint(f.Object, f.Reason, f.Field)] {
 			continue
 		}
 		where := ""
@@ -197,7 +204,21 @@ func mistakes(before, after *mesh.Mesh) []string {
 	return out
 }
 
-func (o *Options) fails(c *ask.Changes) bool {
+// unchanged are the Applications that state the same on both sides.
+func unchanged(before, after *mesh.Mesh) map[model.Name]bool {
+	was := map[model.Name]*v1alpha1.Application{}
+	for _, a := range before.Applications {
+		was[model.Name{Namespace: a.Namespace, Name: a.Name}] = a
+	}
+	out := map[model.Name]bool{}
+	for _, a := range after.Applications {
+		name := model.Name{Namespace: a.Namespace, Name: a.Name}
+		out[name] = was[name] != nil && equality.Semantic.DeepEqual(was[name].Spec, a.Spec)
+	}
+	return out
+}
+
+func (o *Options) fails(c *outgoing.Changes) bool {
 	if slices.Contains(o.FailOn, "never") {
 		return false
 	}
@@ -210,7 +231,7 @@ func (o *Options) fails(c *ask.Changes) bool {
 	return slices.Contains(o.FailOn, "unknown") && !c.Complete()
 }
 
-func (o *Options) write(w io.Writer, c *ask.Changes, f *forge) error {
+func (o *Options) write(w io.Writer, c *outgoing.Changes, f *forge) error {
 	var err error
 	if o.Format != "json" {
 		c = condensed(c)

@@ -8,14 +8,13 @@ import (
 	"errors"
 	"time"
 
-	"github.com/trellis-mesh/trellis/internal/ask"
+	"github.com/trellis-mesh/trellis/internal/ask/outgoing"
 	"github.com/trellis-mesh/trellis/internal/cli/mesh"
 	"github.com/trellis-mesh/trellis/internal/cli/streams"
-	"github.com/trellis-mesh/trellis/internal/world"
 )
 
 // compareDraft compares a running cluster with what a draft would make of it.
-func (o *Options) compareDraft(ctx context.Context, s *streams.Streams, _ []string) (changes *ask.Changes, err error) {
+func (o *Options) compareDraft(ctx context.Context, s *streams.Streams, _ []string) (changes *outgoing.Changes, err error) {
 	before, after, err := o.Both(ctx, s, time.Now())
 	if err != nil {
 		return nil, err
@@ -26,8 +25,7 @@ func (o *Options) compareDraft(ctx context.Context, s *streams.Streams, _ []stri
 	if err := after.Complain(s.Err, s.ErrColour, mesh.Doubt{}); err != nil {
 		return nil, err
 	}
-	changes = mesh.Diff(before, after)
-	changes.Notes = append(changes.Notes, world.LetOut(before.All(), after.All())...)
+	changes = mesh.Diff(ctx, before, after)
 	changes.Notes = append(changes.Notes, after.Refused()...)
 	return changes, nil
 }

@@ -98,10 +98,10 @@ func (f *forge) address(p place) string {
 	return u.String()
 }
 
-// whom says who may approve a change: by the statement's layer, and by the owners of
-// its file.
-func (f *forge) whom(c *ask.Change) string {
-	origin, ok := deciding(c)
+// whom says who may approve a change from one moment to another: by the statement's
+// layer, and by the owners of its file.
+func (f *forge) whom(before, after ask.Moment) string {
+	origin, ok := deciding(before, after)
 	if !ok {
 		return ""
 	}

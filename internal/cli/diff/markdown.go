@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/trellis-mesh/trellis/internal/ask"
+	"github.com/trellis-mesh/trellis/internal/ask/outgoing"
 	"github.com/trellis-mesh/trellis/internal/cli/output"
 )
 
@@ -47,8 +48,19 @@ func (b *comment) must(text string) {
 	b.text.WriteString(text)
 }
 
+// rows appends as many of n rows as there is room for, and counts the others.
+func (b *comment) rows(n int, row func(int) string) {
+	shown := 0
+	for shown < min(n, maxRows) && b.add(row(shown)) {
+		shown++
+	}
+	if shown < n {
+		b.must(fmt.Sprintf("\n%d more are not shown here; `trellis diff` lists all.\n", n-shown))
+	}
+}
+
 // markdown is the comment of a pull request. Fold: what matters least is folded.
-func (f *forge) markdown(c *ask.Changes, marker string, fold bool) string {
+func (f *forge) markdown(c *outgoing.Changes, marker string, fold bool) string {
 	b := &comment{}
 	b.must(fmt.Sprintf("%s### Access: %s\n", marker, verdict(c)))
 	if !c.Complete() {
@@ -62,43 +74,33 @@ func (f *forge) markdown(c *ask.Changes, marker string, fold bool) string {
 		}
 	}
 	for _, effect := range effects {
-		n := count(c, effect)
-		if n == 0 {
+		of := changesOf(c, effect)
+		if len(of) == 0 {
 			continue
 		}
 		folded := fold && effect == ask.ByAnotherRule
 		if folded {
-			b.must(fmt.Sprintf("\n<details><summary>%d %s</summary>\n", n, titles[effect]))
+			b.must(fmt.Sprintf("\n<details><summary>%d %s</summary>\n", len(of), titles[effect]))
 		} else {
-			b.must(fmt.Sprintf("\n#### %d %s\n", n, titles[effect]))
+			b.must(fmt.Sprintf("\n#### %d %s\n", len(of), titles[effect]))
 		}
-		f.table(b, c, effect, n)
+		f.table(b, of)
 		if folded {
 			b.must("\n</details>\n")
 		}
 	}
+	f.callTables(b, c)
 	return b.text.String()
 }
 
-// table writes the rows of one effect, and counts those for which there is no room.
-func (f *forge) table(b *comment, c *ask.Changes, effect ask.Effect, all int) {
+// table writes the rows of one effect.
+func (f *forge) table(b *comment, of []*ask.Change) {
 	b.must("\n| Who | What | Needs | Before | After | Ask | Such as |\n|---|---|---|---|---|---|---|\n")
-	shown := 0
-	for i := range c.Changes {
-		one := &c.Changes[i]
-		if one.Effect != effect || shown == maxRows {
-			continue
-		}
-		row := fmt.Sprintf("| %s | %s | %s | %s | %s | %s | %s |\n", cell(who(one)), code(what(one)),
-			cell(output.Needs(one.Needs, one.Token, one.Only, one.After.Why)), f.moment(one.Before), f.moment(one.After), code(f.whom(one)), code(request(one)))
-		if !b.add(row) {
-			break
-		}
-		shown++
-	}
-	if shown < all {
-		b.must(fmt.Sprintf("\n%d more are not shown here; `trellis diff` lists all.\n", all-shown))
-	}
+	b.rows(len(of), func(i int) string {
+		one := of[i]
+		return fmt.Sprintf("| %s | %s | %s | %s | %s | %s | %s |\n", cell(who(one)), code(what(one)),
+			cell(output.Needs(one.Needs, one.Token, one.Only, one.After.Why)), f.moment(one.Before), f.moment(one.After), code(f.whom(one.Before, one.After)), code(request(one)))
+	})
 }
 
 // moment is one side, with an address of its line where there is one.

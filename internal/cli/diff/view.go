@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/trellis-mesh/trellis/internal/ask"
+	"github.com/trellis-mesh/trellis/internal/ask/outgoing"
 	"github.com/trellis-mesh/trellis/internal/ask/wording"
 	"github.com/trellis-mesh/trellis/internal/cli/output"
 )
@@ -20,11 +21,16 @@ var titles = map[ask.Effect]string{
 var effects = []ask.Effect{ask.NewlyAllowed, ask.NewlyDenied, ask.NotKnown, ask.ByAnotherRule}
 
 // verdict is the answer in one line.
-func verdict(c *ask.Changes) string {
+func verdict(c *outgoing.Changes) string {
 	var parts []string
 	for _, effect := range effects {
-		if n := count(c, effect); n > 0 {
+		if n := len(changesOf(c, effect)); n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n, titles[effect]))
+		}
+	}
+	for _, effect := range effects {
+		if n := len(callsOf(c, effect)); n > 0 {
+			parts = append(parts, callTitle(n, effect))
 		}
 	}
 	switch {
@@ -36,22 +42,23 @@ func verdict(c *ask.Changes) string {
 	return "no change in access"
 }
 
-func count(c *ask.Changes, effect ask.Effect) int {
-	n := 0
-	for i := range c.Changes {
-		if c.Changes[i].Effect == effect {
-			n++
+func changesOf(c *outgoing.Changes, effect ask.Effect) []*ask.Change {
+	var out []*ask.Change
+	for i := range c.Changes.Changes {
+		if c.Changes.Changes[i].Effect == effect {
+			out = append(out, &c.Changes.Changes[i])
 		}
 	}
-	return n
+	return out
 }
 
 // condensed leaves out what other lines say already: the same requests with one more
 // header, host or claim, to which the same happens. JSON has all.
-func condensed(c *ask.Changes) *ask.Changes {
+func condensed(c *outgoing.Changes) *outgoing.Changes {
 	out := *c
-	out.Changes = slices.DeleteFunc(slices.Clone(c.Changes), func(one ask.Change) bool {
-		return slices.ContainsFunc(c.Changes, func(wider ask.Change) bool { return covers(&wider, &one) })
+	all := c.Changes.Changes
+	out.Changes.Changes = slices.DeleteFunc(slices.Clone(all), func(one ask.Change) bool {
+		return slices.ContainsFunc(all, func(wider ask.Change) bool { return covers(&wider, &one) })
 	})
 	return &out
 }
@@ -130,8 +137,8 @@ func statement(m ask.Moment) string {
 
 // deciding is the side whose statement is to be looked at: the new one, where there
 // is any.
-func deciding(c *ask.Change) (ask.Origin, bool) {
-	for _, m := range []ask.Moment{c.After, c.Before} {
+func deciding(before, after ask.Moment) (ask.Origin, bool) {
+	for _, m := range []ask.Moment{after, before} {
 		if len(m.Because) > 0 {
 			return m.Because[0], true
 		}
@@ -139,34 +146,37 @@ func deciding(c *ask.Change) (ask.Origin, bool) {
 	return ask.Origin{}, false
 }
 
-func (f *forge) text(c *ask.Changes) string {
+func (f *forge) text(c *outgoing.Changes) string {
 	var b strings.Builder
 	for _, effect := range effects {
-		if count(c, effect) == 0 {
+		of := changesOf(c, effect)
+		if len(of) == 0 {
 			continue
 		}
 		fmt.Fprintf(&b, "%s\n", titles[effect])
-		for i := range c.Changes {
-			one := &c.Changes[i]
-			if one.Effect != effect {
-				continue
-			}
+		for _, one := range of {
 			fmt.Fprintf(&b, "  %s: %s\n", who(one), what(one))
 			if needs := output.Needs(one.Needs, one.Token, one.Only, ""); needs != "nothing" && one.Needs != ask.Undecided {
 				fmt.Fprintf(&b, "    needs   %s\n", needs)
 			}
-			fmt.Fprintf(&b, "    before  %s\n    after   %s\n", side(one.Before), side(one.After))
-			if whom := f.whom(one); whom != "" {
-				fmt.Fprintf(&b, "    ask     %s\n", output.Printable(whom))
-			}
-			if such := request(one); such != "" {
-				fmt.Fprintf(&b, "    such as %s\n", such)
-			}
+			f.sides(&b, one.Before, one.After, request(one))
 		}
 	}
+	f.calls(&b, c)
 	b.WriteString(verdict(c) + "\n")
 	output.Notes(&b, c.Notes)
 	return b.String()
+}
+
+// sides are both moments, whom to ask, and a request that shows them.
+func (f *forge) sides(b *strings.Builder, before, after ask.Moment, such string) {
+	fmt.Fprintf(b, "    before  %s\n    after   %s\n", side(before), side(after))
+	if whom := f.whom(before, after); whom != "" {
+		fmt.Fprintf(b, "    ask     %s\n", output.Printable(whom))
+	}
+	if such != "" {
+		fmt.Fprintf(b, "    such as %s\n", such)
+	}
 }
 
 // request is the witness in words; empty where its port has no name.
@@ -174,12 +184,16 @@ func request(c *ask.Change) string {
 	if strings.HasPrefix(c.Witness.URL, "http://any-other.example") && c.Clients != ask.FromInternet {
 		return ""
 	}
-	out := strings.TrimSpace(c.Witness.Method + " " + c.Witness.URL)
-	if c.Witness.From != ask.Internet {
-		out += " from " + c.Witness.From
+	return asked(&c.Witness)
+}
+
+func asked(w *ask.Witness) string {
+	out := strings.TrimSpace(w.Method + " " + w.URL)
+	if w.From != ask.Internet {
+		out += " from " + w.From
 	}
-	if len(c.Witness.Claims) > 0 {
-		out += " with the claims " + string(c.Witness.Claims)
+	if len(w.Claims) > 0 {
+		out += " with the claims " + string(w.Claims)
 	}
 	return output.Printable(out)
 }

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/trellis-mesh/trellis/internal/ask"
+	"github.com/trellis-mesh/trellis/internal/ask/outgoing"
 	"github.com/trellis-mesh/trellis/internal/decide"
 )
 
@@ -32,6 +33,15 @@ func hostileChange(effect ask.Effect, n int) ask.Change {
 	}
 }
 
+func hostileCall(effect ask.Effect, n int) outgoing.Call {
+	of := hostileChange(effect, n)
+	return outgoing.Call{Effect: effect, From: of.From, To: []string{of.To, outgoing.AnyOther}, Witness: of.Witness, Before: of.Before, After: of.After}
+}
+
+func changesOfAll(changes ...ask.Change) *outgoing.Changes {
+	return &outgoing.Changes{Changes: ask.Changes{Changes: changes}}
+}
+
 func forgeOf(t *testing.T) *forge {
 	t.Helper()
 	f, err := (&Options{Link: "https://git.example/o/r/blob/0123abc/", Path: "mesh"}).forge("after")
@@ -44,9 +54,13 @@ func forgeOf(t *testing.T) *forge {
 // TestNothingOfOthersIsReadAsMarkdown takes code and links of ours away, and looks
 // for signs that a forge would read in what is left.
 func TestNothingOfOthersIsReadAsMarkdown(t *testing.T) {
-	c := &ask.Changes{Changes: []ask.Change{hostileChange(ask.NewlyAllowed, 1)}, Notes: []string{hostile}}
-	got := forgeOf(t).markdown(c, "", true)
+	c := changesOfAll(hostileChange(ask.NewlyAllowed, 1))
+	c.Calls, c.Notes = []outgoing.Call{hostileCall(ask.NewlyDenied, 1)}, []string{hostile}
+	got, head := forgeOf(t).markdown(c, "", true), ""
 	for i, row := range strings.Split(got, "\n") {
+		if strings.HasPrefix(row, "| Who") {
+			head = row
+		}
 		if !strings.HasPrefix(row, "| 1") && !strings.HasPrefix(row, "- ") {
 			continue
 		}
@@ -71,23 +85,24 @@ func TestNothingOfOthersIsReadAsMarkdown(t *testing.T) {
 				}
 			}
 		}
-		if strings.HasPrefix(row, "|") && strings.Count(strings.ReplaceAll(row, `\|`, ""), "|") != 8 {
+		if strings.HasPrefix(row, "|") && strings.Count(strings.ReplaceAll(row, `\|`, ""), "|") != strings.Count(head, "|") {
 			t.Errorf("line %d has another number of cells: %s", i, row)
 		}
 	}
 	if strings.ContainsRune(got, 0x1b) || !strings.Contains(got, "(https://git.example/o/r/blob/0123abc/mesh/") {
 		t.Errorf("%s", got)
 	}
-	if strings.Count(got, "\n") != 11 {
+	if strings.Count(got, "\n") != 17 {
 		t.Errorf("a text of others broke a line:\n%s", got)
 	}
 }
 
 func TestACommentIsNeverLongerThanAForgeTakes(t *testing.T) {
-	c := &ask.Changes{}
+	c := changesOfAll()
 	for n := range 1000 {
+		c.Calls = append(c.Calls, hostileCall(ask.NewlyDenied, n))
 		for _, effect := range effects {
-			c.Changes = append(c.Changes, hostileChange(effect, n))
+			c.Changes.Changes = append(c.Changes.Changes, hostileChange(effect, n))
 		}
 		c.Notes = append(c.Notes, strings.Repeat("n", 5000))
 	}
@@ -115,9 +130,10 @@ func TestACommentIsNeverLongerThanAForgeTakes(t *testing.T) {
 // TestSARIFHasWhatTheSchemaAsksFor checks the properties that sarif-schema-2.1.0
 // requires of what is written, and what GitHub asks for besides.
 func TestSARIFHasWhatTheSchemaAsksFor(t *testing.T) {
-	c := &ask.Changes{Notes: []string{"why"}}
+	c := changesOfAll()
+	c.Notes, c.Calls = []string{"why"}, []outgoing.Call{hostileCall(ask.NewlyDenied, 1)}
 	for i, effect := range effects {
-		c.Changes = append(c.Changes, hostileChange(effect, i))
+		c.Changes.Changes = append(c.Changes.Changes, hostileChange(effect, i))
 	}
 	first, second := sarifOf(t, c), sarifOf(t, c)
 	var log struct {
@@ -176,17 +192,17 @@ func TestSARIFHasWhatTheSchemaAsksFor(t *testing.T) {
 		}
 		prints[r.PartialFingerprints["access/v1"]] = true
 	}
-	if len(prints) != len(effects) {
+	if len(prints) != len(effects)+len(c.Calls) {
 		t.Errorf("%d fingerprints of %d results", len(prints), len(run.Results))
 	}
-	moved := c.Changes[0]
+	moved := c.Changes.Changes[0]
 	moved.After.Because = []ask.Origin{{Object: moved.After.Because[0].Object, Source: "after/other.yaml:99"}}
-	if fingerprint(&moved) != fingerprint(&c.Changes[0]) {
+	if fingerprint(&moved) != fingerprint(&c.Changes.Changes[0]) {
 		t.Error("a change that has moved to another line is another one")
 	}
 }
 
-func sarifOf(t *testing.T, c *ask.Changes) []byte {
+func sarifOf(t *testing.T, c *outgoing.Changes) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	if err := forgeOf(t).sarif(&out, c); err != nil {
@@ -196,10 +212,10 @@ func sarifOf(t *testing.T, c *ask.Changes) []byte {
 }
 
 func TestNoChangeIsSaidOnlyWhereAllWasComputed(t *testing.T) {
-	if got := verdict(&ask.Changes{}); got != "no change in access" {
+	if got := verdict(changesOfAll()); got != "no change in access" {
 		t.Error(got)
 	}
-	for _, c := range []*ask.Changes{{Notes: []string{"why"}}, {Changes: []ask.Change{hostileChange(ask.NotKnown, 1)}}} {
+	for _, c := range []*outgoing.Changes{{Changes: ask.Changes{Notes: []string{"why"}}}, changesOfAll(hostileChange(ask.NotKnown, 1)), {Calls: []outgoing.Call{hostileCall(ask.NewlyDenied, 1)}}} {
 		if got := verdict(c); got == "no change in access" {
 			t.Errorf("%+v: %s", c, got)
 		}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/ask"
+	"github.com/trellis-mesh/trellis/internal/ask/outgoing"
 	"github.com/trellis-mesh/trellis/internal/cli/exit"
 	"github.com/trellis-mesh/trellis/internal/cli/source"
 	"github.com/trellis-mesh/trellis/internal/document"
@@ -61,8 +62,13 @@ type Mesh struct {
 
 // Diff finds all requests to which the change from one mesh to another makes a
 // difference.
-func Diff(before, after *Mesh) *ask.Changes {
-	return ask.Diff(before.World, after.World, alike(before, after))
+func Diff(ctx context.Context, before, after *Mesh) *outgoing.Changes {
+	if before.generated == nil || after.generated == nil {
+		out := &outgoing.Changes{Changes: *ask.Diff(before.World, after.World, nil)}
+		out.Notes = append(out.Notes, "what the proxies of callers let out is not compared: they are not those of Istio's generator in this program")
+		return out
+	}
+	return world.Diff(ctx, world.Compared{World: before.generated, Findings: before.Report.Findings}, world.Compared{World: after.generated, Findings: after.Report.Findings})
 }
 
 // Compare decides every class of requests in one mesh and another (ask.Compare).

@@ -23,6 +23,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/internal/answer"
 	"github.com/trellis-mesh/trellis/internal/ask"
+	"github.com/trellis-mesh/trellis/internal/ask/outgoing"
 	"github.com/trellis-mesh/trellis/internal/attribution"
 	"github.com/trellis-mesh/trellis/internal/hits"
 	"github.com/trellis-mesh/trellis/internal/mtls"
@@ -68,7 +69,7 @@ type Cluster interface {
 	Ask(ctx context.Context, question func(*Mesh) error) error
 	// Compare is what a draft over the cluster makes different. Namespaces in which the
 	// draft may have objects are those for which within is true.
-	Compare(ctx context.Context, draft []byte, within func(namespace string) bool) (*ask.Changes, error)
+	Compare(ctx context.Context, draft []byte, within func(namespace string) bool) (*outgoing.Changes, error)
 	// Doors are the objects that make hosts reachable and that tests do not depend on.
 	Doors(ctx context.Context) (*Outside, error)
 	// Follow makes a channel that receives revisions; the caller ends it.

@@ -19,7 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
-	"github.com/trellis-mesh/trellis/internal/ask"
+	"github.com/trellis-mesh/trellis/internal/ask/outgoing"
 	"github.com/trellis-mesh/trellis/internal/document"
 	"github.com/trellis-mesh/trellis/internal/manifest"
 	"github.com/trellis-mesh/trellis/internal/model"
@@ -34,12 +34,12 @@ const maxObjects = 500
 
 // Compare implements api.Cluster. As trellis diff does, it compares what is stated in the
 // cluster with the same and the draft over it.
-func (k *Keeper) Compare(ctx context.Context, draft []byte, within func(string) bool) (*ask.Changes, error) {
+func (k *Keeper) Compare(ctx context.Context, draft []byte, within func(string) bool) (*outgoing.Changes, error) {
 	p, err := k.Picture(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var out *ask.Changes
+	var out *outgoing.Changes
 	err = k.work(ctx, func() (err error) {
 		out, err = compare(p.State, draft, within)
 		return err
@@ -57,7 +57,11 @@ type side struct {
 	world *world.World
 }
 
-func compare(state *observe.State, draft []byte, within func(string) bool) (out *ask.Changes, err error) {
+func (s *side) compared() world.Compared {
+	return world.Compared{World: s.world, Findings: s.Report.Findings}
+}
+
+func compare(state *observe.State, draft []byte, within func(string) bool) (out *outgoing.Changes, err error) {
 	cluster := objectsOf(state)
 	options := manifest.Options{At: state.Input.At, Override: func(model.Mesh) model.Mesh { return state.Input.Mesh }}
 	with := options
@@ -79,9 +83,8 @@ func compare(state *observe.State, draft []byte, within func(string) bool) (out 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, sides[0].world.Close(), sides[1].world.Close()) }()
-	out = ask.Diff(sides[0].world.World, sides[1].world.World, world.Alike(sides[0].world, sides[1].world))
+	out = world.Diff(context.Background(), sides[0].compared(), sides[1].compared())
 	out.Notes = append(out.Notes, mistakes(after)...)
-	out.Notes = append(out.Notes, world.LetOut(before.Objects, after.Objects)...)
 	out.Notes = append(out.Notes, missing(sides[1].world.Problems)...)
 	return out, nil
 }

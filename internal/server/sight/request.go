@@ -9,6 +9,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/internal/answer"
 	"github.com/trellis-mesh/trellis/internal/ask"
+	"github.com/trellis-mesh/trellis/internal/ask/outgoing"
 )
 
 // Statement is what is seen of a statement.
@@ -177,16 +178,17 @@ func (s *Sight) rule(r *answer.Rule) bool {
 // Changes are what is seen of a difference: what it makes for requests from or to the
 // viewer's own workloads. Notes are about documents that the viewer gave where they name
 // their lines.
-func (s *Sight) Changes(of *ask.Changes) *answer.Changes {
+func (s *Sight) Changes(of *outgoing.Changes) *answer.Changes {
 	out := &answer.Changes{Changes: *of}
 	if s.Full() {
 		return out
 	}
-	out.Changes.Changes, out.Redacted = kept(of.Changes, func(c *ask.Change) bool {
+	let := &out.Changes.Changes
+	let.Changes, out.Redacted = kept(of.Changes.Changes, func(c *ask.Change) bool {
 		return s.target(c.To) || slices.ContainsFunc(c.From, func(from string) bool { return strings.Contains(from, "/") && s.workload(from) })
 	})
-	for i := range out.Changes.Changes {
-		c := &out.Changes.Changes[i]
+	for i := range let.Changes {
+		c := &let.Changes[i]
 		for _, m := range []*ask.Moment{&c.Before, &c.After} {
 			out.Redacted = s.moment(m) || out.Redacted
 		}
@@ -197,9 +199,38 @@ func (s *Sight) Changes(of *ask.Changes) *answer.Changes {
 		}
 	}
 	var less bool
+	out.Calls, less = s.calls(of.Calls)
+	out.Redacted = out.Redacted || less
 	out.Notes, less = kept(of.Notes, func(note *string) bool { return strings.HasPrefix(*note, "stdin:") })
 	out.Redacted = out.Redacted || less
 	return out
+}
+
+// calls are those of the viewer's own workloads, and those of others to them.
+func (s *Sight) calls(of []outgoing.Call) (out []outgoing.Call, hid bool) {
+	own := func(name *string) bool { return strings.Contains(*name, "/") && s.workload(*name) }
+	for _, c := range of {
+		from, others := kept(c.From, own)
+		to, elsewhere := kept(c.To, own)
+		switch {
+		case len(from) > 0:
+			c.From, hid = from, hid || others
+		case len(to) > 0:
+			c.To, hid = to, hid || elsewhere
+		default:
+			hid = true
+			continue
+		}
+		if !s.workload(c.Witness.From) {
+			c.Witness = ask.Witness{}
+			hid = true
+		}
+		for _, m := range []*ask.Moment{&c.Before, &c.After} {
+			hid = s.moment(m) || hid
+		}
+		out = append(out, c)
+	}
+	return out, hid
 }
 
 // reach leaves out who else calls a service of others, and what of a request it goes by there.

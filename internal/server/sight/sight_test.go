@@ -9,6 +9,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/internal/answer"
 	"github.com/trellis-mesh/trellis/internal/ask"
+	"github.com/trellis-mesh/trellis/internal/ask/outgoing"
 	"github.com/trellis-mesh/trellis/internal/server/sight"
 )
 
@@ -100,27 +101,51 @@ func TestAGoalIsSeenAsFarAsItIsAboutOnesOwnObjects(t *testing.T) {
 // TestWhoElseCallsAServiceOfOthersIsTheirs: a change for one's own workload and for others is
 // told as far as it is one's own.
 func TestWhoElseCallsAServiceOfOthersIsTheirs(t *testing.T) {
-	all := &ask.Changes{Changes: []ask.Change{
+	all := &outgoing.Changes{Changes: ask.Changes{Changes: []ask.Change{
 		{Reach: ask.Reach{From: []string{"bank/teller", "shop/cart"}, To: "bank/till-1", Witness: ask.Witness{From: "bank/teller-1", URL: "http://till.bank/"}}},
 		{Reach: ask.Reach{From: []string{"bank/teller", "shop/cart"}, To: "shop/cart-1", Witness: ask.Witness{From: "bank/teller-1"}}},
 		{Reach: ask.Reach{From: []string{"shop/cart"}, To: "bank.example.com", Paths: []string{"/"}, Witness: ask.Witness{From: "shop/cart-1"}}},
 		{Reach: ask.Reach{From: []string{"bank/teller"}, To: "till.bank.svc.cluster.local"}},
 		{Reach: ask.Reach{From: []string{"bank/teller"}, To: "bank.example.com"}},
-	}}
+	}}}
 	got := developer.Changes(all)
-	if to := got.Changes.Changes[0]; !slices.Equal(to.From, []string{"shop/cart"}) || to.Witness.From != "" || !got.Redacted {
+	if to := got.Changes.Changes.Changes[0]; !slices.Equal(to.From, []string{"shop/cart"}) || to.Witness.From != "" || !got.Redacted {
 		t.Errorf("of a service of others it tells %+v", to)
 	}
-	if own := got.Changes.Changes[1]; len(own.From) != 2 || own.Witness.From == "" {
+	if own := got.Changes.Changes.Changes[1]; len(own.From) != 2 || own.Witness.From == "" {
 		t.Errorf("of one's own it tells %+v", own)
 	}
-	if outside := got.Changes.Changes[2]; outside.Witness.From == "" || len(outside.Paths) != 1 {
+	if outside := got.Changes.Changes.Changes[2]; outside.Witness.From == "" || len(outside.Paths) != 1 {
 		t.Errorf("of what one's own calls outside it tells %+v", outside)
 	}
-	if len(got.Changes.Changes) != 3 {
-		t.Errorf("what others call is told, too: %+v", got.Changes.Changes[3:])
+	if len(got.Changes.Changes.Changes) != 3 {
+		t.Errorf("what others call is told, too: %+v", got.Changes.Changes.Changes[3:])
 	}
-	if len(all.Changes[0].From) != 2 || all.Changes[0].Witness.From == "" {
+	if len(all.Changes.Changes[0].From) != 2 || all.Changes.Changes[0].Witness.From == "" {
+		t.Error("what others are told has changed, too")
+	}
+}
+
+// TestACallIsToldToBothItsEnds: whoever keeps neither learns nothing of it, and of a row of
+// many each sees its own.
+func TestACallIsToldToBothItsEnds(t *testing.T) {
+	stated := []ask.Origin{{Object: "Application bank/teller", Field: "spec.access.calls", Source: "teller.yaml:7"}}
+	all := &outgoing.Changes{Calls: []outgoing.Call{
+		{From: []string{"bank/teller", "shop/cart"}, To: []string{"bank/till:80"}, Witness: ask.Witness{From: "shop/cart-1"}},
+		{From: []string{"bank/teller"}, To: []string{"bank/till:80", "shop/cart:80", outgoing.AnyOther}, Witness: ask.Witness{From: "bank/teller-1"}, After: ask.Moment{Why: "secret", Because: stated}},
+		{From: []string{"bank/teller"}, To: []string{"api.example.com:443"}},
+	}}
+	got := developer.Changes(all)
+	if len(got.Calls) != 2 || !got.Redacted {
+		t.Fatalf("it tells %+v", got.Calls)
+	}
+	if own := got.Calls[0]; !slices.Equal(own.From, []string{"shop/cart"}) || len(own.To) != 1 || own.Witness.From == "" {
+		t.Errorf("of one's own call it tells %+v", own)
+	}
+	if other := got.Calls[1]; len(other.From) != 1 || !slices.Equal(other.To, []string{"shop/cart:80"}) || other.Witness.From != "" || other.After.Why != "" || other.After.Because[0].Field != "" {
+		t.Errorf("of a call of others it tells %+v", other)
+	}
+	if stated[0].Field == "" || len(all.Calls[1].To) != 3 {
 		t.Error("what others are told has changed, too")
 	}
 }

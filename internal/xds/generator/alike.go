@@ -69,17 +69,22 @@ func changeBetween(before, after *Generator) *change {
 		return c
 	}
 	root := after.input.mesh.GetRootNamespace()
-	changed := before.changed
-	switch {
-	case after.since == before.input:
-		changed = after.changed
-	case before.since != after.input:
-		changed = changedConfigs(before.input, after.input)
-	}
-	for _, one := range changed {
+	for _, one := range changedFrom(before, after) {
 		c.note(one, root)
 	}
 	return c
+}
+
+// changedFrom are Istio's objects that are different: those that were found when one
+// followed the other, if it did.
+func changedFrom(before, after *Generator) []config.Config {
+	switch {
+	case after.since == before.input:
+		return after.changed
+	case before.since == after.input:
+		return before.changed
+	}
+	return changedConfigs(before.input, after.input)
 }
 
 // changedConfigs are Istio's objects that are only in one of two inputs, or in both
