@@ -119,7 +119,7 @@ func TestCountsAreJudgedByWhatTheirRequestsWouldDo(t *testing.T) {
 		"a caller that is let in by some methods":          {anotherCaller, refused, classes.Depends, "reaches the workload"},
 		"callers of whom some are let in":                  {anotherCaller, somebody, classes.Depends, ""},
 		"the draft is about another Application":           {anotherCaller, pages, classes.Same, ""},
-		"a call that its own proxy lets out no more":       {fewerCalls, called, classes.Changed, "own proxy lets it reach"},
+		"a call that its own proxy lets out no more":       {fewerCalls, called, classes.Changed, "own proxy lets out only"},
 		"all but place and verdict was given up":           {anotherCaller, dropped, classes.Depends, ""},
 		"a route that has fewer paths":                     {shorterRoute, called, classes.Depends, ""},
 		"a login is asked for, and a count keeps no token": {login, pages, classes.Depends, "a token is needed"},
