@@ -195,7 +195,7 @@ func (route *Route) close(by *model.Origin) {
 // maxAccess bounds what access rules of one Application take, with maxAccessRule for each
 // beside its names. An object of more than 1.5 MiB no API server takes, and what was in force
 // before would stay: whoever may bind policies in a namespace could keep others away.
-const maxAccess, maxAccessRule = 512 << 10, 256
+const maxAccess, maxAccessRule = 768 << 10, 256
 
 // contributeAccess keeps callers away. A default gives way to an Application that states
 // who may call.
