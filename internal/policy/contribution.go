@@ -13,6 +13,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/policy/access"
 	"github.com/trellis-mesh/trellis/internal/policy/expression"
+	"github.com/trellis-mesh/trellis/internal/policy/hosts"
 )
 
 // Contribution is what one rule adds to a subject. The outcome of its Judgement is Pass
@@ -35,7 +36,7 @@ type Contribution struct {
 	// Retries is how often a request is repeated at the most; nil where it says nothing.
 	Retries *int64
 	// Egress is nil where it is not about hosts outside of the mesh.
-	Egress *Egress
+	Egress *hosts.List
 
 	when *expression.Program
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/trellis-mesh/trellis/internal/intent"
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/policy"
+	"github.com/trellis-mesh/trellis/internal/policy/hosts"
 )
 
 // Pattern are the hosts of one name, or of all names below one, in one namespace or in all
@@ -64,12 +65,12 @@ func (r *resolver) checkLists(a *intent.Application, by []*policy.Contribution) 
 	if len(by) < 2 {
 		return
 	}
-	lists := make([]*policy.Egress, len(by))
+	lists := make([]*hosts.List, len(by))
 	owners := make([]string, len(by))
 	for i, c := range by {
 		lists[i], owners[i] = c.Egress, c.Binding.String()
 	}
-	if !policy.Agree(lists) && !slices.ContainsFunc(lists, func(e *policy.Egress) bool { return len(e.Hosts) == 0 }) {
+	if !hosts.Agree(lists) && !slices.ContainsFunc(lists, func(e *hosts.List) bool { return len(e.Hosts) == 0 }) {
 		r.warn(a.Origin, refusal{"PolicyConflict",
 			"policies contradict each other: no host outside of the mesh is on all of their lists, so nothing is let out of it",
 			strings.Join(owners, " and "), "ask the owners to agree on which hosts may be called"})
