@@ -1035,6 +1035,7 @@ export interface components {
             witness: components["schemas"]["Witness"];
         };
         Changes: {
+            calls?: components["schemas"]["OutgoingCall"][];
             changes: components["schemas"]["Change"][] | null;
             compared: number;
             notes?: string[];
@@ -1314,6 +1315,14 @@ export interface components {
             object: string;
             reason?: string;
             source?: string;
+        };
+        OutgoingCall: {
+            after: components["schemas"]["Moment"];
+            before: components["schemas"]["Moment"];
+            effect: string;
+            from: string[] | null;
+            to: string[] | null;
+            witness: components["schemas"]["Witness"];
         };
         Party: {
             adds?: string;

@@ -33,6 +33,7 @@ export type Place = Schemas["Place"];
 export type Statement = Schemas["Statement"];
 export type Changes = Schemas["Changes"];
 export type Change = Schemas["Change"];
+export type OutgoingCall = Schemas["OutgoingCall"];
 export type Problem = Schemas["Problem"];
 
 /** The elements of a list that may be absent or null. */
