@@ -32,8 +32,10 @@ import (
 const (
 	// Namespace is that of both programs.
 	Namespace = "trellis-system"
-	// Operator and Server are the ServiceAccounts of the programs.
-	Operator, Server = "trellis-operator", "trellis-server"
+	// Operator is the ServiceAccount of trellis-operator.
+	Operator = "trellis-operator"
+	// Server is the ServiceAccount of trellis-server.
+	Server = "trellis-server"
 
 	istioNamespace = "istio-system"
 	meshConfigMap  = "istio"
