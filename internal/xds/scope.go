@@ -20,6 +20,9 @@ type Scope struct {
 	// Registry: hosts that are not listed, or without a list not known, are kept in
 	// (REGISTRY_ONLY).
 	Registry bool
+	// Own tells a workload from others of its namespace that the same limits, and that are
+	// led in another way all the same: by EnvoyFilters or routes that choose it.
+	Own string
 }
 
 // Same reports whether two of one namespace limit alike, whatever they are called.

@@ -61,7 +61,7 @@ func (a *asking) likeness() string {
 	if a.node == nil {
 		return ""
 	}
-	out := fmt.Sprint(a.node.Cluster, "\n", a.node.Namespace, "\n", a.node.Interception, "\n", a.node.Capture, "\n", a.scope.Registry)
+	out := fmt.Sprint(a.node.Cluster, "\n", a.node.Namespace, "\n", a.node.Interception, "\n", a.node.Capture, "\n", a.scope.Own, "\n", a.scope.Registry)
 	for _, l := range a.scope.Egress {
 		out += "\n" + l.String()
 	}

@@ -129,6 +129,10 @@ func (c *comparison) ask(g *group) {
 		}
 		at := [2]fate{sides[0].ask(d), sides[1].ask(d)}
 		effect, differs := effectOf(at)
+		if at[0] == at[1] && at[0].outcome == decide.Unknown {
+			// The same keeps both from being known, and what is behind it is not the same.
+			differs = sides[0].has(d) != sides[1].has(d) || sides[0].scope.Registry != sides[1].scope.Registry
+		}
 		if !differs || appears(sides, at) {
 			continue
 		}

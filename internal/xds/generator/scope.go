@@ -30,15 +30,27 @@ type Scopes struct {
 	sidecars map[string][]*config.Config
 	// everywhere is the one for the whole mesh; nil: there is none.
 	everywhere *config.Config
+	// filters are EnvoyFilters that choose workloads by their labels, and touch what those
+	// call; labelled: there are routes that do.
+	filters  map[string][]*config.Config
+	labelled bool
 }
 
 // Scopes reads the Sidecars.
 func (g *Generator) Scopes() *Scopes {
-	s := &Scopes{in: g.input, sidecars: map[string][]*config.Config{}}
+	s := &Scopes{in: g.input, sidecars: map[string][]*config.Config{}, filters: map[string][]*config.Config{}}
 	var all []*config.Config
 	for i := range g.input.configs {
-		if g.input.configs[i].GroupVersionKind == gvk.Sidecar {
-			all = append(all, &g.input.configs[i])
+		one := &g.input.configs[i]
+		switch spec := one.Spec.(type) {
+		case *networkingapi.Sidecar:
+			all = append(all, one)
+		case *networkingapi.EnvoyFilter:
+			if spec.GetWorkloadSelector() != nil && slices.ContainsFunc(spec.GetConfigPatches(), touchesCalls) {
+				s.filters[one.Namespace] = append(s.filters[one.Namespace], one)
+			}
+		case *networkingapi.VirtualService:
+			s.labelled = s.labelled || bySource(spec)
 		}
 	}
 	whole := func(c *config.Config) int {
@@ -69,6 +81,7 @@ func (s *Scopes) Of(node xds.Node) xds.Scope {
 			break
 		}
 	}
+	out.Own = s.own(node)
 	spec := specOf(found)
 	if spec == nil {
 		return out
@@ -78,6 +91,40 @@ func (s *Scopes) Of(node xds.Node) xds.Scope {
 		out.Registry = own.GetMode() == networkingapi.OutboundTrafficPolicy_REGISTRY_ONLY
 	}
 	return out
+}
+
+func (s *Scopes) own(node xds.Node) string {
+	var out strings.Builder
+	if s.labelled {
+		out.WriteString(node.Likeness())
+	}
+	for _, one := range slices.Concat(s.filters[node.Namespace], s.filters[s.in.mesh.GetRootNamespace()]) {
+		filter, _ := one.Spec.(*networkingapi.EnvoyFilter)
+		if labels.Instance(filter.GetWorkloadSelector().GetLabels()).SubsetOf(node.Labels) {
+			out.WriteString(one.Namespace + "/" + one.Name + "\n")
+		}
+	}
+	return out.String()
+}
+
+func touchesCalls(p *networkingapi.EnvoyFilter_EnvoyConfigObjectPatch) bool {
+	context := p.GetMatch().GetContext()
+	return context == networkingapi.EnvoyFilter_ANY || context == networkingapi.EnvoyFilter_SIDECAR_OUTBOUND
+}
+
+// bySource reports whether routes are chosen by the labels of whoever calls.
+func bySource(v *networkingapi.VirtualService) bool {
+	labelled := false
+	for _, r := range v.GetHttp() {
+		labelled = labelled || slices.ContainsFunc(r.GetMatch(), func(m *networkingapi.HTTPMatchRequest) bool { return len(m.GetSourceLabels()) > 0 })
+	}
+	for _, r := range v.GetTcp() {
+		labelled = labelled || slices.ContainsFunc(r.GetMatch(), func(m *networkingapi.L4MatchAttributes) bool { return len(m.GetSourceLabels()) > 0 })
+	}
+	for _, r := range v.GetTls() {
+		labelled = labelled || slices.ContainsFunc(r.GetMatch(), func(m *networkingapi.TLSMatchAttributes) bool { return len(m.GetSourceLabels()) > 0 })
+	}
+	return labelled
 }
 
 func specOf(c *config.Config) *networkingapi.Sidecar {
