@@ -160,6 +160,9 @@ func exampleWorld(t *testing.T) (kubeconfig string) {
 		m.Status.Conditions = []metav1.Condition{condition("Ready", "False", "Pending", "waiting for the answer to a challenge to be seen", time.Minute)}
 	}, "blog.example.com")
 	record(t, c, gateway, "shop.example.com", "Done", nil)
+	if err := apiServer.Apply(t.Context(), []byte(excused)); err != nil {
+		t.Fatal(err)
+	}
 	asked := exceptionFrom(t, "tokens", "legacy-clients", time.Now().Add(30*day))
 	asked.Namespace = "shop"
 	have(t, c, asked, nil)
