@@ -258,20 +258,11 @@ func (a *Assertion) String() string {
 	if a.Token != nil {
 		from += " with a token of " + a.Token.Issuer
 	}
-	out := fmt.Sprintf("asserts that %s %s from %s is %s", strings.Join(once(asked), ", "), listed(once(paths)), from, becomes[a.Expect.Verdict])
+	out := fmt.Sprintf("asserts that %s %s from %s is %s", strings.Join(once(asked), ", "), access.Listed(once(paths)), from, becomes[a.Expect.Verdict])
 	if a.Expect.Code > 0 {
 		out += fmt.Sprintf(" with %d", a.Expect.Code)
 	}
 	return out
-}
-
-// listed lists the first of many: each message about each subject has them.
-func listed(names []string) string {
-	const most = 8
-	if len(names) > most {
-		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
-	}
-	return strings.Join(names, ", ")
 }
 
 // Holds reports whether a new generation that fails it must not come into force. What an

@@ -9,6 +9,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/model"
+	"github.com/trellis-mesh/trellis/internal/policy/access"
 	"github.com/trellis-mesh/trellis/internal/policy/expression"
 	"github.com/trellis-mesh/trellis/internal/policy/hosts"
 )
@@ -25,7 +26,7 @@ func (c *Contribution) egress(one *contribution, facts expression.Facts) error {
 		return err
 	}
 	c.Egress = list
-	c.Message = "lets requests out of the mesh to " + listed(list.Hosts) + " alone"
+	c.Message = "lets requests out of the mesh to " + access.Listed(list.Hosts) + " alone"
 	if len(list.Hosts) == 0 {
 		c.Message = "lets no request out of the mesh"
 	}

@@ -143,15 +143,12 @@ func (a *Access) Seen(peer *v1alpha1.Peer) string {
 	}
 }
 
-// named is how many Applications are named; the others are counted.
-const named = 8
-
 // Namespaces are these in words.
 func Namespaces(names []string) string {
 	if len(names) == 0 {
 		return "no namespace"
 	}
-	return "namespace " + some(names)
+	return "namespace " + Listed(names)
 }
 
 // String says who is kept away.
@@ -178,19 +175,20 @@ func (a *Access) meant() string {
 	}
 	out := "no Application"
 	if len(known) > 0 {
-		out = "Application " + some(known)
+		out = "Application " + Listed(known)
 	}
 	if len(unknown) > 0 {
-		out += " (not from " + some(unknown) + ": no service account is that one's alone)"
+		out += " (not from " + Listed(unknown) + ": no service account is that one's alone)"
 	}
 	return out
 }
 
-// some are the first of names, and how many more there are.
-func some(names []string) string {
-	out := strings.Join(names[:min(len(names), named)], ", ")
-	if more := len(names) - named; more > 0 {
-		out += fmt.Sprintf(" and %d more", more)
+// Listed are the first of many names, and how many more there are: each message about each
+// subject has them.
+func Listed(names []string) string {
+	const most = 8
+	if len(names) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 	}
-	return out
+	return strings.Join(names, ", ")
 }
