@@ -57,14 +57,6 @@ func gatewayPrincipals(a *intent.Application) []string {
 	return sorted(out)
 }
 
-func principalsOf(identities []model.Identity) []string {
-	var out []string
-	for _, i := range identities {
-		out = append(out, i.Principal())
-	}
-	return sorted(out)
-}
-
 // sorted are the texts of lists, each once.
 func sorted(lists ...[]string) []string {
 	out := slices.Concat(lists...)
@@ -76,7 +68,7 @@ func sorted(lists ...[]string) []string {
 // them. Gateways bring the requests of others, and are not refused where only some are let in.
 func accessRules(access *intent.AccessRule, gateways []string) []rule {
 	nobody := &securityapi.Source{NotPrincipals: []string{present}}
-	principals := principalsOf(access.Identities)
+	principals := sorted(access.Principals)
 	refused := &securityapi.Source{Namespaces: access.Namespaces, Principals: principals}
 	if access.Only {
 		refused = &securityapi.Source{NotNamespaces: access.Namespaces, NotPrincipals: sorted(principals, gateways)}

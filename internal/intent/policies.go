@@ -18,13 +18,8 @@ import (
 type AccessRule struct {
 	// Name of the binding and of the rule.
 	Name string
-	// Only refuses all but the namespaces, or identities; else these are refused. Who has no
-	// identity is refused either way.
-	Only       bool
-	Namespaces []string
-	// ByIdentity means Identities, and no namespaces.
-	ByIdentity bool
-	Identities []model.Identity
+	// Access is whom it refuses. Read only: it is the same for all that the binding is about.
+	*access.Access
 	// Shadow rules refuse nothing: proxies count what they would refuse.
 	Shadow bool
 	Origin model.Origin
@@ -208,12 +203,11 @@ func (r *resolver) contributeAccess(a *Application, c *policy.Contribution) {
 	if c.Shadowed() {
 		taken = &a.shadowTaken
 	}
-	size, identities := maxAccessRule, c.Access.Identities()
-	for _, name := range c.Access.Namespaces {
-		size += len(name) + len(`"",`)
-	}
-	for i := range identities {
-		size += len(identities[i].Principal()) + len(`"",`)
+	size := maxAccessRule
+	for _, names := range [][]string{c.Access.Namespaces, c.Access.Principals} {
+		for _, name := range names {
+			size += len(name) + len(`"",`)
+		}
 	}
 	if *taken += size; *taken > maxAccess {
 		*taken -= size
@@ -224,24 +218,8 @@ func (r *resolver) contributeAccess(a *Application, c *policy.Contribution) {
 		return
 	}
 	a.AccessRules = append(a.AccessRules, &AccessRule{
-		Name: c.Binding.Ref.Name + "/" + c.Rule, Only: c.Access.Only, Namespaces: c.Access.Namespaces,
-		ByIdentity: c.Access.ByApplication, Identities: identities,
-		Shadow: c.Shadowed(), Origin: *bound(c.Binding),
+		Name: c.Binding.Ref.Name + "/" + c.Rule, Access: c.Access, Shadow: c.Shadowed(), Origin: *bound(c.Binding),
 	})
-}
-
-// Refuses reports whether requests of a service account are refused. One whose name is empty
-// is that of pods whose account cannot be told: it may be any of the namespace.
-func (r *AccessRule) Refuses(namespace, account string) bool {
-	if !r.ByIdentity {
-		return slices.Contains(r.Namespaces, namespace) != r.Only
-	}
-	if account == "" && r.Only {
-		return true
-	}
-	return slices.ContainsFunc(r.Identities, func(i model.Identity) bool {
-		return i.Namespace == namespace && (i.ServiceAccount == account || account == "")
-	}) != r.Only
 }
 
 func (a *Application) statesCallers() bool {

@@ -282,7 +282,7 @@ func (s *Set) access(one *contribution, facts expression.Facts) (*access.Access,
 			return out, fmt.Errorf("of Application %s/%s, %w", c.app.Namespace, c.app.Name, err)
 		}
 		if yes {
-			out.Applications = append(out.Applications, access.Of(s.snapshot, c.app))
+			out.Mean(access.Of(s.snapshot, c.app))
 		}
 	}
 	return out, nil

@@ -18,6 +18,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 
 	"github.com/trellis-mesh/trellis/internal/istiod"
@@ -121,28 +122,12 @@ func ServerOptions(address string) server.Options {
 // RunOperator runs an operator until stop is called, which may be called again and says what
 // it ended with. Without a Log it writes to a file beside the logs of the stack.
 func RunOperator(ctx context.Context, s *stack.Stack, options operator.Options) (stop func() error, err error) {
-	config, err := s.ServiceAccountConfig(ctx, Namespace, Operator)
-	if err != nil {
-		return nil, err
-	}
-	file, err := logFile(s, Operator, &options.Log)
-	if err != nil {
-		return nil, err
-	}
-	return run(file, func(ctx context.Context) error { return operator.Run(ctx, config, options) }), nil
+	return run(ctx, s, Operator, &options.Log, func(ctx context.Context, config *rest.Config) error { return operator.Run(ctx, config, options) })
 }
 
 // RunServer does the same with a server.
 func RunServer(ctx context.Context, s *stack.Stack, options server.Options) (stop func() error, err error) {
-	config, err := s.ServiceAccountConfig(ctx, Namespace, Server)
-	if err != nil {
-		return nil, err
-	}
-	file, err := logFile(s, Server, &options.Log)
-	if err != nil {
-		return nil, err
-	}
-	return run(file, func(ctx context.Context) error { return server.Run(ctx, config, options) }), nil
+	return run(ctx, s, Server, &options.Log, func(ctx context.Context, config *rest.Config) error { return server.Run(ctx, config, options) })
 }
 
 // logFile is one for a program that has no log, which gets one.
@@ -158,12 +143,20 @@ func logFile(s *stack.Stack, program string, log **slog.Logger) (io.Closer, erro
 	return file, nil
 }
 
-func run(file io.Closer, program func(context.Context) error) (stop func() error) {
-	ctx, cancel := context.WithCancel(context.Background())
+func run(ctx context.Context, s *stack.Stack, account string, log **slog.Logger, program func(context.Context, *rest.Config) error) (stop func() error, err error) {
+	config, err := s.ServiceAccountConfig(ctx, Namespace, account)
+	if err != nil {
+		return nil, err
+	}
+	file, err := logFile(s, account, log)
+	if err != nil {
+		return nil, err
+	}
+	running, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- program(ctx) }()
+	go func() { done <- program(running, config) }()
 	return sync.OnceValue(func() error {
 		cancel()
 		return errors.Join(<-done, file.Close())
-	})
+	}), nil
 }

@@ -105,10 +105,10 @@ func closed(callee *intent.Application, who identity) (why, whose string) {
 		return "it is closed to everybody", ""
 	}
 	for _, rule := range callee.AccessRules {
-		if rule.Shadow || !rule.Refuses(who.namespace, who.account) {
+		if rule.Shadow || !rule.RefusesAccount(who.namespace, who.account) {
 			continue
 		}
-		if rule.ByIdentity {
+		if rule.ByApplication {
 			return "a policy refuses callers such as " + who.application.String(), rule.Origin.Object.String()
 		}
 		return "a policy refuses callers of namespace " + who.namespace, rule.Origin.Object.String()

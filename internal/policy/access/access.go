@@ -24,6 +24,21 @@ type Access struct {
 	ByApplication bool
 	// Applications that are meant, in order.
 	Applications []Application
+	// Identities are theirs, in that order. Where all others are refused, those are left out
+	// that are not one Application's own. Principals are the same as Istio writes them.
+	Identities []model.Identity
+	Principals []string
+}
+
+// Mean adds an Application to those that are meant.
+func (a *Access) Mean(app Application) {
+	a.Applications = append(a.Applications, app)
+	if a.Only && !app.Clear {
+		return
+	}
+	for _, i := range app.Identities {
+		a.Identities, a.Principals = append(a.Identities, i), append(a.Principals, i.Principal())
+	}
 }
 
 // Application is one by whose identity requests are known.
@@ -51,18 +66,6 @@ func Of(s *model.Snapshot, app *v1alpha1.Application) Application {
 	return out
 }
 
-// Identities are those of the Applications that are meant. Where all others are refused,
-// those are left out that are not one Application's own.
-func (a *Access) Identities() []model.Identity {
-	var out []model.Identity
-	for _, app := range a.Applications {
-		if !a.Only || app.Clear {
-			out = append(out, app.Identities...)
-		}
-	}
-	return out
-}
-
 // Affects reports whether anybody is kept away.
 func (a *Access) Affects() bool {
 	return a.Only || len(a.Namespaces) > 0 || len(a.Applications) > 0
@@ -80,11 +83,23 @@ func (a *Access) Refuses(peer *v1alpha1.Peer) bool {
 		name := model.Name{Namespace: string(peer.Application.Namespace), Name: peer.Application.Name}
 		return slices.ContainsFunc(a.Applications, func(app Application) bool { return app.Name == name && (app.Clear || !a.Only) }) != a.Only
 	case peer.ServiceAccount != nil:
-		return slices.ContainsFunc(a.Identities(), func(i model.Identity) bool {
-			return i.Namespace == string(peer.ServiceAccount.Namespace) && i.ServiceAccount == peer.ServiceAccount.Name
-		}) != a.Only
+		return a.RefusesAccount(string(peer.ServiceAccount.Namespace), peer.ServiceAccount.Name)
 	}
 	return false
+}
+
+// RefusesAccount reports whether requests of a service account are refused. One whose name is
+// empty is that of pods whose account cannot be told: it may be any of the namespace.
+func (a *Access) RefusesAccount(namespace, account string) bool {
+	if !a.ByApplication {
+		return slices.Contains(a.Namespaces, namespace) != a.Only
+	}
+	if account == "" && a.Only {
+		return true
+	}
+	return slices.ContainsFunc(a.Identities, func(i model.Identity) bool {
+		return i.Namespace == namespace && (i.ServiceAccount == account || account == "")
+	}) != a.Only
 }
 
 // Some reports whether some of those may be kept away whom an Application lets in at once.
