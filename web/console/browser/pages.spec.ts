@@ -24,6 +24,18 @@ for (const [name, path] of Object.entries(pages)) {
   }
 }
 
+// A colour that fades is inherited step by step, so that words are unreadable while it goes down a deep page.
+test("who prefers less motion sees colours at once", async ({ page, enter }) => {
+  await page.emulateMedia({ colorScheme: "dark", reducedMotion: "reduce" });
+  await page.addInitScript(() => {
+    addEventListener("transitionrun", ({ propertyName, target }) => {
+      console.error(`${propertyName} of ${(target as Element).tagName} fades`);
+    });
+  });
+  await enter("security", "/doors");
+  await settled(page);
+});
+
 test("login is accessible and fits at 360 px", async ({ page }) => {
   await page.setViewportSize({ width: 360, height: 800 });
   await page.goto("/");
