@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/compile"
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/posture"
@@ -30,6 +31,8 @@ type Node struct {
 	// "Application shop/cart".
 	Open      string `json:"-"`
 	Statement string `json:"-"`
+	// Enforced says of a binding that its mode is Enforce.
+	Enforced bool `json:"-"`
 
 	Below []*Node `json:"below,omitempty"`
 }
@@ -78,6 +81,7 @@ func bindingNode(b *posture.Binding, made posture.Made) *Node {
 	out := &Node{
 		Kind: b.Ref.Kind, Name: name, State: v.Word(),
 		Open: fmt.Sprintf("%s %s, %s, %s", b.Spec.Policy.Name, b.Spec.Policy.Version, b.Origin.Layer, b.Spec.Mode), Statement: b.Ref.String(),
+		Enforced: b.Spec.Mode == v1alpha1.ModeEnforce,
 	}
 	out.Says = out.Open + ": " + v.Message
 	if b.Rollout != nil {

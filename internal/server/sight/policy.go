@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/answer"
 	"github.com/trellis-mesh/trellis/internal/hits"
 	"github.com/trellis-mesh/trellis/internal/policy"
@@ -52,8 +53,14 @@ func (s *Sight) node(n *answer.Node) *answer.Node {
 		return nil
 	}
 	out.Redacted, out.Says, out.State, out.Hits = true, n.Open, worst(out.Below), nil
+	if n.Kind == "Goal" && out.State == "Met" && !slices.ContainsFunc(out.Below, func(b *answer.Node) bool { return b.Enforced }) {
+		out.State, out.Says = "NotMet", n.Open+": "+notEnforced
+	}
 	return &out
 }
+
+// notEnforced is said of a goal that is kept from nobody, as posture.Goal.Verdict says it.
+const notEnforced = "nothing that serves it is enforced"
 
 // worst is how it stands with the objects that are seen, in the words of a binding.
 func worst(nodes []*answer.Node) string {
@@ -105,10 +112,10 @@ func (s *Sight) Assessment(of *assessment.Assessment) *assessment.Assessment {
 	// How it stands with the viewer's own objects is theirs to know.
 	about, own := stands(out.Findings)
 	out.Policies, _ = kept(of.Policies, func(p *assessment.Policy) bool { return s.Named(p.Binding) || about[p.Binding] || s.holds(p) })
-	bound := map[string]bool{}
+	bound, enforced := map[string]bool{}, map[string]bool{}
 	for i := range out.Policies {
 		p := &out.Policies[i]
-		bound[p.Binding] = true
+		bound[p.Binding], enforced[p.Binding] = true, p.Mode == string(v1alpha1.ModeEnforce)
 		if !s.Named(p.Binding) {
 			p.Redacted, p.Counts, p.Hits, p.State, p.Message, p.Rollout = true, nil, nil, cmp.Or(own[p.Binding], "Met"), "", ""
 		}
@@ -117,18 +124,26 @@ func (s *Sight) Assessment(of *assessment.Assessment) *assessment.Assessment {
 		return s.Goals || slices.ContainsFunc(g.Bindings, func(b string) bool { return bound[b] })
 	})
 	for i := range out.Goals {
-		g := &out.Goals[i]
-		if !s.Goals {
-			g.Redacted, g.Counts, g.Hits, g.State, g.Message, g.Owner = true, nil, nil, "Met", "", ""
+		if g := &out.Goals[i]; !s.Goals {
+			g.Redacted, g.Counts, g.Hits, g.Message, g.Owner = true, nil, nil, "", ""
 			g.Bindings, _ = kept(g.Bindings, func(b *string) bool { return bound[*b] })
-			for _, b := range g.Bindings {
-				if own[b] == "NotMet" || own[b] == "Unknown" && g.State == "Met" {
-					g.State = own[b]
-				}
+			if g.State = worstOf(g.Bindings, own); g.State == "Met" && !slices.ContainsFunc(g.Bindings, func(b string) bool { return enforced[b] }) {
+				g.State, g.Message = "NotMet", notEnforced
 			}
 		}
 	}
 	return &out
+}
+
+// worstOf is how it stands with all bindings, by those with which it does not stand well.
+func worstOf(bindings []string, own map[string]string) string {
+	state := "Met"
+	for _, b := range bindings {
+		if own[b] == "NotMet" || own[b] == "Unknown" && state == "Met" {
+			state = own[b]
+		}
+	}
+	return state
 }
 
 // holds reports whether a binding is about an object that is seen.

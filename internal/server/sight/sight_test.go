@@ -5,11 +5,13 @@ package sight_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/trellis-mesh/trellis/internal/answer"
 	"github.com/trellis-mesh/trellis/internal/ask"
 	"github.com/trellis-mesh/trellis/internal/ask/outgoing"
+	"github.com/trellis-mesh/trellis/internal/report/assessment"
 	"github.com/trellis-mesh/trellis/internal/server/sight"
 )
 
@@ -79,7 +81,7 @@ func TestAGoalIsSeenAsFarAsItIsAboutOnesOwnObjects(t *testing.T) {
 	tree := []*answer.Node{{
 		Kind: "Goal", Name: "private", State: "NotMet", Says: "“Private”: 7 of 9 fail", Open: "“Private”", Statement: "Goal private", Hits: &answer.Hit{Denied: 7},
 		Below: []*answer.Node{{
-			Kind: "ClusterPolicyBinding", Name: "strict", State: "NotMet", Says: "strict 1.0.0, Mandatory, Enforce: 7 of 9 fail", Open: "strict 1.0.0, Mandatory, Enforce", Statement: "ClusterPolicyBinding strict",
+			Kind: "ClusterPolicyBinding", Name: "strict", Enforced: true, State: "NotMet", Says: "strict 1.0.0, Mandatory, Enforce: 7 of 9 fail", Open: "strict 1.0.0, Mandatory, Enforce", Statement: "ClusterPolicyBinding strict",
 			Below: []*answer.Node{{Kind: "Application", Name: "shop/cart", State: "Passing", Statement: "Application shop/cart"}, {Kind: "Application", Name: "bank/till", State: "Failing", Statement: "Application bank/till"}},
 		}},
 	}}
@@ -95,6 +97,33 @@ func TestAGoalIsSeenAsFarAsItIsAboutOnesOwnObjects(t *testing.T) {
 	}
 	if tree[0].State != "NotMet" || len(tree[0].Below[0].Below) != 2 {
 		t.Error("what others are told has changed, too")
+	}
+}
+
+// TestAGoalThatNothingEnforcesIsNotMetForAnybody: who sees little is not told better news
+// than who sees all.
+func TestAGoalThatNothingEnforcesIsNotMetForAnybody(t *testing.T) {
+	tree := []*answer.Node{{
+		Kind: "Goal", Name: "private", State: "NotMet", Open: "“Private”", Statement: "Goal private",
+		Below: []*answer.Node{{
+			Kind: "ClusterPolicyBinding", Name: "tried", State: "Met", Open: "strict 1.0.0, Mandatory, Shadow", Statement: "ClusterPolicyBinding tried",
+			Below: []*answer.Node{{Kind: "Application", Name: "shop/cart", State: "Passing", Statement: "Application shop/cart"}},
+		}},
+	}}
+	if got := developer.Tree(tree); got[0].State != "NotMet" || got[0].Below[0].State != "Met" || !strings.Contains(got[0].Says, "nothing that serves it is enforced") {
+		t.Errorf("the tree is %+v", got[0])
+	}
+	shadow := assessment.Policy{Binding: "PolicyBinding shop/tried", Mode: "Shadow", State: "Met"}
+	report := &assessment.Assessment{
+		Goals:    []assessment.Goal{{Name: "private", State: "NotMet", Bindings: []string{shadow.Binding}}},
+		Policies: []assessment.Policy{shadow},
+	}
+	if got := developer.Assessment(report); got.Goals[0].State != "NotMet" || !strings.Contains(got.Goals[0].Message, "nothing that serves it is enforced") {
+		t.Errorf("the report says %+v", got.Goals[0])
+	}
+	report.Policies[0].Mode = "Enforce"
+	if got := developer.Assessment(report); got.Goals[0].State != "Met" {
+		t.Errorf("of what is enforced the report says %+v", got.Goals[0])
 	}
 }
 
