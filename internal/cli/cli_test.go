@@ -152,6 +152,7 @@ func TestEveryFormatTellsTheSame(t *testing.T) {
 }
 
 func TestExitCodesAndMessagesOfWrongUse(t *testing.T) {
+	const instead = "name files, directories with files whose names end in .yaml, .yml, .json, or - for standard input\n"
 	const clean = "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n"
 	cases := []struct {
 		name, stdin string
@@ -161,6 +162,11 @@ func TestExitCodesAndMessagesOfWrongUse(t *testing.T) {
 	}{
 		{"nothing wrong", clean, []string{"check", "-f", "-"}, 0, "no problems: 0 objects in 1 file\n", ""},
 		{"no files", "", []string{"check"}, 1, "", "error: nothing to read: name files or directories with -f, or - for standard input\n"},
+		{"nothing on standard input", "# Nothing\n", []string{"check", "-f", "-"}, 1, "", "error: no document to read in -: " + instead},
+		{"a directory without documents", "", []string{"check", "-f", "check"}, 1, "", "error: no document to read in check: " + instead},
+		{"a report of nothing", "", []string{"report", "-f", "-"}, 1, "", "error: no document to read in -: " + instead},
+		{"a question about nothing", "", []string{"exposed", "-f", "-"}, 1, "", "error: no document to read in -: " + instead},
+		{"nothing became nothing", "", []string{"diff", "check", "check"}, 0, "no change in access\n", ""},
 		{"a file that does not exist", "", []string{"render", "-f", "absent.yaml"}, 1, "", "error: reading documents: stat absent.yaml: no such file or directory\n"},
 		{"a format that does not exist", clean, []string{"check", "-f", "-", "-o", "xml"}, 1, "", "error: reading -o: \"xml\" is none of text, json, sarif, junit\n"},
 		{"a flag that does not exist", "", []string{"check", "--fil", "x"}, 1, "", "error: unknown flag: --fil\nSee 'trellis check --help'.\n"},

@@ -25,6 +25,9 @@ const Stdin = "-"
 // whatever its name.
 var extensions = []string{".yaml", ".yml", ".json"}
 
+// Extensions are what the names of files end in that are read inside a directory.
+func Extensions() []string { return slices.Clone(extensions) }
+
 // Read reads files and directories, in the order given; a directory is read
 // recursively in the order of names, without hidden files. Files that cannot be
 // opened are errors; everything that is wrong inside them is a finding.

@@ -8,11 +8,14 @@ package manifest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"time"
+
+	kind "k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/compile"
@@ -35,6 +38,24 @@ type Options struct {
 	At time.Time
 	// Known is what this and other readings have in common; nil: nothing.
 	Known *document.Known
+	// MayBeEmpty are files without one document; otherwise they are ErrEmpty.
+	MayBeEmpty bool
+}
+
+// ErrEmpty is returned where files have no document: most likely they are not those that
+// were meant, and nothing is wrong with nothing.
+var ErrEmpty = errors.New("no document to read")
+
+// read reads the files.
+func (o *Options) read(stdin io.Reader, scope func(kind.GroupVersionKind) document.Scope) (*document.Set, error) {
+	set, err := document.Read(o.Files, stdin, document.Options{Cluster: o.mesh().Cluster, Scope: scope, Known: o.Known})
+	if err != nil {
+		return nil, err
+	}
+	if !o.MayBeEmpty && len(set.Objects)+len(set.Findings)+len(set.Skipped) == 0 {
+		return nil, fmt.Errorf("%w in %s: name files, directories with files whose names end in %s, or - for standard input", ErrEmpty, strings.Join(o.Files, ", "), strings.Join(document.Extensions(), ", "))
+	}
+	return set, nil
 }
 
 func (o *Options) override(mesh model.Mesh) model.Mesh {
@@ -70,7 +91,7 @@ func (o *Options) Compile(ctx context.Context, stdin io.Reader) (*Compiled, erro
 	if err != nil {
 		return nil, err
 	}
-	set, err := document.Read(o.Files, stdin, document.Options{Cluster: o.mesh().Cluster, Scope: checker.Scope, Known: o.Known})
+	set, err := o.read(stdin, checker.Scope)
 	if err != nil {
 		return nil, err
 	}

@@ -69,7 +69,7 @@ func (o *Options) readAll(checker *trellisschema.Checker, stdin io.Reader) (*doc
 		}
 		return document.ScopeNamespaced
 	}
-	return document.Read(o.Files, stdin, document.Options{Cluster: o.mesh().Cluster, Scope: scope, Known: o.Known})
+	return o.read(stdin, scope)
 }
 
 // meshOf compiles the files, with the objects of a cluster beneath them.

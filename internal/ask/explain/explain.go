@@ -226,7 +226,7 @@ func (w world) explainObject(o *decide.Object) (*Explanation, error) {
 	switch o.Kind {
 	case "Goal":
 		if out.Rules = w.Origins.MadeFor(o.Name); len(out.Rules) == 0 {
-			return nil, fmt.Errorf("nothing that was read was made for a Goal %s; trellis tree %s says which policies serve it", o.Name, o.Name)
+			return nil, fmt.Errorf("nothing that was read was made for a Goal %s: there is none, or no policy that serves it made anything; trellis tree shows all goals and what serves them", o.Name)
 		}
 		out.Of = "a goal"
 		for _, made := range out.Rules {

@@ -138,6 +138,8 @@ func (o *Options) compare(ctx context.Context, s *streams.Streams, args []string
 	open := func(i int) {
 		own := o.Options.Options
 		own.Files = append(slices.Clone(o.Files), args[i])
+		// Everything is new once, and taken away in the end.
+		own.MayBeEmpty = true
 		if sides[i], errs[i] = together.Open(ctx, &own, s.In, now); errs[i] != nil {
 			errs[i] = fmt.Errorf("reading %s: %w", args[i], errs[i])
 		}

@@ -37,6 +37,8 @@ type Options struct {
 	At time.Time
 	// Known is what this and other readings of the command have in common; nil: nothing.
 	Known *document.Known
+	// MayBeEmpty are files without one document.
+	MayBeEmpty bool
 }
 
 // AddFlags registers the flags of Options.
@@ -81,7 +83,7 @@ func Complain(c *Compiled, w io.Writer, colour bool) error {
 
 // manifest is what is read by the options.
 func (o *Options) manifest() *manifest.Options {
-	return &manifest.Options{Files: o.Files, Override: o.Override, At: o.Moment(time.Now()), Known: o.Known}
+	return &manifest.Options{Files: o.Files, Override: o.Override, At: o.Moment(time.Now()), Known: o.Known, MayBeEmpty: o.MayBeEmpty}
 }
 
 // Compile does what manifest.Options.Compile does, where there is something to read.
