@@ -53,7 +53,7 @@ func TestTemplatesOfTheExampleAreThoseOfTheCatalog(t *testing.T) {
 }
 
 func TestTheExceptionOfTheExampleIsApprovedAsItStands(t *testing.T) {
-	path := examplePolicies + "/teams/shop/production/exceptions.yaml"
+	path := examplePolicies + "/teams/shop/exceptions/production.yaml"
 	var e v1alpha1.PolicyException
 	if err := yaml.UnmarshalStrict([]byte(read(t, path)), &e); err != nil {
 		t.Fatalf("reading %s: %v", path, err)
@@ -86,7 +86,7 @@ func TestEveryFileOfTheExampleHasAnOwner(t *testing.T) {
 	if err != nil || files < 10 {
 		t.Errorf("%d files: %v", files, err)
 	}
-	asked := filepath.Join(examplePolicies, "teams", "shop", "production", "exceptions.yaml")
+	asked := filepath.Join(examplePolicies, "teams", "shop", "exceptions", "production.yaml")
 	if got := owners.Of(asked); !slices.Equal(got, []string{"@example/security"}) {
 		t.Errorf("exceptions of a team are merged by %v", got)
 	}

@@ -107,7 +107,7 @@ var (
 	tried     = edit{"security/bindings.yaml", "mode: Enforce", "mode: Shadow"}
 	enforced  = edit{"security/bindings.yaml", "mode: Shadow", "mode: Enforce"}
 	alsoThese = edit{"security/bindings.yaml", "value: [test]", "value: [test, staging]"}
-	exempt    = edit{file: "teams/shop/production/exceptions.yaml"}
+	exempt    = edit{file: "teams/shop/exceptions/production.yaml"}
 	relabeled = edit{"platform/namespaces.yaml", "env: test", "env: other"}
 	noGoals   = edit{file: "security/bindings.yaml"}
 	letIn     = edit{"teams/shop/production/application.yaml", "routes: [help, read, write]}]\n", `routes: [help, read, write]}]

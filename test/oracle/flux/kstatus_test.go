@@ -1,7 +1,7 @@
 // Copyright The Trellis Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package kstatus_test
+package flux_test
 
 import (
 	"context"
@@ -135,18 +135,24 @@ type world struct {
 	stop   func()
 }
 
-func newWorld(t *testing.T) (w *world, statements []*unstructured.Unstructured) {
+// newCluster is an API server with what the chart and Istio define.
+func newCluster(t *testing.T) *world {
 	t.Helper()
 	log.SetLogger(logr.Discard())
 	s, err := stack.Start(t.Context(), stack.Options{WithoutIstio: true})
 	must(t, err)
 	t.Cleanup(s.Stop)
-	w = &world{T: t, Stack: s, client: s.Client()}
-	must(t, errors.Join(s.InstallTrellisCRDs(t.Context()), s.InstallIstioCRDs(t.Context())))
-	for _, namespace := range []string{"trellis-system", "ingress", "shop", "legacy"} {
-		must(t, s.Namespace(t.Context(), namespace, nil))
+	must(t, errors.Join(s.InstallTrellisCRDs(t.Context()), s.InstallIstioCRDs(t.Context()), s.Namespace(t.Context(), "trellis-system", nil)))
+	return &world{T: t, Stack: s, client: s.Client()}
+}
+
+func newWorld(t *testing.T) (w *world, statements []*unstructured.Unstructured) {
+	t.Helper()
+	w = newCluster(t)
+	for _, namespace := range []string{"ingress", "shop", "legacy"} {
+		must(t, w.Namespace(t.Context(), namespace, nil))
 	}
-	_, err = s.Certificate(t.Context(), "ingress", "wildcard", "*.example.test")
+	_, err := w.Certificate(t.Context(), "ingress", "wildcard", "*.example.test")
 	must(t, err)
 	zone, err := nameserver.Start(t.Context(), nameserver.Process, "example.test")
 	must(t, err)
@@ -158,14 +164,20 @@ func newWorld(t *testing.T) (w *world, statements []*unstructured.Unstructured) 
 	authority := acme.New(t, acme.Options{AlwaysValid: true})
 	cluster, err := os.ReadFile("testdata/cluster.yaml")
 	must(t, err)
-	must(t, s.Apply(t.Context(), cluster))
-	w.operate(authority)
+	must(t, w.Apply(t.Context(), cluster))
+	w.operate(authority, "")
 	text, err := os.ReadFile("testdata/statements.yaml")
 	must(t, err)
 	return w, w.state(strings.NewReplacer("SERVER", zone.Address, "DIRECTORY", authority.Directory).Replace(string(text)))
 }
 
-func (w *world) operate(authority *acme.Server) {
+// operate runs the operator, which answers the API server at an address, HOST:PORT; empty for
+// nowhere.
+func (w *world) operate(authority *acme.Server, webhook string) {
+	url := ""
+	if webhook != "" {
+		url = "https://" + webhook
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
@@ -173,6 +185,7 @@ func (w *world) operate(authority *acme.Server) {
 			Namespace: "trellis-system", ServiceAccount: "trellis-operator", Mesh: model.DefaultMesh(),
 			GatewayNamespaces: []string{"ingress"}, Istiod: operator.Istiod{Namespace: "istio-system", MeshConfigMap: "istio"},
 			Programmed: programmed{latest: make(chan []controller.Verdict, 1)}, Prober: prober{latest: make(chan []controller.ProbeResult, 1)},
+			WebhookAddress: webhook, WebhookURL: url,
 			Forecasts: quietMesh{}, AccessLogs: quietMesh{},
 			Authorities: authority.Transport, Check: func(context.Context, string, string, string) error { return nil },
 			Log: slog.New(slog.NewTextHandler(w.Output(), nil)),
