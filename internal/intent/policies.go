@@ -196,7 +196,13 @@ const maxAccess, maxAccessRule = 768 << 10, 256
 // who may call.
 func (r *resolver) contributeAccess(a *Application, c *policy.Contribution) {
 	a.contributions = append(a.contributions, c)
-	if !c.Holds() && !c.Shadowed() || !c.Binding.Mandatory && a.statesCallers() {
+	if !c.Binding.Mandatory && a.statesCallers() {
+		return
+	}
+	if j, doubts := a.policies.Doubts(c); doubts {
+		r.judged([]policy.Judgement{j})
+	}
+	if !c.Holds() && !c.Shadowed() {
 		return
 	}
 	taken := &a.accessTaken

@@ -183,6 +183,16 @@ func (s *Set) asserting(b *Binding, i int) ([]string, error) {
 	return known.names, known.err
 }
 
+// chosen are the namespaces of which an expression is true. Of one that gives an error for
+// any of them nobody knows what would be asked.
+func (s *Set) chosen(from *expression.Program, facts expression.Facts) ([]string, error) {
+	out, doubts, err := s.callers.Namespaces(from, facts)
+	if err == nil && doubts.Err != nil {
+		err = fmt.Errorf("of namespace %s, %w", doubts.Names[0], doubts.Err)
+	}
+	return out, err
+}
+
 // requests are each method with each path, each once.
 func (one *assertion) requests(facts expression.Facts) ([]AssertedRequest, error) {
 	asked := []string{"GET"}

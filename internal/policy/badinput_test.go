@@ -104,7 +104,6 @@ func TestTemplatesThatMakeNoSenseCloseAndNeverPanic(t *testing.T) {
 		"a timeout that Istio refuses":  contribution(v1alpha1.Contribution{Timeout: &v1alpha1.TimeoutContribution{Maximum: "duration('1500us')"}}),
 		"a timeout that bounds nothing": contribution(v1alpha1.Contribution{Timeout: &v1alpha1.TimeoutContribution{Maximum: "duration('0s')"}}),
 		"an unknown version":            contribution(v1alpha1.Contribution{TLS: &v1alpha1.TLSContribution{MinimumVersion: "'SSLv3'"}}),
-		"a caller that gives an error":  contribution(v1alpha1.Contribution{DenyAccess: &v1alpha1.AccessContribution{From: "caller.labels['none'] == ''"}}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			spec := template(nil, constraint(v1alpha1.SubjectApplication, "true"))

@@ -39,6 +39,8 @@ type Contribution struct {
 	Egress *hosts.List
 
 	when *expression.Program
+	// doubted is what is wrong where Access has Doubts.
+	doubted mistake
 }
 
 // Holds reports whether it is in force.
@@ -113,6 +115,8 @@ func (s *Set) contributed(b *Binding, i int) *Contribution {
 		out.Judgement = out.unknown("expression", err, func(params expression.Value) error {
 			return s.evaluate(&Contribution{Judgement: out.Judgement}, one, facts.With(params))
 		})
+	} else if out.Access != nil && out.Access.Doubts.Err != nil {
+		out.doubted = b.mistaken(out.Rule, "expression", out.Access.Doubts.Err, out.Access.Doubts.Again)
 	}
 	b.contributions[i] = out
 	return out
@@ -139,7 +143,7 @@ func (s *Set) evaluate(out *Contribution, one *contribution, facts expression.Fa
 	var err error
 	switch spec := one.spec; {
 	case spec.DenyAccess != nil, spec.RestrictAccess != nil:
-		out.Access, err = s.access(one, facts)
+		out.Access, err = s.callers.Choose(spec.RestrictAccess != nil, one.from, one.calling, facts)
 		out.Message = out.Access.String()
 	case spec.MutualTLS != nil:
 		out.MutualTLS, out.Message = true, "takes mutual TLS alone"
@@ -249,62 +253,6 @@ func (c *Contribution) minimum(one *contribution, facts expression.Facts) error 
 	return nil
 }
 
-// chosen are the namespaces of which an expression is true, in order.
-func (s *Set) chosen(from *expression.Program, facts expression.Facts) ([]string, error) {
-	var out []string
-	for _, n := range s.snapshot.Namespaces() {
-		caller := expression.NewFacts(map[string]expression.Value{"caller": s.namespaceValue(n.Name)})
-		yes, err := from.Bool(caller.Like(facts))
-		if err != nil {
-			return nil, fmt.Errorf("of namespace %s, %w", n.Name, err)
-		}
-		if yes {
-			out = append(out, n.Name)
-		}
-	}
-	return out, nil
-}
-
-// access is whom a contribution keeps away.
-func (s *Set) access(one *contribution, facts expression.Facts) (*access.Access, error) {
-	out := &access.Access{Only: one.spec.RestrictAccess != nil, ByApplication: one.calling != nil}
-	if !out.ByApplication {
-		var err error
-		out.Namespaces, err = s.chosen(one.from, facts)
-		return out, err
-	}
-	if s.callers == nil {
-		s.callers = s.stated()
-	}
-	for _, c := range s.callers {
-		yes, err := one.calling.Bool(c.facts.Like(facts))
-		if err != nil {
-			return out, fmt.Errorf("of Application %s/%s, %w", c.app.Namespace, c.app.Name, err)
-		}
-		if yes {
-			out.Mean(access.Of(s.snapshot, c.app))
-		}
-	}
-	return out, nil
-}
-
-// caller is an Application that policies choose as one that calls.
-type caller struct {
-	app   *v1alpha1.Application
-	facts expression.Facts
-}
-
-func (s *Set) stated() []caller {
-	all := s.snapshot.Stated()
-	out := make([]caller, len(all))
-	for i, app := range all {
-		out[i] = caller{app, expression.NewFacts(map[string]expression.Value{
-			"caller": expression.CallingApplication(app.Name, app.Labels), "callerNamespace": s.namespaceValue(app.Namespace),
-		})}
-	}
-	return out
-}
-
 // About reports whether a contribution that holds for the Application is about one of its
 // routes, and what comes of it there: Pass, Unknown where that cannot be told, or Exempt by
 // an exception for the route. Conditions read what was stated, and not what other policies
@@ -351,6 +299,28 @@ func (a *Application) KeepsAway(c *Contribution, caller *v1alpha1.Caller, origin
 	j.Outcome = Fail
 	j.Subject.Origin, j.Subject.Sort = origin, v1alpha1.SubjectCaller
 	j.Message = fmt.Sprintf("caller %s is %s, and a policy %s", caller.Name, c.Access.Seen(&caller.Peer), c.Message)
-	j.Binding.record(a.origin.Object, Fail)
+	if c.Access.Doubted(&caller.Peer) {
+		j.Outcome, j.fix = Unknown, c.doubted.fix
+		j.Message = fmt.Sprintf("caller %s is %s, of which rule %s cannot tell whether it is meant: %s", caller.Name, c.Access.Seen(&caller.Peer), j.Rule, c.doubted.says)
+	}
+	j.Binding.record(a.origin.Object, j.Outcome)
 	return j
+}
+
+// Doubts is the judgement of an Application where it is not known of some callers whether a
+// contribution about access means them; false where it is. These are kept away, and nothing
+// else is closed.
+func (a *Application) Doubts(c *Contribution) (Judgement, bool) {
+	j := c.Judgement
+	if len(c.Access.Doubts.Names) == 0 {
+		return j, false
+	}
+	j.Doubted = &c.Access.Doubts
+	j.Outcome, j.fix = Unknown, c.doubted.fix
+	j.Message = fmt.Sprintf("rule %s cannot tell whether it means %s: %s; requests from there are denied", j.Rule, c.Access.InDoubt(), c.doubted.says)
+	if c.Binding.Spec.Mode != v1alpha1.ModeEnforce {
+		j.Message += " where it is enforced"
+	}
+	j.Binding.record(a.origin.Object, j.Outcome)
+	return j, true
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/model"
+	"github.com/trellis-mesh/trellis/internal/policy/access"
 	"github.com/trellis-mesh/trellis/internal/policy/expression"
 )
 
@@ -67,6 +68,9 @@ type Judgement struct {
 	Unheld bool
 	// Asserts is true of that of an assertion, which closes nothing.
 	Asserts bool
+	// Doubted are callers that are kept away since it cannot be told whether a rule means
+	// them. Nothing else is closed. Nil where it is not about that.
+	Doubted *access.Doubts
 
 	// fix is what to do where the policy does not say it.
 	fix   string
@@ -77,7 +81,9 @@ type Judgement struct {
 func (j Judgement) Failed() bool { return j.Outcome == Fail || j.Outcome == Unknown }
 
 // Closes reports whether the subject must be closed.
-func (j Judgement) Closes() bool { return j.Failed() && j.Binding.Closes() && !j.Asserts }
+func (j Judgement) Closes() bool {
+	return j.Failed() && j.Binding.Closes() && !j.Asserts && j.Doubted == nil
+}
 
 // Silent reports whether nothing is to be said of it at the subject.
 func (j Judgement) Silent() bool {

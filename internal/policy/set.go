@@ -16,6 +16,7 @@ import (
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/model"
+	"github.com/trellis-mesh/trellis/internal/policy/access"
 	"github.com/trellis-mesh/trellis/internal/policy/expression"
 	"github.com/trellis-mesh/trellis/internal/policy/rollout"
 )
@@ -35,8 +36,8 @@ type Set struct {
 	// about are the bindings of each namespace.
 	about      map[string][]*Binding
 	namespaces map[string]expression.Value
-	// callers are all Applications as policies choose among them, nil until one does.
-	callers []caller
+	// callers are those among whom policies choose.
+	callers *access.Callers
 	budgets map[string]*expression.Budget
 }
 
@@ -103,6 +104,7 @@ func Compile(s *model.Snapshot) *Set {
 		exceptions: map[bindingName][]*Exception{}, about: map[string][]*Binding{}, namespaces: map[string]expression.Value{},
 		budgets: map[string]*expression.Budget{},
 	}
+	set.callers = access.NewCallers(s, set.namespaceValue)
 	for _, g := range p.Goals {
 		set.goals[g.Name] = g
 	}

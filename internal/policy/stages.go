@@ -161,6 +161,9 @@ func (b *Binding) Troubles(judgements []Judgement) []string {
 		}
 		// What was refused as a whole can lose nothing more.
 		whole := place{object: j.Subject.Origin.Object}
+		if j.Doubted != nil && !slices.ContainsFunc(j.Doubted.Names, func(who string) bool { return !before[j.doubts(who)] }) {
+			continue
+		}
 		if name := j.Subject.String(); !before[whole] && !before[place{whole.object, j.Subject.Origin.Field}] && !known[name] {
 			known[name] = true
 			out = append(out, name+" ("+j.Rule+")")
@@ -183,9 +186,23 @@ type place struct {
 func (b *Binding) refusedBefore(judgements []Judgement) map[place]bool {
 	out := map[place]bool{}
 	for i := range judgements {
-		if j := &judgements[i]; j.Binding.Ref == b.Ref && !j.Binding.isNew() && j.Failed() && !j.Asserts && j.Binding.Broken == "" {
+		j := &judgements[i]
+		if j.Binding.Ref != b.Ref || j.Binding.isNew() || !j.Failed() || j.Asserts || j.Binding.Broken != "" {
+			continue
+		}
+		if j.Doubted == nil {
 			out[place{j.Subject.Origin.Object, j.Subject.Origin.Field}] = true
+			continue
+		}
+		for _, who := range j.Doubted.Names {
+			out[j.doubts(who)] = true
 		}
 	}
 	return out
+}
+
+// doubts is the place of a caller that is kept away from an object in doubt. No field has
+// such a name.
+func (j *Judgement) doubts(who string) place {
+	return place{j.Subject.Origin.Object, "doubts " + who}
 }

@@ -28,10 +28,13 @@ type Access struct {
 	// that are not one Application's own. Principals are the same as Istio writes them.
 	Identities []model.Identity
 	Principals []string
+	// Doubts are those of whom nobody knows whether they are meant. They are kept away: where
+	// these are refused that are meant, they are among them, and else they are not.
+	Doubts Doubts
 }
 
-// Mean adds an Application to those that are meant.
-func (a *Access) Mean(app Application) {
+// mean adds an Application to those that are meant.
+func (a *Access) mean(app Application) {
 	a.Applications = append(a.Applications, app)
 	if a.Only && !app.Clear {
 		return
@@ -102,6 +105,37 @@ func (a *Access) RefusesAccount(namespace, account string) bool {
 	}) != a.Only
 }
 
+// Doubted reports whether whom an Application lets in is kept away because nobody knows
+// whether a policy means that caller.
+func (a *Access) Doubted(peer *v1alpha1.Peer) bool {
+	d := &a.Doubts
+	switch {
+	case !a.Refuses(peer):
+		return false
+	case !a.ByApplication:
+		return slices.Contains(d.namespaces, NamespaceOf(peer))
+	case peer.Application != nil:
+		name := model.Name{Namespace: string(peer.Application.Namespace), Name: peer.Application.Name}
+		return slices.ContainsFunc(d.applications, func(app Application) bool { return app.Name == name })
+	case peer.ServiceAccount != nil:
+		return a.doubtedAccount(string(peer.ServiceAccount.Namespace), peer.ServiceAccount.Name)
+	}
+	return false
+}
+
+// doubtedAccount reports whether a service account that is kept away is that of an
+// Application in doubt, and of none that is kept away for sure.
+func (a *Access) doubtedAccount(namespace, account string) bool {
+	runs := func(app Application) bool {
+		return slices.ContainsFunc(app.Identities, func(i model.Identity) bool { return i.Namespace == namespace && i.ServiceAccount == account })
+	}
+	doubted := func(app Application) bool {
+		return slices.ContainsFunc(a.Doubts.applications, func(d Application) bool { return d.Name == app.Name })
+	}
+	return slices.ContainsFunc(a.Doubts.applications, func(d Application) bool { return runs(d) && (d.Clear || !a.Only) }) &&
+		(a.Only || !slices.ContainsFunc(a.Applications, func(app Application) bool { return runs(app) && !doubted(app) }))
+}
+
 // Some reports whether some of those may be kept away whom an Application lets in at once.
 func (a *Access) Some(peer *v1alpha1.Peer) bool {
 	return peer.Any != nil || a.ByApplication && peer.Namespace != nil
@@ -166,6 +200,14 @@ func Namespaces(names []string) string {
 	return "namespace " + Listed(names)
 }
 
+// InDoubt are those of Doubts in words.
+func (a *Access) InDoubt() string {
+	if a.ByApplication {
+		return "Application " + Listed(a.Doubts.Names)
+	}
+	return Namespaces(a.Doubts.Names)
+}
+
 // String says who is kept away.
 func (a *Access) String() string {
 	but := ""
@@ -196,6 +238,12 @@ func (a *Access) meant() string {
 		out += " (not from " + Listed(unknown) + ": no service account is that one's alone)"
 	}
 	return out
+}
+
+// sortedNames are names in order, each once.
+func sortedNames(list []string) []string {
+	slices.Sort(list)
+	return slices.Compact(list)
 }
 
 // Listed are the first of many names, and how many more there are: each message about each

@@ -4,6 +4,7 @@
 package expression
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -31,6 +32,10 @@ type Budget struct {
 	whose      string
 	most, left uint64
 }
+
+// ErrBudget is the error of an evaluation that is not made since the budget is spent. It says
+// nothing of what was asked.
+var ErrBudget = errors.New("which is the most that they may")
 
 // NewBudget is one of so many units, for evaluations of somebody.
 func NewBudget(whose string, units uint64) *Budget { return &Budget{whose, units, units} }
@@ -87,7 +92,7 @@ func (p *Program) eval(f Facts) (ref.Val, error) {
 		return out, err
 	}
 	if f.budget != nil && f.budget.left == 0 {
-		return nil, fmt.Errorf("the expressions of %s cost more than %d units together, which is the most that they may", f.budget.whose, f.budget.most)
+		return nil, fmt.Errorf("the expressions of %s cost more than %d units together, %w", f.budget.whose, f.budget.most, ErrBudget)
 	}
 	out, details, err := p.counted.Eval(f)
 	if f.budget != nil {
