@@ -26,11 +26,15 @@ func GatesOf(in model.Input) Gates {
 	if !slices.ContainsFunc(in.Policies.Templates, func(t *v1alpha1.PolicyTemplate) bool { return len(t.Spec.Assertions) > 0 }) {
 		return nil
 	}
-	snapshot := model.NewSnapshot(in)
-	policies := policy.Compile(snapshot)
-	if !policies.Asserts() {
-		return nil
+	for policies := policy.Compile(model.NewSnapshot(in)); policies.Asserts(); policies = policies.Again() {
+		if out := gatesBy(policies, in); !policies.Overspent() {
+			return out
+		}
 	}
+	return nil
+}
+
+func gatesBy(policies *policy.Set, in model.Input) Gates {
 	out := Gates{}
 	for _, a := range in.Applications {
 		origin := model.Origin{Object: model.Reference{

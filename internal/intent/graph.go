@@ -207,6 +207,9 @@ type Application struct {
 	AccessRules []*AccessRule
 	// Egress are what policies say of hosts outside of the mesh, beside its own calls.
 	Egress []*policy.Contribution
+	// JudgedCalls are what policies say against each of its calls; nil where none is
+	// about it.
+	JudgedCalls [][]policy.Judgement
 	// MutualTLSOrigin is set where a policy states the mode, and not the Application.
 	MutualTLSOrigin *model.Origin
 	// ClientMutualTLS is true when clients would not use mutual TLS by

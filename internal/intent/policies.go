@@ -428,6 +428,29 @@ func (r *resolver) judgeCaller(a *Application, spec *v1alpha1.Caller, i int, at 
 	return refused
 }
 
+// judgeCalls holds the calls of an Application to the policies about them. What comes of it is
+// for package calls; asked it is here, with all else that policies are asked.
+func (r *resolver) judgeCalls(a *Application) {
+	if a.policies == nil || a.Spec.Access == nil {
+		return
+	}
+	for i := range a.Spec.Access.Calls {
+		at := field(a.Origin, "spec.access.calls[%d]", i)
+		a.JudgedCalls = append(a.JudgedCalls, a.policies.JudgeCall(i, at, calleeNamespace(&a.Spec.Access.Calls[i].Peer)))
+	}
+}
+
+// calleeNamespace is the namespace that a callee is in; empty outside of the mesh.
+func calleeNamespace(c *v1alpha1.Callee) string {
+	switch {
+	case c.Application != nil:
+		return string(c.Application.Namespace)
+	case c.Service != nil:
+		return string(c.Service.Namespace)
+	}
+	return ""
+}
+
 // foreignPolicies reports objects of others that a policy does not allow. What policies
 // say of exceptions is reported already, and counts with all else.
 func (r *resolver) foreignPolicies() {

@@ -31,25 +31,42 @@ type resolver struct {
 // Resolve turns a Snapshot into a Graph. It never fails: what is wrong is
 // closed, and a finding says so.
 func Resolve(s *model.Snapshot) *Graph {
-	r := &resolver{
-		reporter:     reporter{snapshot: s},
-		graph:        &Graph{Policies: policy.Compile(s)},
-		ingresses:    make(map[model.Name]*Ingress),
-		applications: make(map[model.Name]*Application),
-		hosts:        make(map[string][]*Publication),
-		admitted:     make(map[admission][]*v1alpha1.ApplicationAdmission),
-		others:       newOtherSettings(s),
+	for policies := policy.Compile(s); ; policies = policies.Again() {
+		r := &resolver{
+			reporter:     reporter{snapshot: s},
+			graph:        &Graph{Policies: policies},
+			ingresses:    make(map[model.Name]*Ingress),
+			applications: make(map[model.Name]*Application),
+			hosts:        make(map[string][]*Publication),
+			admitted:     make(map[admission][]*v1alpha1.ApplicationAdmission),
+			others:       newOtherSettings(s),
+		}
+		if r.resolve() {
+			return r.graph
+		}
 	}
-	for _, in := range s.SecureIngresses() {
+}
+
+// resolve returns false where PolicyBindings of a namespace cost too much, so that not all of
+// them were asked. It looks before each step that reads what policies said in those before:
+// so what a namespace costs never hangs on who else was asked, and in which order.
+func (r *resolver) resolve() bool {
+	for _, in := range r.snapshot.SecureIngresses() {
 		r.resolveIngress(in)
 	}
+	if r.graph.Policies.Overspent() {
+		return false
+	}
 	r.settleSharedGateways()
-	for _, app := range s.Applications() {
+	for _, app := range r.snapshot.Applications() {
 		r.resolveApplication(app)
 	}
 	r.settleSharedWorkloads()
 	for _, app := range r.graph.Applications {
 		r.resolveExposures(app)
+	}
+	if r.graph.Policies.Overspent() {
+		return false
 	}
 	r.settleHosts()
 	for _, app := range r.graph.Applications {
@@ -61,13 +78,14 @@ func Resolve(s *model.Snapshot) *Graph {
 	for _, app := range r.graph.Applications {
 		r.resolveProviders(app)
 		r.resolveAccess(app)
+		r.judgeCalls(app)
 		r.checkTests(app)
 	}
 	r.reportIngresses()
 	r.foreignPolicies()
 	r.findings = append(r.findings, r.graph.Policies.Findings...)
 	r.graph.Findings = model.SortFindings(r.findings)
-	return r.graph
+	return !r.graph.Policies.Overspent()
 }
 
 // Origins of the objects themselves.

@@ -13,17 +13,12 @@ import (
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/policy/access"
+	"github.com/trellis-mesh/trellis/internal/policy/bounds"
 	"github.com/trellis-mesh/trellis/internal/policy/expression"
 )
 
 // MaxAsserted is how many requests one assertion asks of one Application at the most.
 const MaxAsserted = 256
-
-// maxAssertedPath is how long a path may be, as in spec.tests of Applications.
-const maxAssertedPath = 2048
-
-// methods are all that there are.
-var methods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"}
 
 // assertion holds the programs of one.
 type assertion struct {
@@ -72,12 +67,6 @@ type Answer struct {
 	// Ask is a command that shows every step of the request that it hangs on; empty: there
 	// is none.
 	Ask string
-}
-
-// choice are namespaces, or why they cannot be told.
-type choice struct {
-	names []string
-	err   error
 }
 
 func (c *compiler) assertion(one *v1alpha1.Assertion, at string) assertion {
@@ -144,19 +133,19 @@ func (a *Application) assert(b *Binding, i int) *Assertion {
 			return out.broken(b, "when", err, again(one.when, facts))
 		}
 	}
-	var err error
 	if !out.Internet {
-		if out.Namespaces, err = a.set.asserting(b, i); err != nil {
-			return out.broken(b, "from", err, func(params expression.Value) error {
-				_, err := a.set.chosen(one.from, expression.Facts{Params: params})
-				return err
-			})
+		answer := a.set.answer(b, one.from)
+		// Of one of whom that cannot be told nobody knows what would be asked.
+		if d := &answer.Doubts; d.Err != nil {
+			return out.broken(b, "from", fmt.Errorf("of namespace %s, %w", d.Names[0], d.Err), d.Again)
 		}
+		out.Namespaces = answer.Namespaces
 	}
+	var err error
 	if out.Requests, err = one.requests(facts); err != nil {
 		out.Requests = nil
 		return out.broken(b, "request", err, func(params expression.Value) error {
-			_, err := one.requests(facts.With(params))
+			_, err := one.requests(facts.Anew(params))
 			return err
 		})
 	}
@@ -167,30 +156,6 @@ func (a *Assertion) broken(b *Binding, part string, err error, again func(expres
 	found := b.mistaken(a.Rule, part, err, again)
 	a.Broken, a.fix = found.says, found.fix
 	return a
-}
-
-// asserting are the namespaces that an assertion asks as. They are the same for all
-// Applications: the expression reads parameters and namespaces alone.
-func (s *Set) asserting(b *Binding, i int) ([]string, error) {
-	known, ok := b.asserting[i]
-	if !ok {
-		known.names, known.err = s.chosen(b.compiled.assertions[i].from, b.facts(expression.Facts{}))
-		if b.asserting == nil {
-			b.asserting = map[int]choice{}
-		}
-		b.asserting[i] = known
-	}
-	return known.names, known.err
-}
-
-// chosen are the namespaces of which an expression is true. Of one that gives an error for
-// any of them nobody knows what would be asked.
-func (s *Set) chosen(from *expression.Program, facts expression.Facts) ([]string, error) {
-	out, doubts, err := s.callers.Namespaces(from, facts)
-	if err == nil && doubts.Err != nil {
-		err = fmt.Errorf("of namespace %s, %w", doubts.Names[0], doubts.Err)
-	}
-	return out, err
 }
 
 // requests are each method with each path, each once.
@@ -207,15 +172,8 @@ func (one *assertion) requests(facts expression.Facts) ([]AssertedRequest, error
 		return nil, err
 	}
 	asked, paths = once(asked), once(paths)
-	for _, m := range asked {
-		if !slices.Contains(methods, m) {
-			return nil, fmt.Errorf("%q is none of the methods %s", m, strings.Join(methods, ", "))
-		}
-	}
-	for _, p := range paths {
-		if !strings.HasPrefix(p, "/") || len(p) > maxAssertedPath || strings.ContainsFunc(p, func(r rune) bool { return r < '!' || r > '~' }) {
-			return nil, fmt.Errorf("%.64q is no path: it begins with /, has at most %d characters and no space", p, maxAssertedPath)
-		}
+	if err := bounds.Requests(asked, paths); err != nil {
+		return nil, err
 	}
 	if n := len(asked) * len(paths); n > MaxAsserted {
 		return nil, TooMany(n)

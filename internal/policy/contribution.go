@@ -4,14 +4,16 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/model"
 	"github.com/trellis-mesh/trellis/internal/policy/access"
+	"github.com/trellis-mesh/trellis/internal/policy/bounds"
 	"github.com/trellis-mesh/trellis/internal/policy/expression"
 	"github.com/trellis-mesh/trellis/internal/policy/hosts"
 )
@@ -113,12 +115,54 @@ func (s *Set) contributed(b *Binding, i int) *Contribution {
 	facts := b.facts(expression.Facts{})
 	if err := s.evaluate(out, one, facts); err != nil {
 		out.Judgement = out.unknown("expression", err, func(params expression.Value) error {
-			return s.evaluate(&Contribution{Judgement: out.Judgement}, one, facts.With(params))
+			return s.evaluate(&Contribution{Judgement: out.Judgement}, one, facts.Anew(params))
 		})
 	} else if out.Access != nil && out.Access.Doubts.Err != nil {
 		out.doubted = b.mistaken(out.Rule, "expression", out.Access.Doubts.Err, out.Access.Doubts.Again)
 	}
 	b.contributions[i] = out
+	return out
+}
+
+// answer is whom an expression of a binding means, which is asked with all those of its
+// namespace: they have some cost together.
+func (s *Set) answer(b *Binding, of *expression.Program) *access.Answer {
+	if b.answers != nil {
+		return b.answers[of]
+	}
+	together, whose, units := []*Binding{b}, "", uint64(0)
+	if b.budget != nil {
+		together = slices.DeleteFunc(slices.Clone(s.Bindings), func(o *Binding) bool { return o.namespace != b.namespace || o.Broken != "" })
+		whose, units = ofNamespace(b.namespace), expression.SmallCostLimit
+	}
+	var questions []access.Question
+	for _, o := range together {
+		questions = append(questions, o.compiled.questions(o.facts(expression.Facts{}))...)
+	}
+	answers := s.callers.Ask(whose, units, questions)
+	for _, o := range together {
+		o.answers = make(map[*expression.Program]*access.Answer)
+		for range o.compiled.questions(expression.Facts{}) {
+			o.answers[questions[0].Of] = answers[0]
+			questions, answers = questions[1:], answers[1:]
+		}
+	}
+	return b.answers[of]
+}
+
+// questions are all that a template asks of callers.
+func (p *programs) questions(facts expression.Facts) []access.Question {
+	var out []access.Question
+	for i := range p.contributions {
+		if c := &p.contributions[i]; c.from != nil || c.calling != nil {
+			out = append(out, access.Question{Of: cmp.Or(c.from, c.calling), ByApplication: c.calling != nil, Facts: facts})
+		}
+	}
+	for i := range p.assertions {
+		if from := p.assertions[i].from; from != nil {
+			out = append(out, access.Question{Of: from, Facts: facts})
+		}
+	}
 	return out
 }
 
@@ -143,14 +187,16 @@ func (s *Set) evaluate(out *Contribution, one *contribution, facts expression.Fa
 	var err error
 	switch spec := one.spec; {
 	case spec.DenyAccess != nil, spec.RestrictAccess != nil:
-		out.Access, err = s.callers.Choose(spec.RestrictAccess != nil, one.from, one.calling, facts)
+		out.Access = s.answer(out.Binding, cmp.Or(one.from, one.calling)).Access(spec.RestrictAccess != nil)
 		out.Message = out.Access.String()
 	case spec.MutualTLS != nil:
 		out.MutualTLS, out.Message = true, "takes mutual TLS alone"
 	case spec.Authentication != nil:
 		out.Authentication, out.Message = true, "asks for a token"
 		if one.scopes != nil {
-			out.Scopes, err = scopesOf(one.scopes, facts)
+			if out.Scopes, err = one.scopes.Texts(facts); err == nil {
+				out.Scopes, err = bounds.Scopes(out.Scopes)
+			}
 			if len(out.Scopes) > 0 {
 				out.Message += " with " + strings.Join(out.Scopes, ", ")
 			}
@@ -165,28 +211,6 @@ func (s *Set) evaluate(out *Contribution, one *contribution, facts expression.Fa
 		return out.retries(one, facts)
 	}
 	return err
-}
-
-// maxScopes is what an Application may state for a route, and maxScopeLength for one of them.
-const maxScopes, maxScopeLength = 16, 256
-
-// scopesOf are the scopes of a contribution, each once and in order. Each is a rule for each
-// route, and none is more to proxies than to who reads it.
-func scopesOf(from *expression.Program, facts expression.Facts) ([]string, error) {
-	scopes, err := from.Texts(facts)
-	if err != nil {
-		return nil, err
-	}
-	scopes = sortedNames(scopes)
-	if len(scopes) > maxScopes {
-		return nil, fmt.Errorf("it asks for %d scopes, and at most %d can be asked for", len(scopes), maxScopes)
-	}
-	for _, s := range scopes {
-		if s == "" || len(s) > maxScopeLength || strings.ContainsFunc(s, func(r rune) bool { return r == '*' || unicode.IsSpace(r) || unicode.IsControl(r) }) {
-			return nil, fmt.Errorf("%.64q is no scope: it has at most %d characters, no space, and no asterisk, which proxies read as any text", s, maxScopeLength)
-		}
-	}
-	return scopes, nil
 }
 
 func (c *Contribution) timeout(one *contribution, facts expression.Facts) error {
@@ -204,17 +228,8 @@ func (c *Contribution) timeout(one *contribution, facts expression.Facts) error 
 		}
 		words = append(words, "gives "+c.Fallback.String()+" to routes that say nothing")
 	}
-	for _, d := range []time.Duration{c.Maximum, c.Fallback} {
-		switch {
-		case d < 0:
-			return fmt.Errorf("a timeout is not negative")
-		case d%time.Millisecond != 0:
-			// Istio refuses the whole VirtualService.
-			return fmt.Errorf("%s is no whole number of milliseconds, which Istio asks of a timeout", d)
-		}
-	}
-	if c.Maximum == 0 && c.Fallback == 0 {
-		return fmt.Errorf("it is 0s, which would bound nothing")
+	if err := bounds.Timeouts(c.Maximum, c.Fallback); err != nil {
+		return err
 	}
 	c.Message = strings.Join(words, " and ")
 	return nil

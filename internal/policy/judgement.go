@@ -203,7 +203,7 @@ func (s *Set) judgeOne(b *Binding, c constraint, of Subject, facts expression.Fa
 // again evaluates a condition with other parameters.
 func again(of *expression.Program, facts expression.Facts) func(expression.Value) error {
 	return func(params expression.Value) error {
-		_, err := of.Bool(facts.With(params))
+		_, err := of.Bool(facts.Anew(params))
 		return err
 	}
 }

@@ -14,6 +14,9 @@ import (
 // is not the template's mistake; else fix is empty.
 type mistake struct{ says, fix string }
 
+// maxMistakes bounds how many mistakes of a PolicyBinding are looked into.
+const maxMistakes = 16
+
 // mistaken finds out whose mistake an error is. It is that of a binding where the expression
 // gives none with another value of a parameter, all else being the same. Again evaluates
 // it with other parameters.
@@ -22,6 +25,10 @@ func (b *Binding) mistaken(rule, part string, err error, again func(expression.V
 	key := rule + "\x00" + out.says
 	if known, ok := b.mistakes[key]; ok {
 		return known
+	}
+	// Nobody pays for this, and errors may have many words.
+	if b.budget != nil && len(b.mistakes) >= maxMistakes {
+		return out
 	}
 	if field, what := blame.Parameter(&b.Template.Spec, b.Spec.Parameters, b.values, again); field != "" {
 		out.says += " with the value of " + what + " in " + b.Ref.String()

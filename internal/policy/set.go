@@ -9,7 +9,7 @@ package policy
 
 import (
 	"cmp"
-	"slices"
+	"maps"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/labels"
@@ -39,11 +39,17 @@ type Set struct {
 	// callers are those among whom policies choose.
 	callers *access.Callers
 	budgets map[string]*expression.Budget
+	// dear are the namespaces whose PolicyBindings cost too much.
+	dear map[string]bool
 }
 
-// budgetOfNamespace is what expressions of all PolicyBindings of a namespace may cost. Who
-// makes these has a namespace, and shares the operator with all others.
+// budgetOfNamespace is what expressions of all PolicyBindings of a namespace may cost, beside
+// those about callers. Who makes these has a namespace, and shares the operator with all
+// others.
 const budgetOfNamespace = 50 * expression.CostLimit
+
+// ofNamespace is whose a budget is.
+func ofNamespace(name string) string { return "all PolicyBindings of namespace " + name }
 
 // bindingName is a binding as an exception names it. Namespace is empty for one of the
 // cluster.
@@ -78,8 +84,8 @@ type Binding struct {
 	asked map[model.Reference]Outcome
 	// contributions are those of its template as they were evaluated, nil until one is.
 	contributions []*Contribution
-	// asserting are the namespaces whose workloads each assertion of its template asks as.
-	asserting map[int]choice
+	// answers are whom its expressions about callers mean, nil until one is asked.
+	answers map[*expression.Program]*access.Answer
 
 	// budget is that of all PolicyBindings of its namespace; nil for one of the cluster.
 	budget *expression.Budget
@@ -97,12 +103,39 @@ type Binding struct {
 
 // Compile makes the policies of a Snapshot ready to be asked. It never fails: what is
 // wrong is broken, and a finding says so.
-func Compile(s *model.Snapshot) *Set {
+func Compile(s *model.Snapshot) *Set { return compile(s, map[string]bool{}) }
+
+// Overspent reports whether PolicyBindings of some namespace have cost too much since the
+// Set was made. Those that were asked last were not asked any more, and which these are hangs
+// on names. So whoever needs all that was asked to be answered by one rule asks all of it
+// again, of the Set that Again returns.
+func (s *Set) Overspent() bool {
+	for _, b := range s.budgets {
+		if b.Over() {
+			return true
+		}
+	}
+	return false
+}
+
+// Again is the Set in which PolicyBindings of namespaces that have cost too much cannot be
+// applied: all of them, and those of nobody else.
+func (s *Set) Again() *Set {
+	dear := maps.Clone(s.dear)
+	for namespace, b := range s.budgets {
+		if b.Over() {
+			dear[namespace] = true
+		}
+	}
+	return compile(s.snapshot, dear)
+}
+
+func compile(s *model.Snapshot, dear map[string]bool) *Set {
 	p := s.Policies()
 	set := &Set{
 		snapshot: s, goals: make(map[string]*v1alpha1.Goal, len(p.Goals)), templates: make(map[string]*compiledTemplate, len(p.Templates)),
 		exceptions: map[bindingName][]*Exception{}, about: map[string][]*Binding{}, namespaces: map[string]expression.Value{},
-		budgets: map[string]*expression.Budget{},
+		budgets: map[string]*expression.Budget{}, dear: dear,
 	}
 	set.callers = access.NewCallers(s, set.namespaceValue)
 	for _, g := range p.Goals {
@@ -119,6 +152,9 @@ func Compile(s *model.Snapshot) *Set {
 	}
 	for _, e := range p.Exceptions {
 		set.exception(e)
+	}
+	if set.Overspent() {
+		return set.Again()
 	}
 	return set
 }
@@ -151,9 +187,11 @@ func (s *Set) namespaceBinding(b *v1alpha1.PolicyBinding) {
 	}
 	out.Origin = model.Origin{Object: out.Ref, Layer: model.LayerNamespace, Source: b.Annotations[v1alpha1.SourceAnnotation]}
 	if s.budgets[b.Namespace] == nil {
-		s.budgets[b.Namespace] = expression.NewBudget("all PolicyBindings of namespace "+b.Namespace, budgetOfNamespace)
+		s.budgets[b.Namespace] = expression.NewBudget(ofNamespace(b.Namespace), budgetOfNamespace)
 	}
-	out.budget = s.budgets[b.Namespace]
+	if out.budget = s.budgets[b.Namespace]; s.dear[b.Namespace] {
+		s.brokenBinding(out, "spec.policy", "CostExceeded", out.budget.Err().Error(), "bind fewer policies in this namespace, or with shorter parameters")
+	}
 	s.bind(out)
 }
 
@@ -283,10 +321,4 @@ func (b *Binding) String() string {
 		w.WriteString("; ask " + b.Spec.Contact)
 	}
 	return w.String() + ")"
-}
-
-// sortedNames are names of namespaces for which something is true, in order.
-func sortedNames(list []string) []string {
-	slices.Sort(list)
-	return slices.Compact(list)
 }

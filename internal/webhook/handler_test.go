@@ -309,7 +309,7 @@ func policyReasons(t *testing.T) []string {
 	var out []string
 	for file, pattern := range map[string]string{
 		"template.go":   `s\.refuse\([^\n]*?"([A-Z][A-Za-z]+)", `,
-		"set.go":        `brokenBinding\(b, field, "([A-Za-z]+)"`,
+		"set.go":        `brokenBinding\((?:b, field|out, "spec.policy"), "([A-Za-z]+)"`,
 		"stages.go":     `brokenBinding\(b, [^\n]*?"(Rollout[A-Za-z]+)"`,
 		"finding.go":    `brokenBinding\(b, field, "([A-Za-z]+)"`,
 		"parameters.go": `brokenBinding\(b, [^\n]*?"([A-Z][A-Za-z]+)",`,

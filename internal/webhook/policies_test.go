@@ -5,6 +5,7 @@ package webhook
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -152,6 +153,30 @@ func policyInput(t *testing.T, more string) model.Input {
 	}
 	in.At = now
 	return in
+}
+
+// All policies of a namespace would be closed by one that costs too much beside them.
+func TestAPolicyThatCostsTooMuchForItsNamespaceIsRefused(t *testing.T) {
+	in := policyInput(t, "")
+	dear := in.Policies.Templates[0].DeepCopy()
+	dear.Name, dear.Spec.Policy, dear.Spec.Version = "dear-1.0.0", "dear", "1.0.0"
+	dear.Spec.Parameters = []v1alpha1.PolicyParameter{{Name: "list", Type: v1alpha1.ParameterStrings}}
+	dear.Spec.Constraints = nil
+	for i := range 60 {
+		dear.Spec.Constraints = append(dear.Spec.Constraints, v1alpha1.Constraint{
+			Name: v1alpha1.LabelName(fmt.Sprintf("rule-%d", i)), Subject: v1alpha1.SubjectApplication, Expression: "params.list.all(a, params.list.exists_one(b, a == b))", Message: "never",
+		})
+	}
+	in.Policies.Templates = append(in.Policies.Templates, dear)
+	list := make([]string, 170)
+	for i := range list {
+		list[i] = fmt.Sprintf("'%d'", i)
+	}
+	few := changed(t, binding(t, "named-pages", "dear"), "forbidden, value: [secret]", "list, value: ['1']")
+	checkAgainst(t, in, []admissionCase{
+		{name: "with a short list", object: few},
+		{name: "with a long list", object: changed(t, few, "'1'", strings.Join(list, ", ")), refused: "CostExceeded"},
+	})
 }
 
 func TestAPolicyThatCannotBeAppliedIsRefused(t *testing.T) {

@@ -54,6 +54,7 @@ var refusals = []refusal{
 	{reason: "HostContested"},
 	{reason: "CallConflicted"},
 	{reason: "IssuerConflict"},
+	{reason: "CostExceeded"},
 	{reason: "TemplateNotFound"},
 	{reason: "TemplateNotAccepted"},
 	// What a layer above forbids.

@@ -4,7 +4,6 @@
 package calls
 
 import (
-	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/intent"
 	"github.com/trellis-mesh/trellis/internal/policy"
 )
@@ -23,7 +22,7 @@ func (r *resolver) judge(a *intent.Application) []bool {
 	for i := range a.Spec.Access.Calls {
 		call := &a.Spec.Access.Calls[i]
 		at := field(a.Origin, "spec.access.calls[%d]", i)
-		closed[i] = r.judged(of.JudgeCall(i, at, calleeNamespace(&call.Peer)))
+		closed[i] = r.judged(a.JudgedCalls[i])
 		for _, c := range a.Egress {
 			if j, kept := of.KeepsIn(c, call, at); kept {
 				closed[i] = r.judged([]policy.Judgement{j}) || closed[i]
@@ -42,15 +41,4 @@ func (r *resolver) judged(list []policy.Judgement) (closed bool) {
 		closed = closed || list[i].Closes()
 	}
 	return closed
-}
-
-// calleeNamespace is the namespace that a callee is in; empty outside of the mesh.
-func calleeNamespace(c *v1alpha1.Callee) string {
-	switch {
-	case c.Application != nil:
-		return string(c.Application.Namespace)
-	case c.Service != nil:
-		return string(c.Service.Namespace)
-	}
-	return ""
 }

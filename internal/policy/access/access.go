@@ -113,7 +113,7 @@ func (a *Access) Doubted(peer *v1alpha1.Peer) bool {
 	case !a.Refuses(peer):
 		return false
 	case !a.ByApplication:
-		return slices.Contains(d.namespaces, NamespaceOf(peer))
+		return slices.Contains(d.Names, NamespaceOf(peer))
 	case peer.Application != nil:
 		name := model.Name{Namespace: string(peer.Application.Namespace), Name: peer.Application.Name}
 		return slices.ContainsFunc(d.applications, func(app Application) bool { return app.Name == name })
@@ -238,12 +238,6 @@ func (a *Access) meant() string {
 		out += " (not from " + Listed(unknown) + ": no service account is that one's alone)"
 	}
 	return out
-}
-
-// sortedNames are names in order, each once.
-func sortedNames(list []string) []string {
-	slices.Sort(list)
-	return slices.Compact(list)
 }
 
 // Listed are the first of many names, and how many more there are: each message about each

@@ -31,21 +31,35 @@ type Facts struct {
 type Budget struct {
 	whose      string
 	most, left uint64
+	over       bool
 }
 
-// ErrBudget is the error of an evaluation that is not made since the budget is spent. It says
-// nothing of what was asked.
+// ErrBudget is the error of evaluations that cost too much together. It says nothing of what
+// was asked: which of them come too late is for whoever shares the budget to make no
+// difference.
 var ErrBudget = errors.New("which is the most that they may")
 
 // NewBudget is one of so many units, for evaluations of somebody.
-func NewBudget(whose string, units uint64) *Budget { return &Budget{whose, units, units} }
+func NewBudget(whose string, units uint64) *Budget {
+	return &Budget{whose: whose, most: units, left: units}
+}
+
+// Over reports whether evaluations cost more than they may together. In which order they
+// were made makes no difference. Those after that are not made.
+func (b *Budget) Over() bool { return b != nil && b.over }
+
+// Err is what is wrong where it is spent.
+func (b *Budget) Err() error {
+	return fmt.Errorf("the expressions of %s cost more than %d units together, %w", b.whose, b.most, ErrBudget)
+}
 
 // spend takes the cost of an evaluation; one that was stopped says nothing of it.
-func (b *Budget) spend(details *cel.EvalDetails) {
-	cost := uint64(CostLimit)
+func (b *Budget) spend(details *cel.EvalDetails, limit uint64) {
+	cost := limit
 	if details != nil && details.ActualCost() != nil {
-		cost = *details.ActualCost()
+		cost = min(*details.ActualCost(), limit)
 	}
+	b.over = b.over || cost > b.left
 	b.left -= min(cost, b.left)
 }
 
@@ -71,6 +85,15 @@ func (f Facts) Within(b *Budget) Facts {
 	return f
 }
 
+// Anew are the same facts for other parameters, to find out whose mistake an error is. That
+// is charged to nobody's budget: each may cost little.
+func (f Facts) Anew(params Value) Facts {
+	if f.budget != nil {
+		f.budget = NewBudget(f.budget.whose, SmallCostLimit)
+	}
+	return f.With(params)
+}
+
 // Like are the same facts for the parameters and the budget of others.
 func (f Facts) Like(other Facts) Facts { return f.With(other.Params).Within(other.budget) }
 
@@ -91,18 +114,29 @@ func (p *Program) eval(f Facts) (ref.Val, error) {
 		out, _, err := p.plain.Eval(f)
 		return out, err
 	}
-	if f.budget != nil && f.budget.left == 0 {
-		return nil, fmt.Errorf("the expressions of %s cost more than %d units together, %w", f.budget.whose, f.budget.most, ErrBudget)
+	if f.budget.Over() {
+		return nil, f.budget.Err()
 	}
-	out, details, err := p.counted.Eval(f)
+	program, limit := p.counted, uint64(CostLimit)
+	if f.budget != nil && f.budget.most < limit {
+		limit = SmallCostLimit
+		var err error
+		if program, err = p.small(); err != nil {
+			return nil, err
+		}
+	}
+	out, details, err := program.Eval(f)
 	if f.budget != nil {
-		f.budget.spend(details)
+		f.budget.spend(details, limit)
+		if f.budget.Over() {
+			return nil, f.budget.Err()
+		}
 	}
 	if err == nil {
 		return out, nil
 	}
 	if strings.Contains(err.Error(), "cost limit") {
-		return nil, fmt.Errorf("the expression costs more than %d units here, which is the most that one may cost", CostLimit)
+		return nil, fmt.Errorf("the expression costs more than %d units here, which is the most that one may cost", limit)
 	}
 	return nil, err
 }

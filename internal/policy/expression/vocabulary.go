@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/google/cel-go/cel"
 	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
@@ -24,6 +25,9 @@ import (
 // CostLimit bounds one evaluation, in the units in which Kubernetes counts the cost of
 // CEL: about ten milliseconds at the worst.
 const CostLimit = 100_000
+
+// SmallCostLimit bounds one evaluation of many for which somebody else gives the number.
+const SmallCostLimit = 5_000
 
 // Sort is a sort of place at which expressions stand. It decides which variables they
 // have.
@@ -107,6 +111,8 @@ type Program struct {
 	counted cel.Program
 	plain   cel.Program
 	upTo    int
+	// small is counted with SmallCostLimit. It is made when it is first asked for.
+	small func() (cel.Program, error)
 }
 
 // The types that an expression may have to give.
@@ -137,9 +143,12 @@ func (v *Vocabulary) Compile(text v1alpha1.Expression, want *cel.Type) (*Program
 	if got := ast.OutputType(); !want.IsAssignableType(got) {
 		return nil, fmt.Errorf("the expression gives %s and must give %s", got, want)
 	}
-	p := &Program{upTo: v.cheapUpTo(ast)}
+	counted := func(limit uint64) (cel.Program, error) {
+		return v.env.Program(ast, cel.CostLimit(limit), cel.CostTracking(&library.CostEstimator{}))
+	}
+	p := &Program{upTo: v.cheapUpTo(ast), small: sync.OnceValues(func() (cel.Program, error) { return counted(SmallCostLimit) })}
 	var err error
-	if p.counted, err = v.env.Program(ast, cel.CostLimit(CostLimit), cel.CostTracking(&library.CostEstimator{})); err != nil {
+	if p.counted, err = counted(CostLimit); err != nil {
 		return nil, err
 	}
 	p.plain, err = v.plain.Program(ast, cel.EvalOptions(cel.OptOptimize))
