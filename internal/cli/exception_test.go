@@ -103,8 +103,8 @@ func TestExceptionsOfFilesAreShownWithWhyTheyAreNotInForce(t *testing.T) {
 		t.Fatalf("%+v", got)
 	}
 	for _, want := range [][]string{
-		{"NAMESPACE", "NAME", "FROM", "FOR", "EXPIRES", "APPROVED BY", "IN FORCE", "WHY NOT"},
-		{"excused", "approved", "ClusterPolicyBinding tokens (required)", "Application web route pages", "2027-06-01 (in 151d)", "olga", "yes", "-"},
+		{"NAMESPACE", "NAME", "FROM", "FOR", "EXPIRES", "DIGEST", "APPROVED BY", "IN FORCE", "WHY NOT"},
+		{"excused", "approved", "ClusterPolicyBinding tokens (required)", "Application web route pages", "2027-06-01 (in 151d)", digestOf(t, exceptionFrom(t, "tokens", "approved", until)), "olga", "yes", "-"},
 		{"excused", "asked", "2027-06-01", "-", "no", "nobody has approved it"},
 		{"excused", "changed", "olga", "no", "it was changed after olga approved it"},
 		{"excused", "lost", "ClusterPolicyBinding other", "no", "ClusterPolicyBinding other does not exist"},
@@ -126,6 +126,16 @@ func TestExceptionsOfFilesAreShownWithWhyTheyAreNotInForce(t *testing.T) {
 	if got := trellis(t, "", "exception", "list", "-f", file, "--context", "x"); got.code != 1 || !strings.Contains(got.err, "give one of them") {
 		t.Errorf("with a cluster, too: %+v", got)
 	}
+}
+
+// digestOf is as much of the digest of an exception as is shown.
+func digestOf(t *testing.T, e *v1alpha1.PolicyException) string {
+	t.Helper()
+	digest, err := policy.Digest(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return digest[:policy.ShownDigest]
 }
 
 // hasLine reports whether some line has the texts in this order.
@@ -196,6 +206,7 @@ func TestAnExceptionIsApprovedByWhoeverMayAndRevoked(t *testing.T) {
 	have(t, c, exceptionFrom(t, "gone", "astray", until), nil)
 	olga, dora := logIn(t, "olga"), logIn(t, "dora")
 	inForce(t, c, asked)
+	seen := digestOf(t, asked)
 	// The order counts: each step stands on those before it.
 	for _, step := range []struct {
 		who  string
@@ -208,7 +219,16 @@ func TestAnExceptionIsApprovedByWhoeverMayAndRevoked(t *testing.T) {
 		{olga, []string{"approve", "none"}, 1, []string{"there is no such PolicyException in the namespace excused"}},
 		{olga, []string{"approve", "astray"}, 1, []string{"there is no ClusterPolicyBinding gone, so nothing would be let go"}},
 		{olga, []string{"approve", "over"}, 1, []string{"it has expired (1d0h ago)"}},
-		{olga, []string{"approve", "asked"}, 0, []string{
+		{olga, []string{"show", "asked"}, 0, []string{
+			"PolicyException excused/asked\n  not to hold: ClusterPolicyBinding tokens (required), policy tokens", "old clients have no tokens yet", "digest:      " + seen,
+			"it is not in force", "trellis exception approve asked -n excused --of " + seen,
+		}},
+		{dora, []string{"show", "asked", "-o", "json"}, 0, []string{`"digest": "` + seen}},
+		{olga, []string{"approve", "asked", "--of", strings.Repeat("0", 20)}, 1, []string{
+			"approving the PolicyException excused/asked: it is not as you have seen it: its digest is " + seen + " now, and not 00000000000000000000; look at it again: trellis exception show asked -n excused",
+		}},
+		{olga, []string{"approve", "asked", "--of", seen[:19]}, 1, []string{"is no digest"}},
+		{olga, []string{"approve", "asked", "--of", seen}, 0, []string{
 			"PolicyException excused/asked is approved by olga", "not to hold: ClusterPolicyBinding tokens (required), policy tokens", "Application web route pages",
 			until.UTC().Format(time.RFC3339), "old clients have no tokens yet",
 		}},
@@ -248,12 +268,20 @@ func TestAnApprovalIsInForceUntilTheRestChanges(t *testing.T) {
 	if got := e.Spec.Approval.Policy; got != "tokens" {
 		t.Errorf("approved is an exception from policy %q", got)
 	}
+	seen := digestOf(t, e)
 	e.Spec.Subject.Route = ""
 	if err := c.Update(t.Context(), e); err != nil {
 		t.Fatal(err)
 	}
 	if got := list(); !hasLine(got, []string{"mine", "admin", "no", "it was changed after admin approved it"}) {
 		t.Errorf("changed, it is in force:\n%s", got)
+	}
+	// Approved is what somebody has looked at, and not what it has become since.
+	if got := trellis(t, "", "exception", "approve", "mine", "-n", "excused", "--kubeconfig", apiServer.Kubeconfig(), "--of", seen); got.code != 1 || !strings.Contains(got.err, "it is not as you have seen it") {
+		t.Errorf("approved is what was changed: %+v", got)
+	}
+	if got := list(); !hasLine(got, []string{"mine", "no"}) {
+		t.Errorf("refused, it is in force:\n%s", got)
 	}
 }
 

@@ -42,6 +42,9 @@ func (e *Exception) exempts(of Subject) {
 // InForce reports whether it lets anything go.
 func (e *Exception) InForce() bool { return e.Reason == "" }
 
+// ShownDigest is how many characters of a digest are shown, and the fewest to approve by.
+const ShownDigest = 20
+
 // Digest is what an approval is of: the exception, its name and namespace, and all of its
 // spec but the approval.
 func Digest(e *v1alpha1.PolicyException) (string, error) {
@@ -69,6 +72,7 @@ func (s *Set) exception(e *v1alpha1.PolicyException) {
 	}
 	b := s.binding(name)
 	digest, err := Digest(e)
+	approve := fmt.Sprintf("trellis exception approve %s -n %s --of %.*s", e.Name, e.Namespace, ShownDigest, digest)
 	var field, fix string
 	switch {
 	case b == nil:
@@ -81,13 +85,13 @@ func (s *Set) exception(e *v1alpha1.PolicyException) {
 		field, fix = "spec.expires", "meet the policy, or ask for another exception"
 		out.Reason, out.Why = "Expired", "it expired at "+e.Spec.Expires.UTC().Format(time.RFC3339)
 	case e.Spec.Approval == nil:
-		field, fix = "spec.approval", fmt.Sprintf("have it approved by somebody who may: trellis exception approve %s -n %s", e.Name, e.Namespace)
+		field, fix = "spec.approval", "have it approved by somebody who may: "+approve
 		out.Reason, out.Why = "NotApproved", "nobody has approved it"
 	case err != nil || e.Spec.Approval.Of != digest:
-		field, fix = "spec.approval", fmt.Sprintf("have it approved again: trellis exception approve %s -n %s", e.Name, e.Namespace)
+		field, fix = "spec.approval", "have it approved again: "+approve
 		out.Reason, out.Why = "ApprovalOutdated", "it was changed after "+e.Spec.Approval.By+" approved it"
 	case e.Spec.Approval.Policy != "" && e.Spec.Approval.Policy != b.Spec.Policy.Name:
-		field, fix = "spec.approval.policy", fmt.Sprintf("have it approved again if this policy is not to hold either: trellis exception approve %s -n %s", e.Name, e.Namespace)
+		field, fix = "spec.approval.policy", "have it approved again if this policy is not to hold either: "+approve
 		out.Reason, out.Why = "ApprovalOutdated", fmt.Sprintf("%s approved it from policy %s, and %s %s binds policy %s now",
 			e.Spec.Approval.By, e.Spec.Approval.Policy, e.Spec.Binding.Kind, e.Spec.Binding.Name, b.Spec.Policy.Name)
 	default:

@@ -14,7 +14,7 @@ import (
 // is not the template's mistake; else fix is empty.
 type mistake struct{ says, fix string }
 
-// maxMistakes bounds how many mistakes of a PolicyBinding are looked into.
+// maxMistakes bounds how many mistakes of a PolicyBinding are looked into: nobody pays for it.
 const maxMistakes = 16
 
 // mistaken finds out whose mistake an error is. It is that of a binding where the expression
@@ -26,7 +26,6 @@ func (b *Binding) mistaken(rule, part string, err error, again func(expression.V
 	if known, ok := b.mistakes[key]; ok {
 		return known
 	}
-	// Nobody pays for this, and errors may have many words.
 	if b.budget != nil && len(b.mistakes) >= maxMistakes {
 		return out
 	}

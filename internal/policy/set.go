@@ -10,6 +10,7 @@ package policy
 import (
 	"cmp"
 	"maps"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/labels"
@@ -110,12 +111,7 @@ func Compile(s *model.Snapshot) *Set { return compile(s, map[string]bool{}) }
 // on names. So whoever needs all that was asked to be answered by one rule asks all of it
 // again, of the Set that Again returns.
 func (s *Set) Overspent() bool {
-	for _, b := range s.budgets {
-		if b.Over() {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(slices.Collect(maps.Values(s.budgets)), (*expression.Budget).Over)
 }
 
 // Again is the Set in which PolicyBindings of namespaces that have cost too much cannot be

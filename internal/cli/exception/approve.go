@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"regexp"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -39,6 +41,23 @@ type Decision struct {
 	says string
 }
 
+// fewest is how many characters of a digest are shown and asked for. Nobody makes another
+// exception whose digest begins with these.
+const fewest = policy.ShownDigest
+
+var digests = regexp.MustCompile(fmt.Sprintf("^[0-9a-f]{%d,64}$", fewest))
+
+// seen refuses an exception that is not the one that somebody has looked at.
+func (o *Options) seen(e *v1alpha1.PolicyException, digest string) error {
+	switch {
+	case o.Of == "" || digests.MatchString(o.Of) && strings.HasPrefix(digest, o.Of):
+		return nil
+	case !digests.MatchString(o.Of):
+		return fmt.Errorf("--of %s is no digest: give at least %d of its 64 characters, as trellis exception show prints them", output.Printable(o.Of), fewest)
+	}
+	return fmt.Errorf("it is not as you have seen it: its digest is %s now, and not %s; look at it again: trellis exception show %s -n %s", digest[:fewest], o.Of[:fewest], e.Name, e.Namespace)
+}
+
 func newApprove(s *streams.Streams) *cobra.Command {
 	o := &Options{Now: time.Now}
 	cmd := &cobra.Command{
@@ -49,18 +68,28 @@ func newApprove(s *streams.Streams) *cobra.Command {
 Written are your name, as the API server knows it, a digest of the exception, and
 the name of the policy that its binding binds. What is changed in it afterwards is
 not approved, nor is another policy, and lets nothing go before it is approved
-again. The API server takes an approval only from whoever has the verb
+again. What is approved is printed.
+
+Between your look at it and the approval somebody may have changed it. With --of and
+the digest that list and show print, it is approved as you have seen it or not at
+all. The first 20 characters of a digest are enough.
+
+The API server takes an approval only from whoever has the verb
 approve on the binding that is not to hold.
 
-Exit code 0: it is approved. 1: it cannot be approved, or not by you; wrong usage; a
-cluster that cannot be asked, or a fault of Trellis.`,
+Exit code 0: it is approved. 1: it cannot be approved, or not by you, or has another
+digest; wrong usage; a cluster that cannot be asked, or a fault of Trellis.`,
 		Example: `  # What waits for me, and what is it about?
   trellis exception list -A
-  trellis exception approve legacy-clients -n shop`,
+  trellis exception show legacy-clients -n shop
+
+  # It is as I have seen it
+  trellis exception approve legacy-clients -n shop --of 8ece51babac83d10c008`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return o.decide(cmd.Context(), s, args[0], Approve) },
 	}
 	o.addFlags(cmd, s)
+	cmd.Flags().StringVar(&o.Of, "of", "", "the `digest` of what you have seen: anything else is not approved")
 	return cmd
 }
 
@@ -117,11 +146,14 @@ func Approve(ctx context.Context, o *Options, c *cluster.Cluster, e *v1alpha1.Po
 	case !e.Spec.Expires.After(now):
 		return nil, fmt.Errorf("%s: it has expired (%s), so nothing would be let go; whoever needs it asks for one that expires later", doing, output.In(&e.Spec.Expires.Time, now))
 	}
-	user, err := c.WhoAmI(ctx)
-	if err != nil {
-		return nil, err
-	}
 	digest, err := policy.Digest(e)
+	if err == nil {
+		err = o.seen(e, digest)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", doing, err)
+	}
+	user, err := c.WhoAmI(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -131,19 +163,14 @@ func Approve(ctx context.Context, o *Options, c *cluster.Cluster, e *v1alpha1.Po
 	}
 	d := &Decision{Exception: exceptionOf(e.Namespace, e.Name, &e.Spec), Of: digest, Policy: bound}
 	if a := e.Spec.Approval; a != nil && a.Of == digest && a.Policy == bound {
-		d.says = fmt.Sprintf("%s is approved by %s as it is. Nothing was changed.", who, output.Printable(a.By))
+		d.says = fmt.Sprintf("%s is approved by %s as it is. Nothing was changed.\n%s", who, output.Printable(a.By), d.block(bound, o.Now()))
 		return d, nil
 	}
 	d.Changed, d.ApprovedBy = true, user
 	if err := o.patch(ctx, c, e, &v1alpha1.ExceptionApproval{By: user, Of: digest, Policy: bound}); err != nil {
 		return nil, refusal(doing, err)
 	}
-	of := "whatever policy that binds: you may not read which it is"
-	if bound != "" {
-		of = "policy " + string(bound)
-	}
-	d.says = fmt.Sprintf("%s is approved by %s:\n  not to hold: %s, %s\n  for:         %s\n  until:       %s (%s)\n  since:       %s\nSee what comes of it: trellis exception list -n %s",
-		who, user, output.Printable(d.binding()), of, d.Subject, d.Expires.Format(time.RFC3339), output.In(&d.Expires, o.Now()), output.Printable(d.Reason), e.Namespace)
+	d.says = fmt.Sprintf("%s is approved by %s:\n%s\nSee what comes of it: trellis exception list -n %s", who, user, d.block(bound, o.Now()), e.Namespace)
 	return d, nil
 }
 

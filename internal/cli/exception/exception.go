@@ -40,7 +40,7 @@ has the verb approve on the binding.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newList(s), newApprove(s), newRevoke(s))
+	cmd.AddCommand(newList(s), newShow(s), newApprove(s), newRevoke(s))
 	return cmd
 }
 
@@ -52,6 +52,8 @@ type Options struct {
 	Source source.Options
 	// Output is one of output.Formats.
 	Output string
+	// Of is the digest of what is to be approved; empty: of what is there.
+	Of string
 	// Now is the clock.
 	Now func() time.Time
 }

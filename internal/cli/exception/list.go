@@ -47,6 +47,8 @@ type Exception struct {
 	// Why it is not in force: a word for programs, and the same for people.
 	Why     string `json:"why,omitempty"`
 	Message string `json:"message,omitempty"`
+	// Digest is that of the exception as it is here, by which it is approved.
+	Digest string `json:"digest"`
 }
 
 func newList(s *streams.Streams) *cobra.Command {
@@ -60,7 +62,8 @@ about the cluster that kubectl would ask.
 
 Whether one is in force is found from the bindings and templates that are there. In
 a cluster that does not let you read these, it is what the operator wrote in the
-status.
+status. The digest is of all of an exception but its approval: approve it by that,
+and nothing else is approved.
 
 Exit code 0: shown. 1: wrong usage, a cluster that cannot be asked, or a fault of
 Trellis. 3: a document could not be read, so that there may be more.`,
@@ -203,6 +206,8 @@ func exceptionOf(namespace, name string, spec *v1alpha1.PolicyExceptionSpec) Exc
 	if spec.Approval != nil {
 		out.ApprovedBy = spec.Approval.By
 	}
+	// Of texts and times there is always one.
+	out.Digest, _ = policy.Digest(&v1alpha1.PolicyException{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Spec: *spec})
 	return out
 }
 
@@ -237,10 +242,10 @@ func (o *Options) write(s *streams.Streams, list []Exception) error {
 				force, mood = "no", output.Waiting
 			}
 			rows = append(rows, output.Row{Mood: mood, Cells: []string{
-				e.Namespace, e.Name, e.binding(), e.Subject, e.Expires.Format(time.DateOnly) + " (" + output.In(&e.Expires, now) + ")", e.ApprovedBy, force, e.Message,
+				e.Namespace, e.Name, e.binding(), e.Subject, e.Expires.Format(time.DateOnly) + " (" + output.In(&e.Expires, now) + ")", fmt.Sprintf("%.*s", fewest, e.Digest), e.ApprovedBy, force, e.Message,
 			}})
 		}
-		header := []string{"NAMESPACE", "NAME", "FROM", "FOR", "EXPIRES", "APPROVED BY", "IN FORCE", "WHY NOT"}
+		header := []string{"NAMESPACE", "NAME", "FROM", "FOR", "EXPIRES", "DIGEST", "APPROVED BY", "IN FORCE", "WHY NOT"}
 		return output.Table(w, header, rows, s.OutColour)
 	})
 }
