@@ -5,7 +5,6 @@ package intent
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -17,13 +16,10 @@ import (
 
 // identityOf is the identity of the workloads that a Service selects; nil when
 // it cannot be told, which closes what depends on it.
-func (r *resolver) identityOf(at model.Origin, service model.Service, workloads []model.Workload) *model.Identity {
-	accounts := make(map[string]int)
-	for _, w := range workloads {
-		accounts[w.ServiceAccount]++
-	}
+func (r *resolver) identityOf(at model.Origin, service model.Service) *model.Identity {
+	accounts := r.snapshot.Accounts(service.Ref.Namespace, service.Selector)
 	owner := service.Ref.String()
-	switch list := slices.Sorted(maps.Keys(accounts)); {
+	switch list := accounts.Names; {
 	case len(list) == 0:
 		r.refuse(at, refusal{"IdentityUnresolved",
 			fmt.Sprintf("%s selects no workload, so its identity is unknown and nothing is allowed in its name", service.Ref),
@@ -37,7 +33,7 @@ func (r *resolver) identityOf(at model.Origin, service model.Service, workloads 
 			fmt.Sprintf("%s runs as the service account default, which every workload of namespace %s may have; nothing is allowed in its name", service.Ref, service.Ref.Namespace),
 			owner, "give the workload a service account of its own"})
 	default:
-		if total := r.snapshot.WithServiceAccount(service.Ref.Namespace, list[0]); total > accounts[list[0]] {
+		if accounts.Shared {
 			r.warn(at, refusal{"IdentityShared",
 				fmt.Sprintf("service account %s/%s is used by other workloads than those of %s too; what is allowed for one is allowed for all", service.Ref.Namespace, list[0], service.Ref),
 				owner, "give each workload a service account of its own"})
@@ -110,7 +106,7 @@ func (r *resolver) resolvePeerApplication(a *Application, c *Caller, name v1alph
 		return false
 	}
 	service, _ := r.snapshot.Service(model.Name{Namespace: peer.Ref.Namespace, Name: peer.Spec.Service})
-	c.Identity = r.identityOf(at, service, r.snapshot.Selected(peer.Ref.Namespace, peer.Pods.Selector))
+	c.Identity = r.identityOf(at, service)
 	return c.Identity != nil
 }
 

@@ -63,7 +63,7 @@ func (r *resolver) resolveGateway(in *Ingress) {
 			fmt.Sprintf("Service %s/%s has no HTTPS port: none has the application protocol https or the number 443", in.Ref.Namespace, name),
 			in.Ref.String(), "add a port 443 with appProtocol https to the Service"})
 	}
-	in.Identity = r.identityOf(at, service, pods)
+	in.Identity = r.identityOf(at, service)
 }
 
 // gatewayPort finds the Service's port for a protocol: by what it declares, or

@@ -61,7 +61,27 @@ func TestASelectorSelectsWhatCarriesAllOfIt(t *testing.T) {
 		pod("shop", "two", "web", map[string]string{"app": "web", "track": "canary"}),
 		pod("shop", "three", "other", map[string]string{"track": "canary"}),
 		pod("bank", "four", "web", map[string]string{"app": "web"}),
+		pod("bank", "five", model.DefaultAccount, map[string]string{"app": "till"}),
 	}})
+	for _, c := range []struct {
+		namespace string
+		selector  map[string]string
+		names     []string
+		one       string
+		shared    bool
+	}{
+		{"shop", map[string]string{"app": "web"}, []string{"web"}, "web", false},
+		{"shop", map[string]string{"app": "web", "track": "canary"}, []string{"web"}, "web", true},
+		{"shop", map[string]string{"track": "canary"}, []string{"other", "web"}, "", false},
+		{"bank", map[string]string{"app": "web"}, []string{"web"}, "web", false},
+		{"bank", map[string]string{"app": "till"}, []string{model.DefaultAccount}, "", false},
+		{"gone", map[string]string{"app": "web"}, nil, "", false},
+	} {
+		got := s.Accounts(c.namespace, c.selector)
+		if one, ok := got.One(); !slices.Equal(got.Names, c.names) || one != c.one || ok != (c.one != "") || got.Shared != c.shared {
+			t.Errorf("%s %v runs as %+v, by one %q", c.namespace, c.selector, got, one)
+		}
+	}
 	for _, c := range []struct {
 		selector map[string]string
 		want     []string

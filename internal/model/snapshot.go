@@ -195,15 +195,35 @@ func (s *Snapshot) Selected(namespace string, selector map[string]string) []Work
 	return nil
 }
 
-// Accounts are the names of the service accounts that the workloads of a namespace run as
-// which a selector selects, in order.
-func (s *Snapshot) Accounts(namespace string, selector map[string]string) []string {
-	var out []string
-	for _, w := range s.Selected(namespace, selector) {
-		out = append(out, w.ServiceAccount)
+// Accounts are the service accounts that some workloads of a namespace run as.
+type Accounts struct {
+	// Names are theirs, in order.
+	Names []string
+	// Shared says that there is one, and that others run as it, too.
+	Shared bool
+}
+
+// One is the account by which the workloads are known; false where there are none or
+// several, or where it is one that every workload of the namespace may have.
+func (a Accounts) One() (string, bool) {
+	if len(a.Names) != 1 || a.Names[0] == DefaultAccount {
+		return "", false
 	}
-	slices.Sort(out)
-	return slices.Compact(out)
+	return a.Names[0], true
+}
+
+// Accounts are those of the workloads of a namespace that a selector selects.
+func (s *Snapshot) Accounts(namespace string, selector map[string]string) Accounts {
+	var out Accounts
+	selected := s.Selected(namespace, selector)
+	for _, w := range selected {
+		out.Names = append(out.Names, w.ServiceAccount)
+	}
+	slices.Sort(out.Names)
+	if out.Names = slices.Compact(out.Names); len(out.Names) == 1 {
+		out.Shared = s.WithServiceAccount(namespace, out.Names[0]) > len(selected)
+	}
+	return out
 }
 
 // WithServiceAccount counts the workloads of a namespace that run as an account.

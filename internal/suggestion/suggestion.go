@@ -145,15 +145,9 @@ func accountOf(s *model.Snapshot, a *v1alpha1.Application) string {
 	if !ok || len(service.Selector) == 0 {
 		return ""
 	}
-	account, n := "", 0
-	for _, w := range s.Selected(a.Namespace, service.Selector) {
-		if n > 0 && w.ServiceAccount != account {
-			return ""
-		}
-		account = w.ServiceAccount
-		n++
-	}
-	if account == "" || account == "default" || s.WithServiceAccount(a.Namespace, account) > n {
+	accounts := s.Accounts(a.Namespace, service.Selector)
+	account, one := accounts.One()
+	if !one || account == "" || accounts.Shared {
 		return ""
 	}
 	return a.Namespace + "/" + account

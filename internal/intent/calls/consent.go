@@ -25,9 +25,7 @@ type identity struct {
 // is not the namespace's default.
 func (r *resolver) identityOf(a *intent.Application) identity {
 	who := identity{namespace: a.Pods.Namespace, application: a.Ref}
-	if all := r.snapshot.Accounts(a.Pods.Namespace, a.Pods.Selector); len(all) == 1 && all[0] != model.DefaultAccount {
-		who.account = all[0]
-	}
+	who.account, _ = r.snapshot.Accounts(a.Pods.Namespace, a.Pods.Selector).One()
 	return who
 }
 

@@ -61,11 +61,11 @@ func Of(s *model.Snapshot, app *v1alpha1.Application) Application {
 		return out
 	}
 	accounts := s.Accounts(app.Namespace, service.Selector)
-	for _, account := range accounts {
+	for _, account := range accounts.Names {
 		out.Identities = append(out.Identities, model.Identity{TrustDomain: s.Mesh().TrustDomain, Namespace: app.Namespace, ServiceAccount: account})
 	}
-	out.Clear = len(accounts) == 1 && accounts[0] != model.DefaultAccount &&
-		s.WithServiceAccount(app.Namespace, accounts[0]) == len(s.Selected(app.Namespace, service.Selector))
+	_, one := accounts.One()
+	out.Clear = one && !accounts.Shared
 	return out
 }
 
