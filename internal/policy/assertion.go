@@ -171,7 +171,7 @@ func (one *assertion) requests(facts expression.Facts) ([]AssertedRequest, error
 	if err != nil {
 		return nil, err
 	}
-	asked, paths = once(asked), once(paths)
+	asked, paths = bounds.Once(asked), bounds.Once(paths)
 	if err := bounds.Requests(asked, paths); err != nil {
 		return nil, err
 	}
@@ -185,17 +185,6 @@ func (one *assertion) requests(facts expression.Facts) ([]AssertedRequest, error
 		}
 	}
 	return out, nil
-}
-
-// once are the texts without repetition, in their order.
-func once(texts []string) []string {
-	var out []string
-	for _, t := range texts {
-		if !slices.Contains(out, t) {
-			out = append(out, t)
-		}
-	}
-	return out
 }
 
 // TooMany says that an assertion would send more requests than it may.
@@ -226,7 +215,7 @@ func (a *Assertion) String() string {
 	if a.Token != nil {
 		from += " with a token of " + a.Token.Issuer
 	}
-	out := fmt.Sprintf("asserts that %s %s from %s is %s", strings.Join(once(asked), ", "), access.Listed(once(paths)), from, becomes[a.Expect.Verdict])
+	out := fmt.Sprintf("asserts that %s %s from %s is %s", strings.Join(bounds.Once(asked), ", "), access.Listed(bounds.Once(paths)), from, becomes[a.Expect.Verdict])
 	if a.Expect.Code > 0 {
 		out += fmt.Sprintf(" with %d", a.Expect.Code)
 	}

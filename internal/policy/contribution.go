@@ -41,8 +41,6 @@ type Contribution struct {
 	Egress *hosts.List
 
 	when *expression.Program
-	// doubted is what is wrong where Access has Doubts.
-	doubted mistake
 }
 
 // Holds reports whether it is in force.
@@ -118,7 +116,9 @@ func (s *Set) contributed(b *Binding, i int) *Contribution {
 			return s.evaluate(&Contribution{Judgement: out.Judgement}, one, facts.Anew(params))
 		})
 	} else if out.Access != nil && out.Access.Doubts.Err != nil {
-		out.doubted = b.mistaken(out.Rule, "expression", out.Access.Doubts.Err, out.Access.Doubts.Again)
+		d := &out.Access.Doubts
+		found := b.mistaken(out.Rule, "expression", d.Err, d.Again)
+		d.Says, d.Fix = found.says, found.fix
 	}
 	b.contributions[i] = out
 	return out
@@ -315,8 +315,8 @@ func (a *Application) KeepsAway(c *Contribution, caller *v1alpha1.Caller, origin
 	j.Subject.Origin, j.Subject.Sort = origin, v1alpha1.SubjectCaller
 	j.Message = fmt.Sprintf("caller %s is %s, and a policy %s", caller.Name, c.Access.Seen(&caller.Peer), c.Message)
 	if c.Access.Doubted(&caller.Peer) {
-		j.Outcome, j.fix = Unknown, c.doubted.fix
-		j.Message = fmt.Sprintf("caller %s is %s, of which rule %s cannot tell whether it is meant: %s", caller.Name, c.Access.Seen(&caller.Peer), j.Rule, c.doubted.says)
+		j.Outcome, j.fix = Unknown, c.Access.Doubts.Fix
+		j.Message = fmt.Sprintf("caller %s is %s, of which rule %s cannot tell whether it is meant: %s", caller.Name, c.Access.Seen(&caller.Peer), j.Rule, c.Access.Doubts.Says)
 	}
 	j.Binding.record(a.origin.Object, j.Outcome)
 	return j
@@ -330,9 +330,8 @@ func (a *Application) Doubts(c *Contribution) (Judgement, bool) {
 	if len(c.Access.Doubts.Names) == 0 {
 		return j, false
 	}
-	j.Doubted = &c.Access.Doubts
-	j.Outcome, j.fix = Unknown, c.doubted.fix
-	j.Message = fmt.Sprintf("rule %s cannot tell whether it means %s: %s; requests from there are denied", j.Rule, c.Access.InDoubt(), c.doubted.says)
+	j.Doubts, j.Outcome, j.fix = true, Unknown, c.Access.Doubts.Fix
+	j.Message = fmt.Sprintf("rule %s cannot tell whether it means %s: %s; requests from there are denied", j.Rule, c.Access.InDoubt(), c.Access.Doubts.Says)
 	if c.Binding.Spec.Mode != v1alpha1.ModeEnforce {
 		j.Message += " where it is enforced"
 	}

@@ -52,7 +52,7 @@ func TestADoubtOfTheNewVersionAloneIsTrouble(t *testing.T) {
 			t.Errorf("%s: %s, want %s", name, got, test.want)
 		}
 		for _, j := range all {
-			if closes := j.Closes() && j.Doubted != nil; closes || j.Doubted != nil && j.Outcome != policy.Unknown {
+			if closes := j.Closes() && j.Doubts; closes || j.Doubts && j.Outcome != policy.Unknown {
 				t.Errorf("%s: %+v", name, j)
 			}
 		}

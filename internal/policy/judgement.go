@@ -10,7 +10,6 @@ import (
 
 	"github.com/trellis-mesh/trellis/api/v1alpha1"
 	"github.com/trellis-mesh/trellis/internal/model"
-	"github.com/trellis-mesh/trellis/internal/policy/access"
 	"github.com/trellis-mesh/trellis/internal/policy/expression"
 )
 
@@ -68,9 +67,9 @@ type Judgement struct {
 	Unheld bool
 	// Asserts is true of that of an assertion, which closes nothing.
 	Asserts bool
-	// Doubted are callers that are kept away since it cannot be told whether a rule means
-	// them. Nothing else is closed. Nil where it is not about that.
-	Doubted *access.Doubts
+	// Doubts is true where callers are kept away since it cannot be told whether the rule means
+	// them. Nothing else is closed.
+	Doubts bool
 
 	// fix is what to do where the policy does not say it.
 	fix   string
@@ -82,7 +81,7 @@ func (j Judgement) Failed() bool { return j.Outcome == Fail || j.Outcome == Unkn
 
 // Closes reports whether the subject must be closed.
 func (j Judgement) Closes() bool {
-	return j.Failed() && j.Binding.Closes() && !j.Asserts && j.Doubted == nil
+	return j.Failed() && j.Binding.Closes() && !j.Asserts && !j.Doubts
 }
 
 // Silent reports whether nothing is to be said of it at the subject.

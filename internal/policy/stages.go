@@ -161,7 +161,7 @@ func (b *Binding) Troubles(judgements []Judgement) []string {
 		}
 		// What was refused as a whole can lose nothing more.
 		whole := place{object: j.Subject.Origin.Object}
-		if j.Doubted != nil && !slices.ContainsFunc(j.Doubted.Names, func(who string) bool { return !before[j.doubts(who)] }) {
+		if j.Doubts && !slices.ContainsFunc(j.doubted(), func(p place) bool { return !before[p] }) {
 			continue
 		}
 		if name := j.Subject.String(); !before[whole] && !before[place{whole.object, j.Subject.Origin.Field}] && !known[name] {
@@ -190,19 +190,26 @@ func (b *Binding) refusedBefore(judgements []Judgement) map[place]bool {
 		if j.Binding.Ref != b.Ref || j.Binding.isNew() || !j.Failed() || j.Asserts || j.Binding.Broken != "" {
 			continue
 		}
-		if j.Doubted == nil {
+		if !j.Doubts {
 			out[place{j.Subject.Origin.Object, j.Subject.Origin.Field}] = true
 			continue
 		}
-		for _, who := range j.Doubted.Names {
-			out[j.doubts(who)] = true
+		for _, p := range j.doubted() {
+			out[p] = true
 		}
 	}
 	return out
 }
 
-// doubts is the place of a caller that is kept away from an object in doubt. No field has
+// doubted are the places of callers that are kept away from an object in doubt. No field has
 // such a name.
-func (j *Judgement) doubts(who string) place {
-	return place{j.Subject.Origin.Object, "doubts " + who}
+func (j *Judgement) doubted() (out []place) {
+	for _, c := range j.Binding.contributions {
+		if c != nil && c.Rule == j.Rule {
+			for _, who := range c.Access.Doubts.Names {
+				out = append(out, place{j.Subject.Origin.Object, "doubts " + who})
+			}
+		}
+	}
+	return out
 }

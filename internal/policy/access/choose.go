@@ -58,6 +58,8 @@ type Answer struct {
 type Doubts struct {
 	// Names are theirs, in order.
 	Names []string
+	// Says and Fix are what is wrong with the expression and what to do, for who is told.
+	Says, Fix string
 	// Err is that of the first of them, and again asks of it with other parameters.
 	Err          error
 	again        func(params expression.Value) error

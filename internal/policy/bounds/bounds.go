@@ -68,3 +68,14 @@ func Requests(asked, paths []string) error {
 	}
 	return nil
 }
+
+// Once are the texts without repetition, in their order.
+func Once(texts []string) []string {
+	var out []string
+	for _, t := range texts {
+		if !slices.Contains(out, t) {
+			out = append(out, t)
+		}
+	}
+	return out
+}
