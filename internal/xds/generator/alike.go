@@ -5,16 +5,20 @@ package generator
 
 import (
 	"maps"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
 
+	"google.golang.org/protobuf/encoding/prototext"
 	"google.golang.org/protobuf/proto"
+	networkingapi "istio.io/api/networking/v1alpha3"
 	"istio.io/istio/pkg/config"
 	"istio.io/istio/pkg/config/schema/gvk"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/trellis-mesh/trellis/internal/xds"
 )
@@ -31,7 +35,7 @@ func Alike(before, after *Generator) func(xds.Node) bool {
 	}
 	alike := make(map[xds.Key]bool, len(before.nodes))
 	for _, n := range before.nodes {
-		alike[n.Key()] = (n.Type == xds.Sidecar || n.Type == xds.Router && !c.onTheWay) && !c.namespaces[n.Namespace]
+		alike[n.Key()] = (n.Type == xds.Sidecar || n.Type == xds.Router && !c.onTheWay && !c.gateways[n.Namespace]) && !c.namespaces[n.Namespace]
 	}
 	return func(n xds.Node) bool { return alike[n.Key()] }
 }
@@ -42,12 +46,14 @@ type change struct {
 	anywhere bool
 	// onTheWay: it concerns where gateways send requests, and how.
 	onTheWay bool
-	// namespaces are those in which what servers ask of clients is different.
-	namespaces map[string]bool
+	// namespaces are those in which what servers ask of clients is different, and gateways
+	// those whose gateways alone may be sent something else.
+	namespaces, gateways map[string]bool
 }
 
 // reach is how far a change of one of Istio's objects reaches, for the kinds of which
-// that is known; a change of any other may concern all. Policies outside of the root
+// that is known; a change of any other may concern all. Of Sidecars and ServiceEntries
+// noteCalls tells the rest. Policies outside of the root
 // namespace hold for the workloads of their own
 // (https://istio.io/latest/docs/reference/config/security/). How gateways meet a
 // server depends on PeerAuthentications, too.
@@ -58,10 +64,12 @@ var reach = map[config.GroupVersionKind]struct{ namespace, onTheWay bool }{
 	gvk.VirtualService:        {onTheWay: true},
 	gvk.DestinationRule:       {onTheWay: true},
 	gvk.Gateway:               {onTheWay: true},
+	gvk.Sidecar:               {},
+	gvk.ServiceEntry:          {},
 }
 
 func changeBetween(before, after *Generator) *change {
-	c := &change{namespaces: map[string]bool{}}
+	c := &change{namespaces: map[string]bool{}, gateways: map[string]bool{}}
 	c.anywhere = before.input.domain != after.input.domain || !proto.Equal(before.input.mesh, after.input.mesh) || !proto.Equal(before.input.networks, after.input.networks) ||
 		!reflect.DeepEqual(before.nodes, after.nodes) || !reflect.DeepEqual(before.problems, after.problems) ||
 		!sameObjects(before.objects, after.objects)
@@ -69,9 +77,11 @@ func changeBetween(before, after *Generator) *change {
 		return c
 	}
 	root := after.input.mesh.GetRootNamespace()
-	for _, one := range changedFrom(before, after) {
+	changed := changedFrom(before, after)
+	for _, one := range changed {
 		c.note(one, root)
 	}
+	c.noteCalls([2]*gathered{before.input, after.input}, changed)
 	return c
 }
 
@@ -112,6 +122,62 @@ func (c *change) note(one config.Config, root string) {
 	if far.namespace {
 		c.namespaces[one.Namespace] = true
 	}
+}
+
+// noteCalls tells what Sidecars and ServiceEntries that changed are to others than those who
+// call.
+func (c *change) noteCalls(sides [2]*gathered, changed []config.Config) {
+	sidecars, entries := false, map[configKey]bool{}
+	for _, one := range changed {
+		sidecars = sidecars || one.GroupVersionKind == gvk.Sidecar
+		if one.GroupVersionKind == gvk.ServiceEntry {
+			entries[keyOf(one)] = true
+		}
+	}
+	for _, side := range sides {
+		if sidecars {
+			// Another may be the one for a workload now, so that it is not only those that changed.
+			c.anywhere = c.anywhere || slices.ContainsFunc(side.configs, isForServers)
+		}
+		if len(entries) > 0 {
+			c.noteEntries(side, entries)
+		}
+	}
+}
+
+// isForServers reports whether a Sidecar says something of connections to its workloads.
+func isForServers(c config.Config) bool {
+	spec := specOf(&c)
+	return len(spec.GetIngress()) > 0 || spec.GetInboundConnectionPool() != nil
+}
+
+func (c *change) noteEntries(side *gathered, changed map[configKey]bool) {
+	c.anywhere = c.anywhere || slices.ContainsFunc(side.kube, ofGatewayAPI)
+	// Names in the mesh configuration are those of who is asked for authorization, or told of
+	// requests.
+	names := prototext.Format(side.mesh)
+	for _, one := range side.configs {
+		if spec, is := one.Spec.(*networkingapi.ServiceEntry); is && changed[keyOf(one)] {
+			c.noteEntry(one.Namespace, spec, names)
+		}
+	}
+}
+
+// noteEntry tells to whom a ServiceEntry is more than a name to be called: to workloads that
+// are behind it, to all whose mesh configuration names it, and to gateways that see it.
+func (c *change) noteEntry(namespace string, spec *networkingapi.ServiceEntry, names string) {
+	c.anywhere = c.anywhere || spec.GetWorkloadSelector() != nil || len(spec.GetEndpoints()) > 0 || slices.ContainsFunc(spec.GetHosts(), func(host string) bool {
+		_, err := netip.ParseAddr(host)
+		return err == nil || strings.Contains(names, host)
+	})
+	c.onTheWay = c.onTheWay || !slices.Equal(spec.GetExportTo(), []string{"."})
+	c.gateways[namespace] = true
+}
+
+// ofGatewayAPI reports whether an object may lead to hosts by their names.
+func ofGatewayAPI(object runtime.Object) bool {
+	typed, is := object.(client.Object)
+	return is && kindOf(typed).Group == gvk.KubernetesGateway.Group
 }
 
 type configKey struct {

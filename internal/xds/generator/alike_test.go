@@ -23,6 +23,22 @@ const another = shop + `---
 {apiVersion: v1, kind: Service, metadata: {name: vault, namespace: bank}, spec: {selector: {app: vault}, ports: [{name: http, port: 80}]}}
 `
 
+const (
+	// calling is a Sidecar for the workloads of a namespace that call others, and taken one
+	// for those that are called.
+	calling = "{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {name: x, namespace: NAME}, spec: {outboundTrafficPolicy: {mode: REGISTRY_ONLY}, egress: [{hosts: ['./*']}]}}"
+	taken   = "{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {name: x, namespace: shop}, spec: {ingress: [{port: {number: 8080, protocol: HTTP, name: http}, defaultEndpoint: 127.0.0.1:8080}]}}\n"
+	// authorizing is a mesh where a host is asked for authorization.
+	authorizing = "{apiVersion: v1, kind: ConfigMap, metadata: {name: istio, namespace: istio-system}, data: {mesh: 'extensionProviders: [{name: ask, envoyExtAuthzHttp: {service: api.example.com, port: 443}}]'}}\n---\n" +
+		"{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: ask, namespace: bank}, spec: {action: CUSTOM, provider: {name: ask}, rules: [{}]}}\n---\n"
+)
+
+// entry is a ServiceEntry with more in its specification.
+func entry(namespace, more string) string {
+	return "{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: x, namespace: " + namespace + "}, spec: {hosts: [api.example.com], " + more +
+		"location: MESH_EXTERNAL, resolution: DNS, ports: [{number: 443, name: tls, protocol: TLS}]}}\n"
+}
+
 // TestProxiesThatAreAlikeAreSentTheSame changes one thing after the other: what is
 // said of proxies from the objects alone has to hold for what they are sent.
 func TestProxiesThatAreAlikeAreSentTheSame(t *testing.T) {
@@ -40,6 +56,19 @@ func TestProxiesThatAreAlikeAreSentTheSame(t *testing.T) {
 		{"a DestinationRule", "", "{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: x, namespace: shop}, spec: {host: cart, trafficPolicy: {tls: {mode: DISABLE}}}}", "bank/vault shop/cart"},
 		{"a Gateway", "", "{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: x, namespace: edge}, spec: {selector: {istio: gateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [x.example.com]}]}}", "bank/vault shop/cart"},
 		{"a Sidecar", "", "{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {name: x, namespace: shop}, spec: {ingress: [{port: {number: 8080, protocol: HTTP, name: http}, defaultEndpoint: 127.0.0.1:8080}]}}", ""},
+		{"a Sidecar for who calls", "", "{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {name: x, namespace: shop}, spec: {workloadSelector: {labels: {app: cart}}, outboundTrafficPolicy: {mode: REGISTRY_ONLY}, egress: [{hosts: [bank/*]}]}}", all},
+		{"Sidecars for who calls", strings.ReplaceAll(calling, "NAME", "shop"), strings.ReplaceAll(calling, "NAME", "bank"), all},
+		{"the Sidecar for who calls of the mesh", "", strings.ReplaceAll(calling, "NAME", "istio-system"), ""},
+		{"a Sidecar in place of one for who is called", taken, taken + "---\n{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {name: w, namespace: shop}, spec: {workloadSelector: {labels: {app: cart}}, egress: [{hosts: [bank/*]}]}}", ""},
+		{"a Sidecar with a bound on connections", "", "{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {name: x, namespace: shop}, spec: {inboundConnectionPool: {http: {http1MaxPendingRequests: 1}}}}", ""},
+		{"a host of a namespace", "", entry("shop", "exportTo: [.], "), all},
+		{"a host of a gateway's namespace", "", entry("edge", "exportTo: [.], "), "bank/vault shop/cart"},
+		{"a host for all", "", entry("shop", ""), "bank/vault shop/cart"},
+		{"a host of a namespace that all are told of", entry("shop", "exportTo: [.], "), entry("shop", ""), "bank/vault shop/cart"},
+		{"a host with endpoints", "", entry("shop", "exportTo: [.], endpoints: [{address: 198.18.0.1}], "), ""},
+		{"a host with workloads", entry("shop", "exportTo: [.], workloadSelector: {labels: {app: cart}}, "), entry("shop", "exportTo: [.], "), ""},
+		{"a host that is an address", "", strings.Replace(entry("shop", "exportTo: [.], "), "api.example.com", "198.18.0.1", 1), ""},
+		{"a host that authorizes", authorizing, authorizing + entry("shop", "exportTo: [.], "), ""},
 		{"a Service", "", "{apiVersion: v1, kind: Service, metadata: {name: x, namespace: shop}, spec: {selector: {app: cart}, ports: [{name: tcp, port: 9000}]}}", ""},
 		{"a namespace's labels", "{apiVersion: v1, kind: Namespace, metadata: {name: x}}", "{apiVersion: v1, kind: Namespace, metadata: {name: x, labels: {istio-injection: enabled}}}", ""},
 		{"the mesh configuration", "", "{apiVersion: v1, kind: ConfigMap, metadata: {name: istio, namespace: istio-system}, data: {mesh: 'trustDomain: example.com'}}", ""},

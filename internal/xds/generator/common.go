@@ -23,8 +23,8 @@ import (
 )
 
 // Common is what generators share whose inputs are compared. One whose input differs
-// from the first one's in policies alone works on the first one's control plane, as
-// istiod goes on working when policies change: of all that it knows, only they are
+// from the first one's in policies and Sidecars alone works on the first one's control
+// plane, as istiod goes on working when those change: of all that it knows, only they are
 // read anew. What each gives is the same with and without it. The zero value is ready.
 type Common struct {
 	mu    sync.Mutex
@@ -100,18 +100,24 @@ func (c *Common) join(input *gathered, id string) (*leader, bool) {
 	return c.first, true
 }
 
-// policies are the kinds of which Istio reads all anew when one changes, and that
-// nothing else is made from.
-var policies = map[config.GroupVersionKind]kind.Kind{
+// anew are the kinds of which Istio reads all anew when one changes, and that nothing else
+// is made from.
+var anew = map[config.GroupVersionKind]kind.Kind{
 	gvk.AuthorizationPolicy:   kind.AuthorizationPolicy,
 	gvk.RequestAuthentication: kind.RequestAuthentication,
+	gvk.Sidecar:               kind.Sidecar,
+}
+
+func isAnew(of config.GroupVersionKind) bool {
+	_, is := anew[of]
+	return is
 }
 
 // follow works on another's control plane, if that is possible. It waits for that to
 // be ready only where it is.
 func (g *Generator) follow(ctx context.Context, of *leader) (bool, error) {
 	g.since, g.changed = of.input, changedConfigs(of.input, g.input)
-	kinds, ok := changedPolicies(of.input, g.input, g.changed)
+	kinds, ok := changedKinds(of.input, g.input, g.changed)
 	if !ok {
 		return false, nil
 	}
@@ -131,9 +137,9 @@ func (g *Generator) follow(ctx context.Context, of *leader) (bool, error) {
 	return true, nil
 }
 
-// changedPolicies are the kinds of those that differ, if nothing else does. The ambient
+// changedKinds are those of the objects that differ, if Istio reads them anew. The ambient
 // index is not made from what is read here.
-func changedPolicies(before, after *gathered, changed []config.Config) ([]kind.Kind, bool) {
+func changedKinds(before, after *gathered, changed []config.Config) ([]kind.Kind, bool) {
 	if features.EnableAmbient || before.domain != after.domain || !proto.Equal(before.mesh, after.mesh) || !proto.Equal(before.networks, after.networks) ||
 		!sameObjects(before.kube, after.kube) {
 		return nil, false
@@ -148,16 +154,25 @@ func changedPolicies(before, after *gathered, changed []config.Config) ([]kind.K
 	}
 	kinds := map[kind.Kind]bool{}
 	for _, one := range changed {
-		is, ok := policies[one.GroupVersionKind]
+		is, ok := anew[one.GroupVersionKind]
 		if !ok {
 			return nil, false
 		}
 		kinds[is] = true
 	}
+	if kinds[kind.Sidecar] && (hasEgressProxy(before.configs) || hasEgressProxy(after.configs)) {
+		return nil, false
+	}
 	return slices.Collect(maps.Keys(kinds)), true
 }
 
-// with is what the control plane makes of policies other than its own.
+// hasEgressProxy reports whether a Sidecar names a proxy for what has no name: Istio's cache
+// of routes does not tell one of those from another.
+func hasEgressProxy(configs []config.Config) bool {
+	return slices.ContainsFunc(configs, func(c config.Config) bool { return specOf(&c).GetOutboundTrafficPolicy().GetEgressProxy() != nil })
+}
+
+// with is what the control plane makes of objects other than its own.
 func (p *plane) with(in *gathered, changed []kind.Kind) (push *model.PushContext, ok bool) {
 	defer func() {
 		// What Istio cannot work with here, it may in the usual way.
@@ -171,7 +186,7 @@ func (p *plane) with(in *gathered, changed []kind.Kind) (push *model.PushContext
 	env.NetworksWatcher, env.NetworkManager, env.DomainSuffix = of.NetworksWatcher, of.NetworkManager, of.DomainSuffix
 	env.TrustBundle, env.CredentialsController, env.GatewayAPIController = of.TrustBundle, of.CredentialsController, of.GatewayAPIController
 	env.EndpointIndex, env.Cache, env.VirtualServiceController = of.EndpointIndex, of.Cache, of.VirtualServiceController
-	env.ConfigStore = &otherPolicies{ConfigStore: of.ConfigStore, configs: in.configs}
+	env.ConfigStore = &others{ConfigStore: of.ConfigStore, configs: copies(in.configs, isAnew)}
 	env.Init()
 
 	old := of.PushContext()
@@ -185,15 +200,15 @@ func (p *plane) with(in *gathered, changed []kind.Kind) (push *model.PushContext
 	return push, true
 }
 
-// otherPolicies are a store's objects with others in place of its policies.
-type otherPolicies struct {
+// others are a store's objects with others in place of those that Istio reads anew.
+type others struct {
 	model.ConfigStore
 	configs []config.Config
 }
 
 // List implements model.ConfigStore.
-func (o *otherPolicies) List(of config.GroupVersionKind, namespace string) []config.Config {
-	if _, own := policies[of]; !own {
+func (o *others) List(of config.GroupVersionKind, namespace string) []config.Config {
+	if !isAnew(of) {
 		return o.ConfigStore.List(of, namespace)
 	}
 	var out []config.Config
@@ -206,8 +221,8 @@ func (o *otherPolicies) List(of config.GroupVersionKind, namespace string) []con
 }
 
 // Get implements model.ConfigStore.
-func (o *otherPolicies) Get(of config.GroupVersionKind, name, namespace string) *config.Config {
-	if _, own := policies[of]; !own {
+func (o *others) Get(of config.GroupVersionKind, name, namespace string) *config.Config {
+	if !isAnew(of) {
 		return o.ConfigStore.Get(of, name, namespace)
 	}
 	for _, one := range o.List(of, namespace) {

@@ -24,10 +24,11 @@ const (
 	policy  = "{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: %s, namespace: %s}, spec: {action: %s, rules: [{to: [{operation: {paths: [%s]}}]}]}}\n---\n"
 	request = "{apiVersion: security.istio.io/v1, kind: RequestAuthentication, metadata: {name: %s, namespace: %s}, spec: {jwtRules: [{issuer: %s, jwks: '{\"keys\":[]}'}]}}\n---\n"
 	mutual  = "{apiVersion: security.istio.io/v1, kind: PeerAuthentication, metadata: {name: default, namespace: bank}, spec: {mtls: {mode: %s}}}\n---\n"
+	limits  = "{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {name: %s, namespace: %s}, spec: {outboundTrafficPolicy: {%s}, egress: [{hosts: ['%s']}]}}\n---\n"
 	fetched = "{apiVersion: security.istio.io/v1, kind: RequestAuthentication, metadata: {name: x, namespace: shop}, spec: {jwtRules: [{issuer: a, jwksUri: https://a.example.com}]}}\n---\n"
 )
 
-// changes are made to a mesh; those of policies alone need no control plane.
+// changes are made to a mesh; those of policies and Sidecars alone need no control plane of their own.
 var changes = []struct {
 	name, before, after string
 	together            bool
@@ -44,6 +45,13 @@ var changes = []struct {
 	{"a RequestAuthentication whose keys are fetched", "", fetched, true},
 	{"policies of both kinds", fmt.Sprintf(request+policy, "x", "shop", "a", "x", "edge", "DENY", "/"), fmt.Sprintf(request+policy, "z", "bank", "b", "z", "shop", "ALLOW", "/"), true},
 	{"policies beside other objects", fmt.Sprintf(mutual, "STRICT"), fmt.Sprintf(mutual+policy+request, "STRICT", "x", "bank", "DENY", "/x", "x", "bank", "b"), true},
+	{"a Sidecar", "", fmt.Sprintf(limits, "x", "shop", "mode: REGISTRY_ONLY", "./*"), true},
+	{"a Sidecar for all", "", fmt.Sprintf(limits, "x", "istio-system", "mode: REGISTRY_ONLY", "bank/*"), true},
+	{"other Sidecars", fmt.Sprintf(limits+limits, "a", "shop", "mode: REGISTRY_ONLY", "./*", "x", "bank", "mode: ALLOW_ANY", "*/*"), fmt.Sprintf(limits+limits, "b", "shop", "mode: ALLOW_ANY", "bank/*", "x", "bank", "mode: REGISTRY_ONLY", "shop/*"), true},
+	{"a Sidecar and a policy", fmt.Sprintf(limits+policy, "x", "shop", "mode: REGISTRY_ONLY", "./*", "x", "bank", "DENY", "/x"), fmt.Sprintf(policy, "x", "bank", "DENY", "/y"), true},
+	{"a Sidecar for who is called", "", taken, true},
+	{"a Sidecar and a Service", "", fmt.Sprintf(limits, "x", "shop", "mode: REGISTRY_ONLY", "./*") + "{apiVersion: v1, kind: Service, metadata: {name: x, namespace: shop}, spec: {selector: {app: cart}, ports: [{name: tcp, port: 9000}]}}", false},
+	{"a Sidecar that sends the rest to another proxy", fmt.Sprintf(limits, "x", "shop", "mode: ALLOW_ANY, egressProxy: {host: vault.bank.svc.cluster.local, port: {number: 80}}", "*/*"), fmt.Sprintf(limits, "x", "shop", "mode: ALLOW_ANY, egressProxy: {host: cart.shop.svc.cluster.local, port: {number: 80}}", "*/*"), false},
 	{"a PeerAuthentication", "", fmt.Sprintf(mutual, "DISABLE"), false},
 	{"a policy and a PeerAuthentication", fmt.Sprintf(mutual, "STRICT"), fmt.Sprintf(mutual+policy, "DISABLE", "x", "bank", "DENY", "/x"), false},
 	{"a Gateway", "", "{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: x, namespace: edge}, spec: {selector: {istio: gateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [x.example.com]}]}}", false},

@@ -16,6 +16,7 @@ import (
 	"istio.io/istio/pkg/cluster"
 	"istio.io/istio/pkg/config"
 	"istio.io/istio/pkg/config/mesh/meshwatcher"
+	"istio.io/istio/pkg/config/schema/gvk"
 	"istio.io/istio/pkg/kube"
 	"istio.io/istio/pkg/log"
 	"istio.io/istio/pkg/test"
@@ -112,7 +113,7 @@ func start(ctx context.Context, in *gathered, id string) (*plane, error) {
 				}
 			}()
 			options := pilotxds.FakeOptions{
-				Configs: withLast(copies(in.configs)), KubernetesObjects: in.kube, MeshConfig: in.mesh, DefaultClusterName: cluster.ID(id),
+				Configs: withLast(copies(in.configs, all)), KubernetesObjects: in.kube, MeshConfig: in.mesh, DefaultClusterName: cluster.ID(id),
 				KubeClientBuilder: kubeClient, DebounceTime: quiet,
 			}
 			options.NetworksWatcher = meshwatcher.NewFixedNetworksWatcher(in.networks)
@@ -140,18 +141,27 @@ func start(ctx context.Context, in *gathered, id string) (*plane, error) {
 	}
 }
 
-// copies are objects for Istio's server alone, which writes into those of some kinds:
-// the input is compared with others while the server starts.
-func copies(configs []config.Config) []config.Config {
-	out := make([]config.Config, 0, len(configs))
+// untouched are the kinds of objects that Istio's server only reads.
+var untouched = map[config.GroupVersionKind]bool{gvk.AuthorizationPolicy: true, gvk.RequestAuthentication: true}
+
+// copies are objects of the wanted kinds for Istio's server alone, which writes into those
+// of some kinds: the input is compared with others while the server starts.
+func copies(configs []config.Config, wanted func(config.GroupVersionKind) bool) []config.Config {
+	var out []config.Config
 	for _, one := range configs {
-		if _, read := policies[one.GroupVersionKind]; !read {
+		if !wanted(one.GroupVersionKind) {
+			continue
+		}
+		if !untouched[one.GroupVersionKind] {
 			one = one.DeepCopy()
 		}
 		out = append(out, one)
 	}
 	return out
 }
+
+// all wants every kind.
+func all(config.GroupVersionKind) bool { return true }
 
 // use takes part in a control plane, if it still runs.
 func (p *plane) use() bool {
