@@ -35,6 +35,6 @@ func Diff(ctx context.Context, before, after Compared) *outgoing.Changes {
 func (c Compared) calling(ctx context.Context) outgoing.Side {
 	return outgoing.Side{
 		World: c.World.World, Scope: c.generator.Scopes().Of, Findings: c.Findings,
-		Config: func(n xds.Node) (*xds.Config, error) { return c.generator.Config(ctx, n) },
+		Config: func(n xds.Node) (*xds.Config, error) { return c.generator.ConfigOnce(ctx, n) },
 	}
 }

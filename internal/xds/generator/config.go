@@ -6,8 +6,10 @@ package generator
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
+	"weak"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -27,7 +29,17 @@ import (
 
 // Config implements xds.Source: what a proxy that connects now is sent at first.
 // The node need not be among Nodes.
-func (g *Generator) Config(ctx context.Context, node xds.Node) (config *xds.Config, err error) {
+func (g *Generator) Config(ctx context.Context, node xds.Node) (*xds.Config, error) {
+	return g.config(ctx, node, g.routes)
+}
+
+// ConfigOnce is the same for one question, about one proxy after the other: Istio's cache
+// keeps none of the routes, which are as large as the mesh in each namespace.
+func (g *Generator) ConfigOnce(ctx context.Context, node xds.Node) (*xds.Config, error) {
+	return g.config(ctx, node, g.routesOnce)
+}
+
+func (g *Generator) config(ctx context.Context, node xds.Node, routes func(*model.Proxy, *xds.Resources) error) (config *xds.Config, err error) {
 	// Istio's generators have no errors for odd objects, and where they do not
 	// expect one they panic.
 	defer func() {
@@ -40,7 +52,7 @@ func (g *Generator) Config(ctx context.Context, node xds.Node) (config *xds.Conf
 		return nil, fmt.Errorf("generating the configuration of %s: %w", node, err)
 	}
 	var r xds.Resources
-	for _, step := range []func(*model.Proxy, *xds.Resources) error{g.listeners, g.clusters, g.routes, g.endpoints} {
+	for _, step := range []func(*model.Proxy, *xds.Resources) error{g.listeners, g.clusters, routes, g.endpoints} {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -116,12 +128,20 @@ func (g *Generator) clusters(proxy *model.Proxy, r *xds.Resources) error {
 }
 
 func (g *Generator) routes(proxy *model.Proxy, r *xds.Resources) error {
+	return g.routesFor(proxy, r, &g.messages)
+}
+
+func (g *Generator) routesOnce(proxy *model.Proxy, r *xds.Resources) error {
+	return g.routesFor(proxy, r, nil)
+}
+
+func (g *Generator) routesFor(proxy *model.Proxy, r *xds.Resources, shared *messages) error {
 	names := xds.RouteNames(*r)
 	if len(names) == 0 {
 		return nil
 	}
 	var err error
-	r.Routes, err = generate[*routev3.RouteConfiguration](g, proxy, v3.RouteType, names, &g.messages)
+	r.Routes, err = generate[*routev3.RouteConfiguration](g, proxy, v3.RouteType, names, shared)
 	return err
 }
 
@@ -135,57 +155,76 @@ func (g *Generator) endpoints(proxy *model.Proxy, r *xds.Resources) error {
 	return err
 }
 
-// generate asks Istio's generator for resources of one type; no names are all.
-// Messages that other proxies get too are kept in shared, if there is such.
-func generate[T proto.Message](g *Generator, proxy *model.Proxy, typeURL string, names []string, shared *messages) ([]T, error) {
+// generate asks Istio's generator for resources of one type; no names are all. Those that
+// other proxies get too are kept by Istio's cache and in shared, if there is such.
+func generate[M interface {
+	*T
+	proto.Message
+}, T any](g *Generator, proxy *model.Proxy, typeURL string, names []string, shared *messages) ([]M, error) {
 	watched := &model.WatchedResource{TypeUrl: typeURL, ResourceNames: sets.New(names...)}
 	proxy.WatchedResources[typeURL] = watched
-	// Istio's cache keeps nothing for a push without a start.
-	request := &model.PushRequest{Forced: true, Push: g.push, Start: g.started}
+	request := &model.PushRequest{Forced: true, Push: g.push}
+	if shared != nil {
+		// Istio's cache keeps nothing for a push without a start.
+		request.Start = g.started
+	}
 	resources, _, err := g.server.Discovery.Generators[typeURL].Generate(proxy, watched, request)
 	if err != nil {
 		return nil, fmt.Errorf("asking for %s: %w", typeURL, err)
 	}
-	out := make([]T, 0, len(resources))
+	out := make([]M, 0, len(resources))
 	for _, resource := range resources {
-		message, err := shared.read(resource)
+		message, err := decoded[M](shared, resource)
 		if err != nil {
 			return nil, fmt.Errorf("reading %s: %w", resource.GetName(), err)
 		}
-		typed, ok := message.(T)
-		if !ok {
-			return nil, fmt.Errorf("reading %s: it is a %T", resource.GetName(), message)
-		}
-		out = append(out, typed)
+		out = append(out, message)
 	}
 	return out, nil
 }
 
-// messages remembers what Istio's cache gives to one proxy after the other: the
-// same resource is decoded once.
+// messages remembers what Istio's cache gives to one proxy after the other, for as long as
+// somebody has it: the same resource is decoded once.
 type messages struct {
-	mu    sync.Mutex
-	known map[*discoveryv3.Resource]proto.Message
+	mu sync.Mutex
+	// known are weak pointers to messages of any type.
+	known map[weak.Pointer[discoveryv3.Resource]]any
 }
 
-func (m *messages) read(resource *discoveryv3.Resource) (proto.Message, error) {
+func decoded[M interface {
+	*T
+	proto.Message
+}, T any](m *messages, resource *discoveryv3.Resource) (M, error) {
+	key := weak.Make(resource)
 	if m != nil {
 		m.mu.Lock()
-		message, ok := m.known[resource]
+		known, ok := m.known[key].(weak.Pointer[T])
 		m.mu.Unlock()
 		if ok {
-			return message, nil
+			if message := M(known.Value()); message != nil {
+				return message, nil
+			}
 		}
 	}
-	message, err := resource.GetResource().UnmarshalNew()
-	if err != nil || m == nil {
+	message := M(new(T))
+	if err := resource.GetResource().UnmarshalTo(message); err != nil || m == nil {
 		return message, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.known == nil {
-		m.known = map[*discoveryv3.Resource]proto.Message{}
+		m.known = map[weak.Pointer[discoveryv3.Resource]]any{}
 	}
-	m.known[resource] = message
+	m.known[key] = weak.Make((*T)(message))
+	runtime.AddCleanup((*T)(message), func(key weak.Pointer[discoveryv3.Resource]) { forget[T](m, key) }, key)
 	return message, nil
+}
+
+// forget lets go of a message that nobody has, unless it was decoded again.
+func forget[T any](m *messages, key weak.Pointer[discoveryv3.Resource]) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if known, ok := m.known[key].(weak.Pointer[T]); ok && known.Value() == nil {
+		delete(m.known, key)
+	}
 }
