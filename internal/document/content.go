@@ -11,6 +11,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	yaml "go.yaml.in/yaml/v3"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -24,9 +25,9 @@ import (
 // line they stand. Nobody changes what it gives, and it is safe for concurrent
 // use: who asks for something that is being made waits for it.
 type content struct {
-	nodes func() nodes
-	// value is the converted document, which the items of a list share.
-	value func() (map[string]any, error)
+	raw []byte
+	// read is what was made of the bytes, until it is forgotten.
+	read atomic.Pointer[read]
 
 	// shared says that results are kept: another read may ask for them. The digest
 	// is what it finds the content by.
@@ -53,9 +54,24 @@ type result struct {
 	ref  model.Reference
 }
 
+// read is a document in two forms, each made when it is asked for.
+type read struct {
+	nodes func() nodes
+	// value is the converted document, which the items of a list share.
+	value func() (map[string]any, error)
+}
+
 func newContent(raw []byte) *content {
+	c := &content{raw: raw}
+	c.forget()
+	return c
+}
+
+// forget lets go of all that was made of the bytes. It is made again for who asks.
+func (c *content) forget() {
+	raw := c.raw
 	nodes := sync.OnceValue(func() nodes { return parse(raw) })
-	return &content{nodes: nodes, value: sync.OnceValues(func() (map[string]any, error) {
+	c.read.Store(&read{nodes: nodes, value: sync.OnceValues(func() (map[string]any, error) {
 		if value, ok := valueOf(raw, nodes().root); ok {
 			return value, nil
 		}
@@ -63,8 +79,15 @@ func newContent(raw []byte) *content {
 			return nil, err
 		}
 		return convert(raw)
-	})}
+	})})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.results = nil
 }
+
+func (c *content) nodes() nodes { return c.read.Load().nodes() }
+
+func (c *content) value() (map[string]any, error) { return c.read.Load().value() }
 
 // prepare makes what taking the document will ask for: its nodes, and its value if
 // it has an object of a kind that is read.

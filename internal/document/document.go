@@ -88,10 +88,19 @@ type Set struct {
 	total int
 }
 
-// located is a node of the file that it stands in.
+// located is an object of the document that it stands in: an item of its list, or with -1
+// all of it.
 type located struct {
 	text *text
-	node *yaml.Node
+	item int
+}
+
+func (l located) node() *yaml.Node {
+	root := l.text.content.nodes().root
+	if l.item < 0 {
+		return root
+	}
+	return resolve(itemsOf(root, kindOf(root)).Content[l.item])
 }
 
 // text is one YAML document of a file: the lines between two separators.

@@ -54,3 +54,13 @@ func (k *Known) forget(c *content) {
 		delete(k.contents, c.digest)
 	}
 }
+
+// Settle lets go of what documents became, once nobody reads any more: of a document only its
+// text is kept, and who asks where something stands has it parsed again.
+func (k *Known) Settle() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, c := range k.contents {
+		c.forget()
+	}
+}

@@ -78,8 +78,12 @@ func readFiles(t testing.TB, options document.Options, paths ...string) *documen
 
 // readBoth reads two sides at the same time, with what they have in common.
 func readBoth(read func(side int, o document.Options) *document.Set) [2]*document.Set {
+	return readTogether(&document.Known{}, read)
+}
+
+func readTogether(known *document.Known, read func(side int, o document.Options) *document.Set) [2]*document.Set {
 	shared := options
-	shared.Known = &document.Known{}
+	shared.Known = known
 	var out [2]*document.Set
 	var other sync.WaitGroup
 	other.Go(func() { out[1] = read(1, shared) })
@@ -115,7 +119,13 @@ func TestWhatIsKnownChangesNothingThatIsTold(t *testing.T) {
 				{write(t, dir, "after/a.yaml", "# moved\n"+text+"\n"+strings.ReplaceAll(text, "good", "better")), write(t, dir, "after/b.yaml", text)},
 			}
 			read := func(side int, o document.Options) *document.Set { return readFiles(t, o, sides[side]...) }
-			for side, set := range readBoth(read) {
+			known := &document.Known{}
+			both := readTogether(known, read)
+			for side, set := range both {
+				requireSame(t, set, read(side, options))
+			}
+			known.Settle()
+			for side, set := range both {
 				requireSame(t, set, read(side, options))
 			}
 		})

@@ -143,7 +143,7 @@ func (s *Set) object(t *text, node *yaml.Node, item int, kind schema.GroupVersio
 	}
 	first, seen := s.index[o.Ref]
 	if !seen {
-		s.index[o.Ref] = located{text: t, node: node}
+		s.index[o.Ref] = located{t, item}
 	}
 	before := len(s.Findings)
 	o.Refused = s.duplicateKeys(t, o.Ref, node, "") || seen
@@ -166,7 +166,7 @@ func (s *Set) object(t *text, node *yaml.Node, item int, kind schema.GroupVersio
 	if seen {
 		s.add(model.Finding{
 			Severity: model.SeverityError, Object: o.Ref, Position: o.Position, Reason: ReasonDuplicateObject,
-			Message: fmt.Sprintf("the same %s is already at %s; a cluster would hold whichever was applied last", kind.Kind, at(first.text.position(first.node))),
+			Message: fmt.Sprintf("the same %s is already at %s; a cluster would hold whichever was applied last", kind.Kind, at(first.text.position(first.node()))),
 			Owner:   owner, Fix: "keep one of the two, or name only the files of one environment",
 		})
 	}

@@ -22,7 +22,8 @@ func (s *Set) Position(object model.Reference, field string) model.Position {
 	if !ok {
 		return model.Position{}
 	}
-	node, line := found.node, found.node
+	node := found.node()
+	line := node
 	for _, step := range steps(field) {
 		node = resolve(node)
 		next, key := descend(node, step)

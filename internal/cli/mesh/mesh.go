@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -58,6 +59,8 @@ type Mesh struct {
 	// is what from.
 	generated *world.World
 	input     world.Input
+	// settled: there is no input any more.
+	settled bool
 }
 
 // Diff finds all requests to which the change from one mesh to another makes a
@@ -137,6 +140,17 @@ type Together struct {
 	planes    generator.Common
 }
 
+// Settle lets go of what two meshes were made from, once both are open: Diff does without,
+// and With and Files are gone.
+func (t *Together) Settle(before, after *Mesh) {
+	for _, m := range []*Mesh{before, after} {
+		m.Files, m.input, m.settled = nil, world.Input{}, true
+	}
+	t.documents.Settle()
+	// It is as much as what is left, and room for half of what a comparison needs.
+	runtime.GC()
+}
+
 // common is what their generators share.
 func (t *Together) common() *generator.Common {
 	if t == nil {
@@ -196,7 +210,7 @@ var ErrNotGenerated = errors.New("what a change would do can be told only where 
 // With opens the same mesh with some objects in place of those of their names, or
 // beside them. The caller closes it.
 func (m *Mesh) With(ctx context.Context, changed ...client.Object) (*Mesh, error) {
-	if m.generated == nil {
+	if !m.Changeable() {
 		return nil, ErrNotGenerated
 	}
 	in := m.input
@@ -209,7 +223,7 @@ func (m *Mesh) With(ctx context.Context, changed ...client.Object) (*Mesh, error
 }
 
 // Changeable reports whether With can be asked.
-func (m *Mesh) Changeable() bool { return m.generated != nil }
+func (m *Mesh) Changeable() bool { return m.generated != nil && !m.settled }
 
 // position finds an object by the text that provenance names it by.
 func position(files *source.Mesh) func(object, field string) model.Position {
@@ -225,11 +239,12 @@ func position(files *source.Mesh) func(object, field string) model.Position {
 	for _, s := range files.Report.Subjects {
 		subjects[s.Ref.String()] = s.Ref
 	}
+	find := files.Position
 	return func(object, field string) model.Position {
 		ref, ok := subjects[object]
 		if !ok {
 			return model.Position{}
 		}
-		return files.Position(ref, strings.TrimSpace(field))
+		return find(ref, strings.TrimSpace(field))
 	}
 }

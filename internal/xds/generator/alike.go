@@ -192,7 +192,7 @@ func keyOf(c config.Config) configKey { return configKey{c.GroupVersionKind, c.N
 func sameConfig(a, b config.Config) bool {
 	one, is := a.Spec.(proto.Message)
 	other, too := b.Spec.(proto.Message)
-	if !is || !too || !proto.Equal(one, other) {
+	if !is || !too || one != other && !proto.Equal(one, other) {
 		return false
 	}
 	return a.CreationTimestamp.Equal(b.CreationTimestamp) && maps.Equal(a.Labels, b.Labels) &&

@@ -30,19 +30,22 @@ type Common struct {
 	mu    sync.Mutex
 	first *leader
 	// judged is what Istio says of objects.
-	judged once.Map[judged, error]
+	judged once.Map[said, error]
+	// kept are objects of which others that say the same have the specification.
+	kept once.Map[said, config.Config]
 }
 
-// judged is all that Istio looks at when it judges an object.
-type judged struct {
+// said is an object by what it says.
+type said struct {
 	key    configKey
 	digest [sha256.Size]byte
 }
 
-// judge has Istio judge an object as its webhook does: one that others have, too, once.
-func (c *Common) judge(known resource.Schema, one config.Config) error {
+// judge has Istio judge an object as its webhook does: one that others have, too, once. What
+// it says is what the first of them says then, so that it is in memory once.
+func (c *Common) judge(known resource.Schema, one *config.Config) error {
 	judge := func() error {
-		_, err := known.ValidateConfig(one)
+		_, err := known.ValidateConfig(*one)
 		return err
 	}
 	spec, is := one.Spec.(proto.Message)
@@ -53,9 +56,15 @@ func (c *Common) judge(known resource.Schema, one config.Config) error {
 	if err != nil {
 		return judge()
 	}
-	// Maps are printed in the order of their keys.
+	kept := c.kept.Get(said{keyOf(*one), sha256.Sum256(raw)}, func() config.Config { return *one })
+	one.Spec = kept.Spec
+	if sameStatus(one.Status, kept.Status) {
+		// It is a part of the object that it was read from, which would be kept with it.
+		one.Status = kept.Status
+	}
+	// Istio looks at these, too. Maps are printed in the order of their keys.
 	raw = fmt.Appendf(raw, "%q %q", one.Labels, one.Annotations)
-	return c.judged.Get(judged{keyOf(one), sha256.Sum256(raw)}, judge)
+	return c.judged.Get(said{keyOf(*one), sha256.Sum256(raw)}, judge)
 }
 
 // leader is the generator whose control plane others may work on.

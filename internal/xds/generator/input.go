@@ -253,7 +253,7 @@ func readConfig(object client.Object, newest time.Time, domain string, common *C
 	if out.config.CreationTimestamp.IsZero() {
 		out.config.CreationTimestamp = newest.Add(time.Second)
 	}
-	if err := common.judge(out.known, out.config); err != nil {
+	if err := common.judge(out.known, &out.config); err != nil {
 		out.problem = &xds.Problem{Kind: xds.Refused, Type: kind.Kind, Resource: where,
 			Detail: "Istio would refuse the object, and it was left out: " + err.Error()}
 	}
