@@ -29,7 +29,7 @@ func mutualFigures(ctx context.Context) ([]figure, error) {
 			out = append(out, figures...)
 		}
 		for _, n := range questionSizes {
-			dir, _, err := q.platforms(n)
+			dir, err := q.platform(n)
 			if err != nil {
 				return nil, err
 			}
@@ -47,7 +47,7 @@ func mutualFigures(ctx context.Context) ([]figure, error) {
 // pairs checks all of one size. The peer reads the same objects, and looks for other
 // mistakes: nothing else compares clients with services.
 func (q *questions) pairs(ctx context.Context, n int) ([]figure, error) {
-	dir, _, err := q.platforms(n)
+	dir, err := q.platform(n)
 	if err != nil {
 		return nil, err
 	}

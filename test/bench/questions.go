@@ -16,7 +16,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/trellis-mesh/trellis/api/v1alpha1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/trellis-mesh/trellis/test/fleet"
 )
 
@@ -59,7 +60,10 @@ func withPrograms(ctx context.Context, measure func(*questions) ([]figure, error
 }
 
 // questions are the programs that are measured.
-type questions struct{ dir, trellis, istioctl string }
+type questions struct {
+	dir, trellis, istioctl string
+	objects                []client.Object
+}
 
 func (q *questions) build(ctx context.Context) error {
 	q.trellis, q.istioctl = filepath.Join(q.dir, "trellis"), filepath.Join(q.dir, "istioctl")
@@ -76,7 +80,7 @@ func (q *questions) build(ctx context.Context) error {
 
 // ask measures one size.
 func (q *questions) ask(ctx context.Context, n int) ([]figure, error) {
-	before, after, err := q.platforms(n)
+	before, err := q.platform(n)
 	if err != nil {
 		return nil, err
 	}
@@ -90,16 +94,30 @@ func (q *questions) ask(ctx context.Context, n int) ([]figure, error) {
 		}
 		return seconds
 	}
-	var out []figure
-	for _, one := range []struct {
+	rows := []struct {
 		name               string
 		seconds, megabytes float64
+		change             fleet.Change
 		arguments          []string
 	}{
-		{"exposed", 10, 0, []string{"exposed", "-f", before, "-o", "json"}},
-		{"who", 10, 0, []string{"who", "-f", before, "team-0001/app-00010", "-o", "json"}},
-		{"diff of one line", 5, 1000, []string{"diff", before, after, "--format", "json"}},
-	} {
+		{"exposed", 10, 0, nil, []string{"exposed", "-f", before, "-o", "json"}},
+		{"who", 10, 0, nil, []string{"who", "-f", before, "team-0001/app-00010", "-o", "json"}},
+		{"diff of one line", 5, 1000, fleet.OpenRoute, []string{"diff", before, "--format", "json"}},
+		{"diff of one call", 0, 0, fleet.StateCall, []string{"diff", before, "--format", "json"}},
+		{"diff of a policy about egress for all", 0, 0, fleet.LimitEgress, []string{"diff", before, "--format", "json"}},
+	}
+	if n != questionBar {
+		rows = rows[:3]
+	}
+	var out []figure
+	for _, one := range rows {
+		if one.change != nil {
+			after := fmt.Sprint(before, " ", one.name)
+			if err := fleet.WriteChanged(filepath.Join(after, "platform.yaml"), q.objects, one.change); err != nil {
+				return nil, err
+			}
+			one.arguments = append(one.arguments, after)
+		}
 		u, err := finish(ctx, q.trellis, one.arguments...)
 		if err != nil {
 			return nil, err
@@ -112,10 +130,13 @@ func (q *questions) ask(ctx context.Context, n int) ([]figure, error) {
 	return out, nil
 }
 
-// platforms are the same platform twice (see writePlatforms).
-func (q *questions) platforms(n int) (before, after string, err error) {
-	before, after = filepath.Join(q.dir, fmt.Sprint(n, "-before")), filepath.Join(q.dir, fmt.Sprint(n, "-after"))
-	return before, after, writePlatforms(n, before, after)
+// platform is the folder of one of a size, whose objects are kept.
+func (q *questions) platform(n int) (dir string, err error) {
+	dir = filepath.Join(q.dir, fmt.Sprint(n))
+	if q.objects, err = fleet.Objects(fleet.Options{Applications: n, Routes: 4, Ingresses: 10}); err != nil {
+		return "", err
+	}
+	return dir, fleet.WriteFile(filepath.Join(dir, "platform.yaml"), q.objects)
 }
 
 // analyzed is what istioctl takes for the objects of a folder.
@@ -125,25 +146,6 @@ func (q *questions) analyzed(ctx context.Context, dir string) (usage, error) {
 		return usage{}, err
 	}
 	return finish(ctx, q.istioctl, "analyze", "--use-kube=false", "--all-namespaces", "--output", "json", istio)
-}
-
-// writePlatforms writes the same platform twice, the second time with one line
-// changed: one route of one Application takes requests without a token.
-func writePlatforms(n int, before, after string) error {
-	objects, err := fleet.Objects(fleet.Options{Applications: n, Routes: 4, Ingresses: 10})
-	if err != nil {
-		return err
-	}
-	if err := fleet.WriteFile(filepath.Join(before, "platform.yaml"), objects); err != nil {
-		return err
-	}
-	for _, object := range objects {
-		if app, ok := object.(*v1alpha1.Application); ok {
-			app.Spec.Routes[1].Authentication = &v1alpha1.Authentication{Mode: v1alpha1.AuthenticationNone}
-			break
-		}
-	}
-	return fleet.WriteFile(filepath.Join(after, "platform.yaml"), objects)
 }
 
 // rendered is a file with the objects of Istio and Kubernetes: what a folder has of
