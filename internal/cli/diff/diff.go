@@ -152,7 +152,7 @@ func (o *Options) compare(ctx context.Context, s *streams.Streams, args []string
 	<-done
 	var changes *outgoing.Changes
 	if errs[0] == nil && errs[1] == nil {
-		together.Settle(sides[0], sides[1])
+		mesh.Settle(sides[0], sides[1])
 		changes = mesh.Diff(ctx, sides[0], sides[1])
 		changes.Notes = append(changes.Notes, mistakes(sides[0], sides[1])...)
 		for i, side := range sides {

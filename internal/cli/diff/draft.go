@@ -25,6 +25,7 @@ func (o *Options) compareDraft(ctx context.Context, s *streams.Streams, _ []stri
 	if err := after.Complain(s.Err, s.ErrColour, mesh.Doubt{}); err != nil {
 		return nil, err
 	}
+	mesh.Settle(before, after)
 	changes = mesh.Diff(ctx, before, after)
 	changes.Notes = append(changes.Notes, after.Refused()...)
 	return changes, nil

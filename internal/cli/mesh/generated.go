@@ -41,7 +41,7 @@ func Generated(ctx context.Context, c Cluster, at time.Time) (*Mesh, error) {
 		Objects: c.Objects, MeshConfig: c.MeshConfig, Running: c.Draft == nil, Endpoints: c.Endpoints,
 		Mesh: c.About, Applications: c.Applications, At: at, Common: c.Together.common(),
 	}
-	out := &Mesh{Report: &report.Report{}, About: c.About}
+	out := &Mesh{Report: &report.Report{}, About: c.About, together: c.Together}
 	if c.Draft != nil {
 		out.Files, out.Report, in.Position = c.Draft, c.Draft.Report, position(c.Draft)
 	}

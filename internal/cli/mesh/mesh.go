@@ -61,6 +61,8 @@ type Mesh struct {
 	input     world.Input
 	// settled: there is no input any more.
 	settled bool
+	// together is what it shares with another; nil: nothing.
+	together *Together
 }
 
 // Diff finds all requests to which the change from one mesh to another makes a
@@ -142,11 +144,13 @@ type Together struct {
 
 // Settle lets go of what two meshes were made from, once both are open: Diff does without,
 // and With and Files are gone.
-func (t *Together) Settle(before, after *Mesh) {
+func Settle(before, after *Mesh) {
 	for _, m := range []*Mesh{before, after} {
 		m.Files, m.input, m.settled = nil, world.Input{}, true
+		if m.together != nil {
+			m.together.documents.Settle()
+		}
 	}
-	t.documents.Settle()
 	// It is as much as what is left, and room for half of what a comparison needs.
 	runtime.GC()
 }
@@ -187,7 +191,7 @@ func (t *Together) OfFiles(ctx context.Context, files *source.Mesh, at time.Time
 		Objects: files.Objects, Mesh: files.Mesh, Applications: files.Applications, Position: position(files), At: at,
 		Common: t.common(),
 	}
-	out := &Mesh{Files: files, Report: files.Report, About: files.Mesh}
+	out := &Mesh{Files: files, Report: files.Report, About: files.Mesh, together: t}
 	if err := out.generate(ctx, in); err != nil {
 		return nil, err
 	}
