@@ -218,6 +218,9 @@ func TestAnExceptionIsApprovedByWhoeverMayAndRevoked(t *testing.T) {
 		{dora, []string{"list"}, 0, []string{"asked", "no", "the operator has not looked at it as it is now"}},
 		{olga, []string{"approve", "none"}, 1, []string{"there is no such PolicyException in the namespace excused"}},
 		{olga, []string{"approve", "astray"}, 1, []string{"there is no ClusterPolicyBinding gone, so nothing would be let go"}},
+		{olga, []string{"show", "astray"}, 0, []string{
+			"PolicyException excused/astray\n  not to hold: ClusterPolicyBinding gone (required), which is not there", "old clients have no tokens yet", "Approving it would let nothing go",
+		}},
 		{olga, []string{"approve", "over"}, 1, []string{"it has expired (1d0h ago)"}},
 		{olga, []string{"show", "asked"}, 0, []string{
 			"PolicyException excused/asked\n  not to hold: ClusterPolicyBinding tokens (required), policy tokens", "old clients have no tokens yet", "digest:      " + seen,

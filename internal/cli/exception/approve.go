@@ -6,6 +6,7 @@ package exception
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"regexp"
@@ -163,16 +164,19 @@ func Approve(ctx context.Context, o *Options, c *cluster.Cluster, e *v1alpha1.Po
 	}
 	d := &Decision{Exception: exceptionOf(e.Namespace, e.Name, &e.Spec), Of: digest, Policy: bound}
 	if a := e.Spec.Approval; a != nil && a.Of == digest && a.Policy == bound {
-		d.says = fmt.Sprintf("%s is approved by %s as it is. Nothing was changed.\n%s", who, output.Printable(a.By), d.block(bound, o.Now()))
+		d.says = fmt.Sprintf("%s is approved by %s as it is. Nothing was changed.\n%s", who, output.Printable(a.By), d.block(policyWords(bound), o.Now()))
 		return d, nil
 	}
 	d.Changed, d.ApprovedBy = true, user
 	if err := o.patch(ctx, c, e, &v1alpha1.ExceptionApproval{By: user, Of: digest, Policy: bound}); err != nil {
 		return nil, refusal(doing, err)
 	}
-	d.says = fmt.Sprintf("%s is approved by %s:\n%s\nSee what comes of it: trellis exception list -n %s", who, user, d.block(bound, o.Now()), e.Namespace)
+	d.says = fmt.Sprintf("%s is approved by %s:\n%s\nSee what comes of it: trellis exception list -n %s", who, user, d.block(policyWords(bound), o.Now()), e.Namespace)
 	return d, nil
 }
+
+// errNoBinding is why an exception from a binding that is not there is not approved.
+var errNoBinding = errors.New("nothing would be let go")
 
 // policyOf is the policy that is bound by the binding of an exception; empty where that may
 // not be read.
@@ -188,7 +192,7 @@ func policyOf(ctx context.Context, c *cluster.Cluster, e *v1alpha1.PolicyExcepti
 	case apierrors.IsForbidden(err):
 		return "", nil
 	case apierrors.IsNotFound(err):
-		return "", fmt.Errorf("there is no %s %s, so nothing would be let go", e.Spec.Binding.Kind, name)
+		return "", fmt.Errorf("there is no %s %s, so %w", e.Spec.Binding.Kind, name, errNoBinding)
 	case err != nil:
 		return "", fmt.Errorf("reading the %s %s: %w", e.Spec.Binding.Kind, name, err)
 	}

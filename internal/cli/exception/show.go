@@ -5,6 +5,7 @@ package exception
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -62,7 +63,10 @@ func (o *Options) show(ctx context.Context, s *streams.Streams, name string) err
 // Show is an exception, and the same for people. It writes nothing.
 func Show(ctx context.Context, o *Options, c *cluster.Cluster, e *v1alpha1.PolicyException) (Exception, string, error) {
 	bound, err := policyOf(ctx, c, e)
-	if err != nil {
+	words, gone := policyWords(bound), errors.Is(err, errNoBinding)
+	if gone {
+		words = "which is not there"
+	} else if err != nil {
 		return Exception{}, "", fmt.Errorf("showing the PolicyException %s/%s: %w", e.Namespace, e.Name, err)
 	}
 	one := byStatus([]*v1alpha1.PolicyException{e})[0]
@@ -70,16 +74,23 @@ func Show(ctx context.Context, o *Options, c *cluster.Cluster, e *v1alpha1.Polic
 	if !one.InForce {
 		force = "it is not in force: " + output.Printable(one.Message)
 	}
-	return one, fmt.Sprintf("PolicyException %s/%s\n%s\n%s\nApprove it as it is here: trellis exception approve %s -n %s --of %.*s",
-		e.Namespace, e.Name, one.block(bound, o.Now()), force, e.Name, e.Namespace, fewest, one.Digest), nil
+	next := fmt.Sprintf("Approve it as it is here: trellis exception approve %s -n %s --of %.*s", e.Name, e.Namespace, fewest, one.Digest)
+	if gone {
+		next = "Approving it would let nothing go: it has to name a binding that is there"
+	}
+	return one, fmt.Sprintf("PolicyException %s/%s\n%s\n%s\n%s", e.Namespace, e.Name, one.block(words, o.Now()), force, next), nil
 }
 
-// block is what an exception lets go, a line for each thing.
-func (e Exception) block(bound v1alpha1.LabelName, now time.Time) string {
-	of := "whatever policy that binds: you may not read which it is"
-	if bound != "" {
-		of = "policy " + string(bound)
+// policyWords are a policy in words; it is empty where it may not be read.
+func policyWords(bound v1alpha1.LabelName) string {
+	if bound == "" {
+		return "whatever policy that binds: you may not read which it is"
 	}
+	return "policy " + string(bound)
+}
+
+// block is what an exception from a policy lets go, a line for each thing.
+func (e Exception) block(of string, now time.Time) string {
 	return fmt.Sprintf("  not to hold: %s, %s\n  for:         %s\n  until:       %s (%s)\n  since:       %s\n  digest:      %s",
 		output.Printable(e.binding()), of, e.Subject, e.Expires.Format(time.RFC3339), output.In(&e.Expires, now), output.Printable(e.Reason), e.Digest)
 }
