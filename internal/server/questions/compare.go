@@ -65,7 +65,8 @@ func compare(state *observe.State, draft []byte, within func(string) bool) (out 
 	cluster := objectsOf(state)
 	options := manifest.Options{At: state.Input.At, Override: func(model.Mesh) model.Mesh { return state.Input.Mesh }}
 	with := options
-	with.Files = []string{document.Stdin}
+	// A draft of nothing is refused in terms of drafts, as one of other things is: by admit.
+	with.Files, with.MayBeEmpty = []string{document.Stdin}, true
 	after, err := with.Over(context.Background(), bytes.NewReader(draft), cluster)
 	if err != nil {
 		return nil, api.Invalid(fmt.Errorf("reading the draft: %w", err), "send YAML documents as kubectl apply takes them")
